@@ -1,0 +1,8 @@
+"""`python -m onnx2snn` is `onnx2snn`."""
+
+import sys
+
+from ._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

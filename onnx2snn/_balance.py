@@ -1,0 +1,62 @@
+"""Rules that turn statistics into thresholds: NumPy only.
+
+All thresholds are in ANN units and of the site's threshold shape: [1, C, 1, 1] channel-wise after a Conv, [1, 1, 1, 1]
+layer-wise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+SILENT_BELOW = 1e-4
+"""A channel is silent when its threshold is below this share of the site's median positive threshold."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """One site's thresholds, none of them zero; `silent` lists the channels that were never active."""
+
+    values: Array
+    silent: tuple[int, ...] = ()
+    all_silent: bool = False
+
+
+def local_update(theta: Array, overshoot: Array, rate: float, upper: float) -> Array:
+    """One step of local threshold balancing (paper, eq. 14-15): min(θ + 2 η g, u).
+
+    `overshoot` is g, the mean of (min(z, u) - θ)·[z > θ] over batch and positions; u bounds Clip(0, u) activations.
+    """
+    return np.minimum(theta + 2.0 * rate * overshoot, upper)
+
+
+def percentile(histogram: npt.NDArray[np.float64], tops: Array, percent: float) -> Array:
+    """Robust norm: a percentile of the activations, zeros included, for each row of a histogram (flat [rows]).
+
+    `histogram` [rows, bins] counts a channel's (or a whole site's) activations in equal bins from 0 to its `tops`.
+    """
+    bins = histogram.shape[1]
+    cumulated = np.cumsum(histogram, axis=1)
+    wanted = cumulated[:, -1] * (percent / 100.0)
+    index = (cumulated < wanted[:, None]).sum(axis=1).clip(0, bins - 1)
+    inside = np.take_along_axis(histogram, index[:, None], 1)[:, 0]
+    below = np.take_along_axis(cumulated, index[:, None], 1)[:, 0] - inside
+    share = np.divide(wanted - below, inside, out=np.ones_like(below), where=inside > 0)
+    estimate: Array = (index + share.clip(0.0, 1.0)) * tops / bins
+    return estimate
+
+
+def settle(theta: Array) -> Thresholds:
+    """Give silent channels a threshold: the site's median positive one, or 1 where the whole site is silent."""
+    flat = theta.ravel()
+    positive = flat[flat > 0]
+    if positive.size == 0:
+        return Thresholds(np.ones_like(theta), tuple(range(flat.size)), all_silent=True)
+    median = float(np.median(positive))
+    silent = flat < SILENT_BELOW * median
+    values = np.where(silent, median, flat).reshape(theta.shape)
+    return Thresholds(values, tuple(np.flatnonzero(silent).tolist()))

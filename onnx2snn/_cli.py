@@ -1,0 +1,335 @@
+"""Arguments, exit codes, and what is shown while work is done.
+
+Machine output goes to stdout only when asked for (`-`, `--json`); progress and tables go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import __version__
+from ._errors import Onnx2snnError, UsageError
+from ._settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from ._progress import Progress
+
+DELAY_HELP = "steps left out of the answer: a number, half or auto; default: as stored in the model"
+
+DESCRIPTION = """\
+Turn a pretrained ONNX network into a spiking one, without training:
+
+  onnx2snn model.onnx -o model.snn.onnx --calibration data.npz
+
+Other commands (each has its own --help):
+  onnx2snn run SNN --inputs FILE.npz -o FILE.npz     run a spiking model on inputs
+  onnx2snn eval ANN SNN --data FILE.npz              score ANN and SNN side by side
+  onnx2snn inspect MODEL                             what a model is, what would become of each node
+"""
+
+EPILOG = """\
+exit codes: 0 fine; 1 a gate failed, nothing written; 2 wrong usage or unreadable input;
+            3 a graph that cannot be converted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def convert_parser() -> argparse.ArgumentParser:
+    """The main job's arguments; those of `Settings` come from its own table."""
+    parser = _Parser(
+        prog="onnx2snn", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL", help="the ANN, an .onnx file")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="where the spiking model is written")
+    parser.add_argument(
+        "--calibration", metavar="DATA", help=".npy, .npz, .pb, a folder, or script.py:function; default: random inputs"
+    )
+    types: dict[str, Callable[[str], Any]] = {"int": int, "int | None": int, "float": float, "float | None": float}
+    for option in fields(Settings):
+        about = dict(option.metadata)
+        if "choices" not in about:
+            about.setdefault("type", types.get(str(option.type), str))
+        if option.default is not None:
+            about["help"] += f" (default: {option.default})"
+        parser.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, **about)
+    parser.add_argument("--report", metavar="FILE.json", help="write the report as JSON; - for stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no tables; warnings stay")
+    parser.add_argument("--version", action="version", version=f"onnx2snn {__version__}")
+    return parser
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """Arguments of `onnx2snn run`."""
+    parser = _Parser(prog="onnx2snn run", description="Run a spiking model on inputs, step by step.")
+    parser.add_argument("snn", metavar="SNN", help="a spiking model made by onnx2snn")
+    parser.add_argument("--inputs", metavar="FILE.npz", required=True, help="the inputs, keyed by input name")
+    parser.add_argument("-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written")
+    parser.add_argument("--timesteps", type=int, metavar="T", help="default: as stored in the model")
+    parser.add_argument("--delay", metavar="D|auto|half", type=_delay, help=DELAY_HELP)
+    parser.add_argument("--threads", type=int, metavar="N", help="threads onnxruntime uses; default: its own choice")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    return parser
+
+
+def eval_parser() -> argparse.ArgumentParser:
+    """Arguments of `onnx2snn eval`."""
+    parser = _Parser(prog="onnx2snn eval", description="Score an ANN and its spiking model side by side.")
+    parser.add_argument("ann", metavar="ANN", help="the ANN, an .onnx file")
+    parser.add_argument("snn", metavar="SNN", help="the spiking model made of it")
+    parser.add_argument("--data", metavar="FILE.npz", required=True, help="inputs by name, and labels for top1")
+    parser.add_argument(
+        "--timesteps",
+        type=_numbers,
+        metavar="T,T,...",
+        help="scored in one simulation; default: as stored in the model",
+    )
+    parser.add_argument("--delay", metavar="D|auto|half", type=_delay, help=DELAY_HELP)
+    parser.add_argument(
+        "--metric", metavar="top1|agreement", help="default: top1 where the data has labels, else agreement"
+    )
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="X",
+        help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage points below the ANN",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
+    parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads onnxruntime uses; default: its own choice")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no table; warnings stay")
+    return parser
+
+
+def inspect_parser() -> argparse.ArgumentParser:
+    """Arguments of `onnx2snn inspect`."""
+    parser = _Parser(prog="onnx2snn inspect", description="What a model is: what would be converted, or what was.")
+    parser.add_argument("model", metavar="MODEL", help="an ANN or a spiking model")
+    parser.add_argument("--json", action="store_true", help="write it to stdout as JSON")
+    return parser
+
+
+def _delay(text: str) -> int | str:
+    return text if text in ("auto", "half") else int(text)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    parser, act = COMMANDS[command]
+    try:
+        act(parser().parse_args(arguments[1:] if command else arguments))
+    except Onnx2snnError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def _convert(given: argparse.Namespace) -> None:
+    from ._load import atomic_write, check_writable
+
+    settings = Settings(**{option.name: getattr(given, option.name) for option in fields(Settings)})
+    check_writable(given.output)
+    if given.report not in (None, "-"):
+        check_writable(given.report)
+    from ._convert import run
+    from ._report import tables
+
+    with _progress(given.quiet) as progress:
+        conversion = run(given.model, given.calibration, settings, progress)
+    report = conversion.report
+    if not given.quiet:
+        _show(tables(report))
+    _warn(report.warnings)
+    conversion.save(given.output)
+    if given.report is not None:
+        _write_json(given.report, report.to_dict(), atomic_write)
+
+
+def _run(given: argparse.Namespace) -> None:
+    import numpy as np
+
+    from ._data import open_samples
+    from ._load import check_writable, write_npz
+    from ._ort import session_options
+    from ._session import SpikingSession
+    from ._specs import fixed_batch
+
+    check_writable(given.output)
+    session = SpikingSession(given.snn, session_options(given.threads))
+    fixed = fixed_batch(session.inputs)
+    size = fixed or 100
+    parts: list[list[Any]] = []
+    with open_samples(given.inputs, session.inputs) as samples, _progress(given.quiet) as progress:
+        for start in range(0, len(samples), size):
+            indices = np.arange(start, min(start + size, len(samples)))
+            feed = samples.batch(np.resize(indices, size) if fixed else indices)
+            outputs = session.run(None, feed, given.timesteps, given.delay)
+            parts.append([o[: len(indices)] for o in outputs])
+            progress("running", min(start + size, len(samples)), len(samples))
+    names = [spec.name for spec in session.outputs]
+    arrays = {name: np.concatenate(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
+    write_npz(given.output, arrays)
+
+
+def _eval(given: argparse.Namespace) -> None:
+    from ._load import atomic_write, check_writable
+
+    if given.json not in (None, "-"):
+        check_writable(given.json)
+    from ._evaluate import check_drop, evaluate
+
+    with _progress(given.quiet) as progress:
+        result = evaluate(
+            given.ann,
+            given.snn,
+            given.data,
+            timesteps=given.timesteps,
+            delay=given.delay,
+            metric=given.metric,
+            limit=given.limit,
+            threads=given.threads,
+            progress=progress,
+        )
+    if not given.quiet:
+        _show([_score_table(result)])
+    _warn(result["warnings"])
+    if given.max_drop is not None:
+        check_drop(result, given.max_drop)
+    if given.json is not None:
+        _write_json(given.json, result, atomic_write)
+
+
+def _inspect(given: argparse.Namespace) -> None:
+    from ._inspect import inspect
+
+    about = inspect(given.model)
+    if given.json:
+        print(json.dumps(about, indent=2))  # noqa: T201 - stdout was asked for
+    else:
+        _show(_inspection(about))
+
+
+Action = Callable[[argparse.Namespace], None]
+
+COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
+    "": (convert_parser, _convert),
+    "run": (run_parser, _run),
+    "eval": (eval_parser, _eval),
+    "inspect": (inspect_parser, _inspect),
+}
+
+
+# What a person sees.
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _show(parts: Sequence[RenderableType]) -> None:
+    console = _console()
+    for part in parts:
+        console.print(part)
+
+
+def _warn(texts: Sequence[str]) -> None:
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _write_json(path: str, value: object, write: Callable[[str, bytes], None]) -> None:
+    text = json.dumps(value, indent=2) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+    else:
+        write(path, text.encode())
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress]:
+    from ._progress import silent_progress
+
+    if quiet:
+        yield silent_progress
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("of about {task.fields[estimate]}"),
+    )
+    with Bars(*columns, console=_console()) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, estimate="?")
+            task = bars.tasks[bars.task_ids.index(tasks[what])]
+            seconds = (task.elapsed or 0.0) * total / done if done else 0.0
+            bars.update(tasks[what], completed=done, estimate=f"{seconds:.0f} s")
+
+        yield show
+
+
+def _score_table(result: dict[str, Any]) -> RenderableType:
+    from rich.table import Table
+
+    name, ann = next(iter(result["ann"].items()))
+    table = Table(title=f"{name} on {result['samples']} samples", title_justify="left")
+    for heading in ("", "time-steps", "delay", name, "difference"):
+        table.add_column(heading, justify="right")
+    table.add_row("ANN", "", "", f"{ann:.2%}", "")
+    for row in result["snn"]:
+        table.add_row(
+            "SNN", str(row["timesteps"]), str(row["delay"]), f"{row[name]:.2%}", f"{100 * (row[name] - ann):+.2f}"
+        )
+    return table
+
+
+def _inspection(about: dict[str, Any]) -> list[RenderableType]:
+    from rich.table import Table
+
+    table = Table(title=about["model"], title_justify="left")
+    if about["kind"] == "snn":
+        metadata = about["metadata"]
+        for heading in ("site", "kind", "source", "channels", "shape"):
+            table.add_column(heading, overflow="fold")
+        for neuron in metadata["neurons"]:
+            table.add_row(*(str(neuron[key]) for key in ("name", "kind", "source", "channels", "shape")))
+        kept = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
+        summary = "spiking model: " + ", ".join(f"{key} {metadata[key]}" for key in kept)
+    else:
+        for heading in ("node", "operator", "becomes", "because"):
+            table.add_column(heading, overflow="fold")
+        for row in about["nodes"]:
+            table.add_row(row["node"], row["op"], row["role"], row["reason"])
+        counts = ", ".join(f"{count} {role}" for role, count in about["summary"].items())
+        summary = f"convertible: {counts}" if about["convertible"] else f"not convertible: {about['reason']}"
+    ends = f"inputs {', '.join(about['inputs'])}; outputs {', '.join(about['outputs'])}"
+    return [table, ends, summary]

@@ -1,0 +1,256 @@
+"""The way from an ANN to a spiking model, one call a stage."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from . import _thresholds
+from ._annotate import annotate
+from ._arrange import arrange
+from ._balance import Thresholds, settle
+from ._calibrate import Calibrator
+from ._data import Samples, open_samples, random_samples
+from ._delay import automatic_delay
+from ._errors import GateError, UsageError
+from ._fold import fold
+from ._graph import Array, Graph
+from ._load import (
+    LoadedModel,
+    ModelSource,
+    atomic_write,
+    check_writable,
+    input_specs,
+    load_model,
+    metadata_of,
+    serialise,
+)
+from ._normalise import normalise
+from ._partition import Partition, partition
+from ._progress import Progress, silent_progress
+from ._report import Report, build_report
+from ._rewrite import rewrite
+from ._session import resolve_delay
+from ._settings import Settings
+from ._specs import TensorSpec, fixed_batch
+from ._thresholds import Calibration
+from ._verify import as_clipped, check_stage, compare, run_balanced, run_model
+
+RANDOM_SAMPLES = 64
+HELD_BACK_SHARE, HELD_BACK_MOST = 10, 256
+VERIFY_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A spiking model and what is to be said about it."""
+
+    model: onnx.ModelProto
+    report: Report
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, whole or not at all (OutputError)."""
+        atomic_write(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The model file's bytes; the same for the same input, options and seed."""
+        return serialise(self.model)
+
+
+def convert(
+    model: ModelSource, calibration: object = None, *, progress: Progress = silent_progress, **options: Any
+) -> Conversion:
+    """Turn a pretrained network into a spiking one.
+
+    `model`: path, bytes or ModelProto. `calibration`: a path (.npy, .npz, .pb, a folder, `script.py:function`), arrays,
+    a dict of arrays or batches; None converts with random inputs and warns. The options are those of the command
+    line, by the same names: preset, timesteps, delay, method, percentile, granularity, maxpool, iterations, batch_size,
+    seed, threads, save_thresholds, thresholds, max_drop. `progress` is called with (stage, done, total).
+
+    Raises UsageError, ModelFileError, DataError, UnsupportedGraphError, GateError (`max_drop`) or StageMismatchError.
+    """
+    conversion = run(model, calibration, Settings.of(options), progress)
+    for text in conversion.report.warnings:
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return conversion
+
+
+def run(
+    model: ModelSource, calibration: object, settings: Settings, progress: Progress = silent_progress
+) -> Conversion:
+    """`convert` without Python warnings: they are in the report alone."""
+    clock = _Clock()
+    with clock("load"):
+        source = load_model(model)
+        _require_ann(source)
+        specs = input_specs(source.proto)
+        if settings.save_thresholds is not None:
+            check_writable(settings.save_thresholds)
+        data = _gather(calibration, specs, settings)
+    with data.samples:
+        feed = data.check_feed(specs)
+        with clock("normalise"):
+            graph = normalise(source)
+            normalised = run_model(graph, feed, settings.threads)
+            check_stage("normalise", run_model(source.proto, feed, settings.threads), normalised)
+        with clock("arrange"):
+            graph, arrangement = arrange(graph)
+            check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
+        parts = partition(graph, arrangement)
+        parts.require_convertible()
+        with clock("calibrate"):
+            found = _calibrate(graph, parts, source, data, specs, settings, progress)
+            balanced = [settle(theta) for theta in found.thresholds]
+            thetas = [b.values for b in balanced]
+        with clock("rewrite"):
+            snn, folding = fold(rewrite(graph, parts, thetas, settings.maxpool))
+            clipped = run_balanced(graph, parts.sites, thetas, settings.granularity, feed, settings.threads)
+            check_stage("fold", clipped, run_model(as_clipped(snn), feed, settings.threads))
+        with clock("annotate"):
+            automatic = automatic_delay(graph, parts.sites, thetas, found.means)
+            delay = resolve_delay(settings.chosen_delay(), settings.timesteps, 0, automatic)
+            proto = annotate(
+                snn,
+                parts,
+                source,
+                settings.to_metadata(found.method),
+                timesteps=settings.timesteps,
+                delay=delay,
+                delay_auto=automatic,
+                calibrated=found.calibrated,
+            )
+        with clock("verify"):
+            verdict = compare(
+                graph,
+                parts.sites,
+                thetas,
+                proto,
+                data.held,
+                specs,
+                timesteps=settings.timesteps,
+                delay=delay,
+                batch=VERIFY_BATCH,
+                threads=settings.threads,
+            )
+    said = [*_complaints(data, found, balanced, parts), *verdict.warnings(settings.timesteps, data.random)]
+    report = build_report(
+        source, proto, parts, arrangement, balanced, folding, verdict, data.held_back, said, clock.seconds
+    )
+    drop = 100.0 * (1.0 - verdict.agreement)
+    if settings.max_drop is not None and drop > settings.max_drop:
+        raise GateError(
+            f"agreement with the ANN is {100 - drop:.2f} % at T = {settings.timesteps}, {drop:.2f} points below 100, "
+            f"more than --max-drop {settings.max_drop:g}"
+        )
+    return Conversion(proto, report)
+
+
+def _require_ann(source: LoadedModel) -> None:
+    if metadata_of(source.proto) is not None:
+        raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
+
+
+@dataclass
+class _Data:
+    """Samples to fit on and samples held back from fitting to score on (the same ones where there are too few)."""
+
+    samples: Samples
+    fit: Samples
+    held: Samples
+    random: bool
+    held_back: bool
+    notes: list[str] = field(default_factory=list)
+
+    def check_feed(self, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+        """A few samples for comparing stages."""
+        size = fixed_batch(specs) or min(4, len(self.held))
+        return self.held.batch(np.resize(np.arange(len(self.held)), size))
+
+
+def _gather(calibration: object, specs: Sequence[TensorSpec], settings: Settings) -> _Data:
+    if calibration is None:
+        if settings.method in ("local", "percentile"):
+            raise UsageError(
+                f"method '{settings.method}' needs calibration data; give --calibration, or use --method max"
+            )
+        return _random(specs, settings)
+    samples = open_samples(calibration, specs)
+    count = len(samples)
+    order = np.random.default_rng(settings.seed).permutation(count)
+    back = min(HELD_BACK_MOST, count // HELD_BACK_SHARE)
+    if back == 0:
+        return _Data(samples, samples, samples, random=False, held_back=False)
+    held, fit = (samples.subset(np.sort(part)) for part in (order[:back], order[back:]))
+    return _Data(samples, fit, held, random=False, held_back=True)
+
+
+def _random(specs: Sequence[TensorSpec], settings: Settings) -> _Data:
+    """At most 64 random inputs, fewer where one input is large: without data a conversion takes seconds."""
+    one, notes = random_samples(specs, 1, settings.seed)
+    size = sum(value.size for value in one.batch([0]).values())
+    count = int(np.clip(2**22 // size, 8, RANDOM_SAMPLES))
+    scored = int(np.clip(2**18 // size, 1, count // 4))
+    samples, _ = random_samples(specs, count + scored, settings.seed)
+    fit, held = samples.subset(np.arange(count)), samples.subset(np.arange(count, count + scored))
+    return _Data(samples, fit, held, random=True, held_back=True, notes=notes)
+
+
+def _calibrate(
+    graph: Graph,
+    parts: Partition,
+    source: LoadedModel,
+    data: _Data,
+    specs: Sequence[TensorSpec],
+    settings: Settings,
+    progress: Progress,
+) -> Calibration:
+    if settings.thresholds is not None:
+        return _thresholds.load(settings.thresholds, parts.sites, source.sha256, settings.granularity)
+    method = settings.method or ("max" if data.random else "local")
+    calibrator = Calibrator(
+        graph, parts.sites, data.fit, settings.batch_size, settings.granularity, specs, settings.threads
+    )
+    rules = {
+        "local": lambda: calibrator.local(settings.iterations, settings.seed, progress),
+        "percentile": lambda: calibrator.percentiles(settings.percentile, progress),
+        "max": lambda: calibrator.maxima(progress),
+    }
+    found = Calibration(tuple(rules[method]()), tuple(calibrator.means()), method, calibrated=not data.random)
+    if settings.save_thresholds is not None:
+        _thresholds.save(settings.save_thresholds, found, parts.sites, source.sha256)
+    return found
+
+
+def _complaints(data: _Data, found: Calibration, balanced: Sequence[Thresholds], parts: Partition) -> Iterator[str]:
+    if not found.calibrated:
+        guessed = f" ({'; '.join(data.notes)})" if data.notes else ""
+        yield (
+            f"no calibration data: thresholds are the maxima over {len(data.fit)} random inputs{guessed}, "
+            "which costs much accuracy at few time-steps; give --calibration with some 100 to 1,000 typical inputs"
+        )
+    elif data.random and data.notes:
+        yield f"the comparison below is on random inputs ({'; '.join(data.notes)})"
+    for site, thresholds in zip(parts.sites, balanced, strict=True):
+        if thresholds.all_silent:
+            yield f"site '{site.name}' never fired on the calibration data: its threshold is set to 1"
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - started, 3)

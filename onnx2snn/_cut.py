@@ -1,0 +1,172 @@
+"""One step graph -> encoder, core and readout models.
+
+Nothing but the graph says where to cut: what depends on no state is constant in time (encoder), what the next states
+need runs every step (core), and the rest is computed when an answer is asked for (readout).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from ._errors import ModelFileError
+from ._graph import SNN_DOMAIN
+from ._load import metadata_of
+from ._neuron import IF
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """One state of the step graph; `mean` names the tensor a readout sum is the numerator of."""
+
+    input: str
+    output: str
+    rank: int
+    kind: str
+    mean: str | None = None
+
+
+@dataclass(frozen=True)
+class StepModel:
+    """An emitted model with its metadata, and the tensors at which it can be cut."""
+
+    proto: onnx.ModelProto
+    metadata: dict[str, Any]
+    states: tuple[State, ...]
+    to_core: tuple[str, ...]
+    to_readout: tuple[str, ...]
+    """Tensors the readout takes from the encoder."""
+
+    @property
+    def means(self) -> tuple[str, ...]:
+        """Tensors the readout takes from the core: means over the evaluation window."""
+        return tuple(s.mean for s in self.states if s.mean is not None)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The ANN's own outputs."""
+        given = {s.output for s in self.states}
+        return tuple(v.name for v in self.proto.graph.output if v.name not in given)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The ANN's own inputs."""
+        given = {s.input for s in self.states}
+        return tuple(v.name for v in self.proto.graph.input if v.name not in given)
+
+
+def step_model(proto: onnx.ModelProto, name: str) -> StepModel:
+    """Read an emitted model's description (ModelFileError where it has none, or one of a newer format)."""
+    text = metadata_of(proto)
+    if text is None:
+        raise ModelFileError(f"'{name}' is not a spiking model; convert it first: onnx2snn {name} -o OUT.onnx")
+    metadata = json.loads(text)
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"'{name}' has format {metadata.get('format')}; this version reads {FORMAT}: update onnx2snn"
+        )
+    states = tuple(State(s["input"], s["output"], s["rank"], s["kind"], s.get("mean")) for s in metadata["states"])
+    return StepModel(proto, metadata, states, *_boundaries(proto, states))
+
+
+def _boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    nodes = proto.graph.node
+    known = {t.name for t in proto.graph.initializer}
+    moving = {s.input for s in states}
+    for node in nodes:
+        if moving.intersection(node.input):
+            moving.update(node.output)
+    needed = {s.output for s in states}
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    core = [n for n in nodes if moving.intersection(n.output) and needed.intersection(n.output)]
+    means = {s.mean for s in states}
+    readout = [
+        n
+        for n in nodes
+        if moving.intersection(n.output) and not needed.intersection(n.output) and not means.intersection(n.output)
+    ]
+    return _static_inputs(core, moving, known), _static_inputs(readout, moving, known)
+
+
+def _static_inputs(nodes: Iterable[onnx.NodeProto], moving: set[str], known: set[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(t for n in nodes for t in n.input if t and t not in moving and t not in known))
+
+
+def encoder(model: StepModel) -> onnx.ModelProto | None:
+    """Inputs -> what core and readout take from them; None where they take the inputs themselves."""
+    wanted = dict.fromkeys([*model.to_core, *model.to_readout, *_static_outputs(model)])
+    made = [name for name in wanted if name not in model.inputs]
+    return extract(model.proto, model.inputs, made) if made else None
+
+
+def _static_outputs(model: StepModel) -> list[str]:
+    """Outputs of the model that no neuron has a part in."""
+    moving = {s.input for s in model.states}
+    for node in model.proto.graph.node:
+        if moving.intersection(node.input):
+            moving.update(node.output)
+    return [name for name in model.outputs if name not in moving]
+
+
+def core(model: StepModel, *, spikes: bool = False, counts: bool = False) -> onnx.ModelProto:
+    """What the encoder hands over and the states -> the next states; `spikes` adds every neuron's spikes as outputs,
+    `counts` a state `count/<neuron>` each, that sums them."""
+    inputs = [*model.to_core, *(s.input for s in core_states(model))]
+    neurons = model.metadata["neurons"]
+    outputs = [s.output for s in core_states(model)] + ([n["spikes"] for n in neurons] if spikes else [])
+    proto = extract(model.proto, inputs, outputs)
+    for neuron in neurons if counts else ():
+        before, after = count_names(neuron["name"])
+        dims = [None] * len(neuron["shape"])
+        proto.graph.input.append(helper.make_tensor_value_info(before, TensorProto.FLOAT, dims))
+        proto.graph.output.append(helper.make_tensor_value_info(after, TensorProto.FLOAT, dims))
+        proto.graph.node.append(helper.make_node("Add", [before, neuron["spikes"]], [after], f"count/{neuron['name']}"))
+    return proto
+
+
+def count_names(neuron: str) -> tuple[str, str]:
+    """State input and output that count a neuron's spikes."""
+    return f"count/{neuron}", f"count/{neuron}/next"
+
+
+def core_states(model: StepModel) -> list[State]:
+    """The states the core carries; the host counts the steps itself unless the core needs the counter for its delay."""
+    return list(model.states) if model.metadata["delay"] else [s for s in model.states if s.kind != "step"]
+
+
+def readout(model: StepModel) -> onnx.ModelProto | None:
+    """Means (and what the encoder hands over) -> the outputs; None where the outputs are the means themselves."""
+    made = [name for name in model.outputs if name not in model.means and name not in _static_outputs(model)]
+    return extract(model.proto, [*model.means, *model.to_readout], made) if made else None
+
+
+def extract(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+    """The part of a model between these tensors, with the functions it uses."""
+    graph = proto.graph
+    types = {v.name: v for v in [*graph.value_info, *graph.input, *graph.output]}
+    wanted, stop = set(outputs), set(inputs)
+    nodes = []
+    for node in reversed(graph.node):
+        if wanted.difference(stop).intersection(node.output):
+            nodes.append(node)
+            wanted.update(node.input)
+    kept = [t for t in graph.initializer if t.name in wanted]
+    part = helper.make_graph(
+        nodes[::-1], graph.name, [types[n] for n in inputs if n in wanted], [types[n] for n in outputs], kept
+    )
+    functions = [f for f in proto.functions if any(n.domain == SNN_DOMAIN for n in nodes)]
+    return helper.make_model(part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version)
+
+
+def neuron_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The neuron nodes of an emitted model."""
+    return [n for n in proto.graph.node if n.domain == SNN_DOMAIN and n.op_type == IF]

@@ -1,0 +1,200 @@
+"""Thresholds into the weights: moves every constant factor as far as the algebra of `_fold_rules` lets it.
+
+First backwards, into the weights of the operators before a neuron; then forwards, into the weights of those behind it.
+Neighbouring factors merge. What is left - an identity shortcut meets θ_in / θ_out - stays as one Mul per channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._fold_rules import BACKWARD, FORWARD, KNOWN_DOMAINS, Move, Verdict
+from ._graph import (
+    Array,
+    Graph,
+    Node,
+    constant,
+    drop,
+    is_output,
+    make_constant,
+    names_in,
+    producer,
+    rank,
+    tidy,
+    unique_name,
+    variable,
+)
+from ._operators import is_weighted
+from ._rewrite import scale_edge, unique_consumers
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A factor that could not be folded: the Mul that applies it, where it stands, and why it had to stay."""
+
+    name: str
+    before: str
+    channels: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What `fold` did: the weighted nodes whose initializers took factors in, and the factors left as Mul."""
+
+    folded: tuple[str, ...]
+    kept: tuple[Kept, ...]
+
+
+def fold(graph: Graph) -> tuple[Graph, Folding]:
+    """Move all constant factors of a spiking graph; the graph given is changed."""
+    state = _Fold(graph, names_in(graph))
+    state.split()
+    state.run(state.move_back)
+    state.run(state.move_forward)
+    return tidy(graph), Folding(tuple(sorted(state.folded)), tuple(state.finish()))
+
+
+def _is_scale(node: Node) -> bool:
+    """A Mul of a floating-point tensor with a constant that keeps its shape."""
+    if node.op != "Mul" or node.domain not in KNOWN_DOMAINS or len(node.inputs) != 2:
+        return False
+    factor, ndim = constant(node.inputs[1]), rank(node.inputs[0])
+    if factor is None or ndim is None or constant(node.inputs[0]) is not None:
+        return False
+    return factor.ndim <= ndim and np.issubdtype(factor.dtype, np.floating) and rank(node.outputs[0]) == ndim
+
+
+def _scale_of(node: Node) -> Array:
+    factor, ndim = constant(node.inputs[1]), rank(node.inputs[0])
+    assert factor is not None and ndim is not None
+    return factor.astype(np.float64).reshape([1] * (ndim - factor.ndim) + list(factor.shape))
+
+
+class _Fold:
+    def __init__(self, graph: Graph, taken: set[str]) -> None:
+        self.graph, self.taken = graph, taken
+        self.folded: set[str] = set()
+        self.reasons: dict[int, str] = {}
+
+    def scales(self) -> Iterator[Node]:
+        yield from [node for node in self.graph.nodes if _is_scale(node)]
+
+    def run(self, move: Callable[[Node], bool]) -> None:
+        moved = True
+        while moved:
+            moved = False
+            for node in self.scales():
+                if node.outputs:  # still in the graph
+                    moved = move(node) or moved
+
+    def split(self) -> None:
+        """Give every consumer of a factor its own, so that each can move alone."""
+        for node in self.scales():
+            out = node.outputs[0]
+            for consumer in unique_consumers(out)[0 if is_output(self.graph, out) else 1 :]:
+                self._insert(
+                    node.inputs[0], _scale_of(node), consumer, [i for i, t in enumerate(consumer.inputs) if t is out]
+                )
+
+    def _insert(self, source: object, scale: Array, consumer: Node, indices: list[int]) -> None:
+        if np.all(scale == 1.0):
+            for index in indices:
+                consumer.inputs[index] = source
+            return
+        scaled = variable(unique_name(self.taken, f"{consumer.name}/in{indices[0]}"), like=source)
+        scale_edge(self.graph, source, scale, scaled, self.taken)
+        for index in indices:
+            consumer.inputs[index] = scaled
+
+    def _set_constants(self, node: Node, move: Move) -> None:
+        for index, values in move.constants.items():
+            node.inputs[index] = make_constant(unique_name(self.taken, f"{node.name}/folded{index}"), values)
+        if is_weighted(node):
+            self.folded.add(node.name)
+
+    def move_back(self, mul: Node) -> bool:
+        """s * f(x): into the constants of f and onto its inputs."""
+        y = mul.inputs[0]
+        maker = producer(y)
+        verdict = self._back_verdict(mul, y, maker)
+        if isinstance(verdict, str) or maker is None:
+            self.reasons[id(mul)] = str(verdict)
+            return False
+        out = mul.outputs[0]
+        drop(self.graph, mul)
+        maker.outputs[0] = out
+        self._set_constants(maker, verdict)
+        sources = {index: maker.inputs[index] for index in verdict.scales}
+        for index, scale in verdict.scales.items():
+            self._insert(sources[index], scale, maker, [index])
+        return True
+
+    def _back_verdict(self, mul: Node, y: object, maker: Node | None) -> Verdict:
+        if maker is None:
+            return "its input is an input of the model"
+        if len(unique_consumers(y)) > 1 or is_output(self.graph, y):
+            return f"'{maker.name}' ({maker.op}) feeds others too"
+        rule = BACKWARD.get(maker.op) if maker.domain in KNOWN_DOMAINS else None
+        if rule is None or maker.outputs[0] is not y:
+            return f"no factor passes '{maker.name}' ({maker.op})"
+        return rule(maker, _scale_of(mul))
+
+    def move_forward(self, mul: Node) -> bool:
+        """f(s * x): into the constants of f and onto its output."""
+        out = mul.outputs[0]
+        if is_output(self.graph, out) or not out.outputs:
+            self.reasons[id(mul)] = "its output is an output of the model"
+            return False
+        consumer = out.outputs[0]
+        feeding = {i: producer(t) for i, t in enumerate(consumer.inputs)}
+        muls = {
+            i: n
+            for i, n in feeding.items()
+            if n is not None and _is_scale(n) and len(unique_consumers(n.outputs[0])) == 1
+        }
+        verdict = self._forward_verdict(consumer, {i: _scale_of(n) for i, n in muls.items()})
+        if isinstance(verdict, str):
+            self.reasons[id(mul)] = verdict
+            return False
+        result = consumer.outputs[0]
+        for index, node in muls.items():
+            consumer.inputs[index] = node.inputs[0]
+        for node in {id(n): n for n in muls.values()}.values():
+            drop(self.graph, node)
+        self._set_constants(consumer, verdict)
+        for scale in verdict.scales.values():
+            for after in unique_consumers(result):
+                self._insert(result, scale, after, [i for i, t in enumerate(after.inputs) if t is result])
+        return True
+
+    def _forward_verdict(self, consumer: Node, scales: dict[int, Array]) -> Verdict:
+        rule = FORWARD.get(consumer.op) if consumer.domain in KNOWN_DOMAINS else None
+        if rule is None:
+            return f"no factor passes '{consumer.name}' ({consumer.op})"
+        verdict = rule(consumer, scales)
+        if isinstance(verdict, Move) and verdict.scales and any(is_output(self.graph, t) for t in consumer.outputs):
+            return f"'{consumer.name}' ({consumer.op}) makes an output of the model"
+        return f"at '{consumer.name}' ({consumer.op}): {verdict}" if isinstance(verdict, str) else verdict
+
+    def finish(self) -> Iterator[Kept]:
+        """Merge equal factors of one tensor, bring the constants to their tensor's type, and list what is left."""
+        seen: dict[tuple[int, bytes, tuple[int, ...]], Node] = {}
+        for node in self.scales():
+            scale = _scale_of(node)
+            key = (id(node.inputs[0]), scale.tobytes(), scale.shape)
+            out = node.outputs[0]
+            if key in seen and not is_output(self.graph, out):
+                for consumer in unique_consumers(out):
+                    for index in [i for i, t in enumerate(consumer.inputs) if t is out]:
+                        consumer.inputs[index] = seen[key].outputs[0]
+                drop(self.graph, node)
+                continue
+            seen[key] = node
+            dtype = node.inputs[0].dtype or np.float32
+            node.inputs[1] = make_constant(node.inputs[1].name, scale.astype(dtype))
+            before = ", ".join(n.name for n in unique_consumers(out)) or out.name
+            yield Kept(node.name, before, scale.size, self.reasons.get(id(node), "nothing behind it takes a factor"))

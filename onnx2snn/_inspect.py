@@ -1,0 +1,45 @@
+"""What a model is: for an ANN what would become of each node, for a spiking model what was made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from ._arrange import arrange
+from ._cut import step_model
+from ._errors import UnsupportedGraphError
+from ._load import ModelSource, input_specs, load_model, metadata_of, output_specs
+from ._normalise import normalise
+from ._partition import partition
+
+
+def inspect(model: ModelSource) -> dict[str, Any]:
+    """Describe a model of either kind, as plain data; the converter goes by the very same table.
+
+    ANN: {"kind": "ann", "convertible": bool, "reason": str | None, "inputs", "outputs", "summary": {role: nodes},
+    "nodes": [{"node", "op", "role", "reason"}]}; nodes are those of the normalised graph.
+    SNN: {"kind": "snn", "inputs", "outputs", "metadata": {...}}.
+    """
+    source = load_model(model)
+    about: dict[str, Any] = {
+        "model": source.name,
+        "inputs": [str(s) for s in input_specs(source.proto)],
+        "outputs": [str(s) for s in output_specs(source.proto)],
+    }
+    if metadata_of(source.proto) is not None:
+        step = step_model(source.proto, source.name)
+        about["inputs"] = [str(s) for s in input_specs(source.proto) if s.name in step.inputs]
+        about["outputs"] = [str(s) for s in output_specs(source.proto) if s.name in step.outputs]
+        return {"kind": "snn", **about, "metadata": step.metadata}
+    reason = None
+    rows: list[dict[str, str]] = []
+    try:
+        graph, arrangement = arrange(normalise(source))
+        parts = partition(graph, arrangement)
+        rows = [asdict(row) for row in parts.rows]
+        parts.require_convertible()
+    except UnsupportedGraphError as error:
+        reason = str(error)
+    summary = dict(Counter(row["role"] for row in rows))
+    return {"kind": "ann", **about, "convertible": reason is None, "reason": reason, "summary": summary, "nodes": rows}

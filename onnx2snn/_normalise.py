@@ -1,0 +1,217 @@
+"""Any supported graph -> few canonical operators, every node named.
+
+onnxruntime's basic optimisation folds constants and BatchNormalization, lifts Constant nodes, drops Dropout and inlines
+functions. What it leaves is brought to the canonical form here, which `check_canonical` asserts:
+
+* opset 18 or newer;
+* Dropout and Identity are gone, except an Identity between a graph input and a graph output;
+* BatchNormalization that had no convolution to be folded into is a Mul and an Add by per-channel constants;
+* floating-point Sub, Div and Neg by a constant are Add and Mul, the constant second;
+* Clip(0, infinity) is Relu.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from ._errors import ModelFileError, StageMismatchError, UnsupportedGraphError
+from ._graph import (
+    Array,
+    Graph,
+    Node,
+    add_node,
+    constant,
+    drop,
+    infer_shapes,
+    is_output,
+    make_constant,
+    names_in,
+    producer,
+    rank,
+    redirect,
+    tidy,
+    to_graph,
+    unique_name,
+    variable,
+)
+from ._load import LoadedModel, one_line
+from ._operators import clip_bounds, standard
+
+MINIMUM_OPSET = 18
+
+
+def normalise(model: LoadedModel) -> Graph:
+    """The canonical graph of a model.
+
+    Raises ModelFileError where onnxruntime cannot load the model, UnsupportedGraphError where its opset cannot be
+    raised to 18.
+    """
+    proto = _raise_opset(_optimise(_own_initializers(model.proto), model.name))
+    graph = to_graph(proto)
+    _name_nodes(graph)
+    infer_shapes(graph)
+    for node in list(graph.nodes):
+        rule = _RULES.get(node.op)
+        if rule is not None and standard(node):
+            rule(graph, node)
+    graph = tidy(graph)
+    infer_shapes(graph)
+    check_canonical(graph)
+    return graph
+
+
+def check_canonical(graph: Graph) -> None:
+    """Assert the canonical form (StageMismatchError: a bug here, never the user's fault)."""
+    for node in graph.nodes:
+        if node.op in ("Dropout", "Constant", "BatchNormalization") and standard(node):
+            raise StageMismatchError(
+                f"normalisation left node '{node.name}' ({node.op}) in place; please report this model"
+            )
+
+
+def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """An initializer listed among the inputs (IR 3) could be overridden, so nothing would be folded: unlist it."""
+    given = {t.name for t in proto.graph.initializer}
+    if not given.intersection(v.name for v in proto.graph.input):
+        return proto
+    own = onnx.ModelProto()
+    own.CopyFrom(proto)
+    kept = [v for v in own.graph.input if v.name not in given]
+    del own.graph.input[:]
+    own.graph.input.extend(kept)
+    own.ir_version = max(own.ir_version, 4)  # before IR 4 every initializer had to be an input
+    return own
+
+
+def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory(prefix="onnx2snn-") as folder:
+        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        try:
+            ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
+        optimised = onnx.load(options.optimized_model_filepath)
+    used = {node.domain or "" for node in optimised.graph.node} | {""}
+    kept = [entry for entry in optimised.opset_import if (entry.domain if entry.domain != "ai.onnx" else "") in used]
+    del optimised.opset_import[:]
+    optimised.opset_import.extend(kept)
+    return optimised
+
+
+def _raise_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
+    version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    if version >= MINIMUM_OPSET:
+        return proto
+    try:
+        return onnx.version_converter.convert_version(proto, MINIMUM_OPSET)
+    except Exception as error:
+        reason = (
+            f"opset {version} cannot be raised to {MINIMUM_OPSET} ({one_line(error)}); export with opset 18 or newer"
+        )
+        raise UnsupportedGraphError("", "", reason) from error
+
+
+def _name_nodes(graph: Graph) -> None:
+    taken: set[str] = set()
+    for node in graph.nodes:
+        node.name = unique_name(taken, node.name or (node.outputs[0].name if node.outputs else node.op))
+
+
+def _bypass(graph: Graph, node: Node) -> None:
+    """Dropout in inference mode, Identity: y = x."""
+    source, out = node.inputs[0], node.outputs[0]
+    if not is_output(graph, out):
+        redirect(graph, out, source)
+        drop(graph, node)
+    elif producer(source) is not None and not is_output(graph, source):
+        maker = producer(source)
+        redirect(graph, source, out)
+        maker.outputs[[t is source for t in maker.outputs].index(True)] = _detached(out, node)
+        drop(graph, node)
+
+
+def _detached(out: Node, node: Node) -> Node:
+    node.outputs.clear()
+    return out
+
+
+def _batch_norm(graph: Graph, node: Node) -> None:
+    """gamma (x - mean) / sqrt(var + epsilon) + beta, as a Mul and an Add over axis 1."""
+    values = [constant(t) for t in node.inputs[1:5]]
+    x = node.inputs[0]
+    if any(v is None for v in values) or rank(x) is None:
+        return
+    gamma, beta, mean, var = (np.asarray(v, np.float64) for v in values)
+    factor = gamma / np.sqrt(var + node.attrs.get("epsilon", 1e-5))
+    shape = [1, -1] + [1] * ((rank(x) or 2) - 2)
+    _mul_add(graph, node, factor.reshape(shape), (beta - mean * factor).reshape(shape))
+
+
+def _arithmetic(graph: Graph, node: Node) -> None:
+    """Add, Sub, Mul and Div with one floating-point constant: y = x * factor + offset, one of them trivial."""
+    values = [constant(t) for t in node.inputs]
+    if all(v is None for v in values) or all(v is not None for v in values):
+        return
+    position = 1 if values[1] is not None else 0
+    c = values[position]
+    assert c is not None
+    if not np.issubdtype(c.dtype, np.floating):
+        return
+    c = c.astype(np.float64)
+    if node.op in ("Add", "Mul"):
+        if position == 0:
+            node.inputs[0], node.inputs[1] = node.inputs[1], node.inputs[0]
+    elif node.op == "Sub":
+        _mul_add(graph, node, None, -c) if position == 1 else _mul_add(graph, node, np.float64(-1.0), c, x=1)
+    elif position == 1 and np.all(c != 0):
+        _mul_add(graph, node, 1.0 / c, None)
+
+
+def _negate(graph: Graph, node: Node) -> None:
+    if node.inputs[0].dtype is not None and np.issubdtype(node.inputs[0].dtype, np.floating):
+        _mul_add(graph, node, np.float64(-1.0), None)
+
+
+def _mul_add(graph: Graph, node: Node, factor: Array | np.float64 | None, offset: Array | None, x: int = 0) -> None:
+    """Replace a node by y = input[x] * factor + offset; the last new node takes over its name."""
+    taken = names_in(graph)
+    current, out = node.inputs[x], node.outputs[0]
+    dtype = current.dtype or np.float32
+    steps = [(op, value) for op, value in (("Mul", factor), ("Add", offset)) if value is not None]
+    name = node.name
+    drop(graph, node)
+    for position, (op, value) in enumerate(steps):
+        last = position == len(steps) - 1
+        label = name if last else unique_name(taken, f"{name}/{op.lower()}")
+        target = out if last else variable(unique_name(taken, f"{label}_out"), like=current)
+        fixed = make_constant(unique_name(taken, f"{label}_constant"), np.asarray(value).astype(dtype))
+        add_node(graph, op, label, [current, fixed], [target])
+        current = target
+
+
+def _clip(graph: Graph, node: Node) -> None:
+    low, high = clip_bounds(node)
+    if low is not None and high is not None and low.size == 1 and low.item() == 0 and np.all(high == np.inf):
+        node.op = "Relu"
+        del node.inputs[1:]
+
+
+_RULES = {
+    "Dropout": _bypass,
+    "Identity": _bypass,
+    "BatchNormalization": _batch_norm,
+    "Add": _arithmetic,
+    "Sub": _arithmetic,
+    "Mul": _arithmetic,
+    "Div": _arithmetic,
+    "Neg": _negate,
+    "Clip": _clip,
+}

@@ -1,0 +1,312 @@
+"""The stateful runtime: steps a spiking model through time with stock onnxruntime.
+
+The one file is cut into encoder (run once per input), core (run every step, its states fed back without a copy) and
+readout (run when an answer is asked for).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from . import _cut
+from ._errors import DataError, UsageError
+from ._graph import Array
+from ._load import ModelSource, input_specs, load_model, output_specs
+from ._specs import TensorSpec
+
+Delay = int | str | None
+"""Steps left out of the answer: a number, "half", "auto", or None for the number stored in the model."""
+
+
+def resolve_delay(delay: Delay, timesteps: int, stored: int, auto: int) -> int:
+    """Steps left out at the start of a run (paper, section 5: delayed evaluation).
+
+    None is the model's own number; a run no longer than that averages from the start, as the step graph does.
+    Raises UsageError for a delay that leaves no step.
+    """
+    if timesteps < 1:
+        raise UsageError(f"timesteps is {timesteps}; it has to be 1 or more")
+    if delay is None:
+        return stored if stored < timesteps else 0
+    named = {"half": timesteps // 2, "auto": min(auto, timesteps // 2)}
+    steps = named.get(delay, delay) if isinstance(delay, str) else delay
+    if not isinstance(steps, int) or not 0 <= steps < timesteps:
+        raise UsageError(
+            f"delay is {delay!r}; it has to be 'auto', 'half' or a number from 0 to {timesteps - 1} "
+            f"at {timesteps} time-steps"
+        )
+    return steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """One time-step of a run.
+
+    `t` counts from 1. `outputs` and `spikes` are computed when first read, which has to be before the next step.
+    """
+
+    t: int
+    _outputs: Callable[[], list[Array]]
+    _spikes: Callable[[], dict[str, Array]]
+
+    @cached_property
+    def outputs(self) -> list[Array]:
+        """The answer so far, in the order of the model's outputs: the mean since the delay, before that since t = 1."""
+        return self._outputs()
+
+    @cached_property
+    def spikes(self) -> dict[str, Array]:
+        """The spikes of this step by neuron site, 0 or 1."""
+        return self._spikes()
+
+
+class SpikingSession:
+    """Runs a spiking model; the counterpart of `onnxruntime.InferenceSession`.
+
+    `model` is a path, bytes or ModelProto as `convert` made it; `sess_options` and `providers` go to onnxruntime.
+    The batch size is free at run time. `count_spikes` adds a counter to every neuron (`spike_counts`).
+    Raises ModelFileError for a file that is not a spiking model.
+    """
+
+    def __init__(
+        self,
+        model: ModelSource,
+        sess_options: ort.SessionOptions | None = None,
+        providers: Sequence[Any] | None = None,
+        *,
+        count_spikes: bool = False,
+    ) -> None:
+        """Cut the model and open its sessions."""
+        loaded = load_model(model)
+        self._model = _cut.step_model(loaded.proto, os.fspath(loaded.name))
+        self._options, self._providers = sess_options, list(providers or ["CPUExecutionProvider"])
+        self._encoder = self._open(_cut.encoder(self._model))
+        self._core = self._open(_cut.core(self._model, counts=count_spikes))
+        self._readout = self._open(_cut.readout(self._model))
+        states = [(s.input, s.output, s.rank) for s in _cut.core_states(self._model)]
+        counters = [(*_cut.count_names(n["name"]), len(n["shape"])) for n in self.neurons] if count_spikes else []
+        self._states = [*states, *counters]
+        self._fresh = {s.input for s in self._model.states if s.mean is not None or s.kind == "step"} | {
+            c[0] for c in counters
+        }
+        self._values: dict[str, ort.OrtValue] = {}
+        self._t = 0
+
+    def _open(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
+        if proto is None:
+            return None
+        options = self._options
+        if options is None:
+            options = ort.SessionOptions()
+            options.log_severity_level = 3
+        return ort.InferenceSession(proto.SerializeToString(), options, providers=self._providers)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The model's description, as `metadata_props["onnx2snn"]` holds it."""
+        return self._model.metadata
+
+    @property
+    def neurons(self) -> list[dict[str, Any]]:
+        """The neuron sites: name, kind, source node, spike tensor, channels, shape."""
+        return list(self._model.metadata["neurons"])
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The ANN's own inputs."""
+        return tuple(s for s in input_specs(self._model.proto) if s.name in self._model.inputs)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The ANN's own outputs."""
+        return tuple(s for s in output_specs(self._model.proto) if s.name in self._model.outputs)
+
+    def reset(self) -> None:
+        """Forget all states: the next run starts from the initial potentials."""
+        self._values = {}
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Array],
+        timesteps: int | None = None,
+        delay: Delay = None,
+        *,
+        reset: bool = True,
+    ) -> list[Array]:
+        """The outputs after `timesteps` steps (None: the model's own number), like `InferenceSession.run`.
+
+        `delay`: steps left out of the mean: a number, "half", "auto", or None for the model's own.
+        `reset=False` starts from the membrane potentials the last run ended with; the mean starts afresh all the same.
+        Raises UsageError for impossible steps or delays or unknown names, DataError for inputs that do not fit.
+        """
+        return self.run_at(output_names, input_feed, [self._steps(timesteps)], delay, reset=reset)[0]
+
+    def run_at(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Array],
+        timesteps: Sequence[int],
+        delay: Delay = None,
+        *,
+        reset: bool = True,
+    ) -> list[list[Array]]:
+        """The outputs at several numbers of time-steps out of one simulation, in the order given."""
+        windows = [(self._delay(delay, t), t) for t in timesteps]
+        if not windows:
+            raise UsageError("no number of time-steps is given; name at least one")
+        wanted = self._wanted(output_names)
+        marks = {mark for window in windows for mark in window}
+        sums: dict[int, dict[str, Array]] = {}
+        static: dict[str, Array] = {}
+        for t, static in self._simulate(input_feed, max(timesteps), reset):  # noqa: B007 - the encoder's results stay in use
+            if t in marks:
+                sums[t] = self._current_sums()
+        return [[self._answer(static, sums, window)[name] for name in wanted] for window in windows]
+
+    def steps(
+        self, input_feed: Mapping[str, Array], timesteps: int | None = None, delay: Delay = None, *, reset: bool = True
+    ) -> Iterator[Step]:
+        """Step through time, one `Step` each; same arguments as `run`."""
+        total = self._steps(timesteps)
+        start = self._delay(delay, total)
+        marks: dict[int, dict[str, Array]] = {}
+        for t, static in self._simulate(input_feed, total, reset):
+            if t == start:
+                marks[t] = self._current_sums()
+            window = (start if t > start else 0, t)
+            yield Step(
+                t,
+                partial(self._read, t, partial(self._outputs, static, marks, window)),
+                partial(self._read, t, self._last_spikes),
+            )
+
+    def _read(self, t: int, read: Callable[[], Any]) -> Any:
+        """What a step holds, as long as it is the last one."""
+        if self._t != t:
+            raise UsageError(f"step {t} is over; read its outputs and spikes before the next step")
+        return read()
+
+    def _outputs(
+        self, static: dict[str, Array], marks: dict[int, dict[str, Array]], window: tuple[int, int]
+    ) -> list[Array]:
+        answer = self._answer(static, marks | {window[1]: self._current_sums()}, window)
+        return [answer[name] for name in self._model.outputs]
+
+    def spike_counts(self) -> dict[str, Array]:
+        """Spikes of each neuron since the last run began, by site (needs `count_spikes=True`)."""
+        names = {n["name"]: _cut.count_names(n["name"])[0] for n in self.neurons}
+        if not all(name in self._values for name in names.values()):
+            raise UsageError("there are no spike counts; open the session with count_spikes=True and run it first")
+        return {neuron: self._values[name].numpy() for neuron, name in names.items()}
+
+    def potentials(self) -> dict[str, Array]:
+        """Membrane potentials less their initial value after the last run, in threshold units, by site."""
+        kinds = {s.input for s in self._model.states if s.kind == "membrane"}
+        return {name.removesuffix("/potential"): v.numpy() for name, v in self._values.items() if name in kinds}
+
+    # The simulation.
+
+    def _steps(self, timesteps: int | None) -> int:
+        return int(self.metadata["timesteps"]) if timesteps is None else timesteps
+
+    def _delay(self, delay: Delay, timesteps: int) -> int:
+        return resolve_delay(delay, timesteps, self.metadata["delay"], self.metadata["delay_auto"])
+
+    def _wanted(self, names: Sequence[str] | None) -> Sequence[str]:
+        unknown = [name for name in names or () if name not in self._model.outputs]
+        if unknown:
+            raise UsageError(f"the model has no output '{unknown[0]}'; it has {', '.join(self._model.outputs)}")
+        return names if names is not None else self._model.outputs
+
+    def _encode(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs and everything the encoder makes of them."""
+        missing = [name for name in self._model.inputs if name not in feed]
+        unknown = [name for name in feed if name not in self._model.inputs]
+        if missing or unknown:
+            problem = f"input '{missing[0]}' is missing" if missing else f"there is no input '{unknown[0]}'"
+            raise DataError(f"{problem}; the model takes {', '.join(map(str, self.inputs))}")
+        values = {name: np.asarray(value) for name, value in feed.items()}
+        if self._encoder is None:
+            return values
+        taken = {i.name for i in self._encoder.get_inputs()}
+        made = self._encoder.run(None, {name: value for name, value in values.items() if name in taken})
+        return values | {o.name: value for o, value in zip(self._encoder.get_outputs(), made, strict=True)}
+
+    def _simulate(self, feed: Mapping[str, Array], total: int, reset: bool) -> Iterator[tuple[int, dict[str, Array]]]:
+        assert self._core is not None
+        static = self._encode(feed)
+        self._static = {
+            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(static[name])) for name in self._model.to_core
+        }
+        old = {} if reset else self._values
+        values = {}
+        for name, _, rank in self._states:
+            zeros = ort.OrtValue.ortvalue_from_numpy(np.zeros([1] * rank, np.float32))
+            values[name] = zeros if name in self._fresh else old.get(name, zeros)
+        first = self._bind(values, None)
+        pair: list[tuple[ort.IOBinding, dict[str, ort.OrtValue]]] = []
+        for t in range(1, total + 1):
+            if (
+                t == 2
+            ):  # the first step has told the shapes: from here on two bindings take turns, and nothing is copied
+                other = {n: ort.OrtValue.ortvalue_from_shape_and_type(v.shape(), np.float32) for n, v in values.items()}
+                pair = [(self._bind(values, other), other), (self._bind(other, values), values)]
+            binding, made = pair[t % 2] if pair else (first, {})
+            self._core.run_with_iobinding(binding)
+            if not made:
+                made = dict(zip([name for name, _, _ in self._states], binding.get_outputs(), strict=True))
+            self._before, self._values, self._t = values, made, t
+            values = made
+            yield t, static
+
+    def _bind(self, values: dict[str, ort.OrtValue], target: dict[str, ort.OrtValue] | None) -> ort.IOBinding:
+        """Bind one step from `values` into the buffers of `target`, or into new ones."""
+        assert self._core is not None
+        binding = self._core.io_binding()
+        for name, value in (self._static | values).items():
+            binding.bind_ortvalue_input(name, value)
+        for name, output, _ in self._states:
+            if target is None:
+                binding.bind_output(output, "cpu")
+            else:
+                binding.bind_ortvalue_output(output, target[name])
+        return binding
+
+    def _current_sums(self) -> dict[str, Array]:
+        inputs = {s.mean: s.input for s in self._model.states if s.mean is not None}
+        return {str(mean): self._values[name].numpy().copy() for mean, name in inputs.items()}
+
+    def _answer(
+        self, static: dict[str, Array], sums: dict[int, dict[str, Array]], window: tuple[int, int]
+    ) -> dict[str, Array]:
+        start, end = window
+        steps = np.float32(end - start)
+        means = {m: (total - sums[start][m]) / steps if start else total / steps for m, total in sums[end].items()}
+        known = static | means
+        if self._readout is None:
+            return known
+        feed = {i.name: known[i.name] for i in self._readout.get_inputs()}
+        made = self._readout.run(None, feed)
+        return known | {o.name: value for o, value in zip(self._readout.get_outputs(), made, strict=True)}
+
+    @cached_property
+    def _observer(self) -> ort.InferenceSession:
+        session = self._open(_cut.core(self._model, spikes=True))
+        assert session is not None
+        return session
+
+    def _last_spikes(self) -> dict[str, Array]:
+        """Repeat the last step from the states before it, with the spikes as outputs."""
+        known = self._static | self._before
+        feed = {i.name: known[i.name] for i in self._observer.get_inputs()}
+        found = self._observer.run_with_ort_values([n["spikes"] for n in self.neurons], feed)
+        return {n["name"]: value.numpy() for n, value in zip(self.neurons, found, strict=True)}

@@ -1,0 +1,106 @@
+"""Every option of a conversion: one table for the Python keywords and the command line.
+
+Imports nothing heavy: `onnx2snn --help` is made of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from ._errors import UsageError
+
+METHODS = ("local", "percentile", "max")
+
+
+def _option(default: Any, help_: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help_, **more})
+
+
+def _delay(text: str) -> int | str:
+    return text if text in ("auto", "half") else int(text)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of `convert`. Raises UsageError for a value that makes no sense."""
+
+    preset: str = _option("paper", "a set of defaults; single options override it", choices=("paper",))
+    timesteps: int = _option(32, "time-steps T the model is converted and scored for", metavar="T")
+    delay: int | str | None = _option(
+        None,
+        "steps left out of the answer: a number, half (T/2) or auto (first-spike times); "
+        "default: half for T <= 16, else 0",
+        type=_delay,
+        metavar="D|auto|half",
+    )
+    method: str | None = _option(
+        None,
+        "how thresholds are found: local threshold balancing, a percentile, or the maximum of the activations; "
+        "default: local, without calibration data max",
+        choices=METHODS,
+    )
+    percentile: float = _option(99.0, "the percentile of --method percentile", metavar="P")
+    granularity: str = _option("channel", "one threshold per channel, or one per layer", choices=("channel", "layer"))
+    maxpool: str = _option(
+        "accumulate",
+        "max-pools between neurons pool the accumulated input (exact), or each step's current (the paper's rule)",
+        choices=("accumulate", "current"),
+    )
+    iterations: int = _option(1000, "mini-batches of local threshold balancing", metavar="N")
+    batch_size: int = _option(100, "samples per mini-batch", metavar="N")
+    seed: int = _option(0, "seed of every random choice", metavar="N")
+    threads: int | None = _option(None, "threads onnxruntime uses; default: its own choice", metavar="N")
+    save_thresholds: str | None = _option(None, "keep the calibration in this file", metavar="FILE.npz")
+    thresholds: str | None = _option(None, "take the calibration from this file", metavar="FILE.npz")
+    max_drop: float | None = _option(
+        None, "fail (exit code 1) if agreement with the ANN is more than X percentage points below 100", metavar="X"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for option in fields(self):
+            _check_choice(option, getattr(self, option.name))
+        for name, least in (("timesteps", 1), ("iterations", 1), ("batch_size", 1), ("seed", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                raise UsageError(f"{name} is {value!r}; it has to be a whole number of at least {least}")
+        if not 0 < self.percentile <= 100:
+            raise UsageError(f"percentile is {self.percentile}; it has to be above 0 and at most 100")
+        if self.max_drop is not None and not self.max_drop >= 0:
+            raise UsageError(f"max_drop is {self.max_drop}; it has to be 0 or more percentage points")
+        if self.delay not in (None, "auto", "half") and not (
+            isinstance(self.delay, int) and 0 <= self.delay < self.timesteps
+        ):
+            raise UsageError(
+                f"delay is {self.delay!r}; it has to be 'auto', 'half' or a number from 0 to {self.timesteps - 1} "
+                f"at {self.timesteps} time-steps"
+            )
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Settings:
+        """Settings from keywords; an unknown keyword is a UsageError that lists the known ones."""
+        known = [option.name for option in fields(cls)]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise UsageError(f"there is no option '{unknown[0]}'; the options are {', '.join(known)}")
+        return cls(**options)
+
+    def chosen_delay(self) -> int | str:
+        """The delay asked for, or the default: half for T <= 16, else 0."""
+        if self.delay is not None:
+            return self.delay
+        return "half" if self.timesteps <= 16 else 0
+
+    def to_metadata(self, method: str) -> dict[str, Any]:
+        """What decides the emitted model, for its metadata and the report."""
+        kept = ("preset", "timesteps", "granularity", "maxpool", "seed")
+        more = {"local": ("iterations", "batch_size"), "percentile": ("percentile",)}.get(method, ())
+        chosen = {name: getattr(self, name) for name in (*kept, *more)}
+        return chosen | {"method": method, "delay": self.chosen_delay()}
+
+
+def _check_choice(option: Field[Any], value: Any) -> None:
+    choices = option.metadata.get("choices")
+    if choices and value is not None and value not in choices:
+        raise UsageError(f"{option.name} is {value!r}; it has to be one of {', '.join(choices)}")

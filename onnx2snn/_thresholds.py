@@ -1,0 +1,68 @@
+"""A calibration kept in a file: thresholds and mean activations per site, tied to the model they belong to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ._errors import ModelFileError, UsageError
+from ._graph import Array
+from ._load import write_npz
+from ._partition import Site
+
+SOURCE = "source_sha256"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibrating found, per site in order, in ANN units and of the sites' threshold shapes.
+
+    `thresholds` are as the rule left them, silent channels still at 0; `means` are mean activations; `calibrated` is
+    false where the inputs were random.
+    """
+
+    thresholds: tuple[Array, ...]
+    means: tuple[Array, ...]
+    method: str
+    calibrated: bool
+
+
+def save(path: str | os.PathLike[str], calibration: Calibration, sites: Sequence[Site], sha256: str) -> None:
+    """Write a calibration as .npz, keyed by site name and tied to the source model."""
+    arrays = {f"threshold:{site.name}": t for site, t in zip(sites, calibration.thresholds, strict=True)}
+    arrays |= {f"mean:{site.name}": m for site, m in zip(sites, calibration.means, strict=True)}
+    about = {SOURCE: sha256, "method": calibration.method, "calibrated": calibration.calibrated}
+    write_npz(path, arrays | {key: np.array(value) for key, value in about.items()})
+
+
+def load(path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granularity: str) -> Calibration:
+    """Read a calibration; UsageError names the first site that does not match this model and granularity."""
+    try:
+        with np.load(Path(path), allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as error:
+        raise ModelFileError(
+            f"thresholds '{path}' cannot be read ({error}); make them with --save-thresholds"
+        ) from error
+    if str(found.get(SOURCE)) != sha256:
+        raise UsageError(
+            f"thresholds '{path}' belong to a model with source hash {str(found.get(SOURCE))[:12]}, this one has "
+            f"{sha256[:12]}; calibrate again"
+        )
+    sets: dict[str, tuple[Array, ...]] = {}
+    for kind in ("threshold", "mean"):
+        values = [found.get(f"{kind}:{site.name}") for site in sites]
+        for site, value in zip(sites, values, strict=True):
+            wanted = site.threshold_shape(granularity)
+            if value is None or value.shape != wanted or not np.all(np.isfinite(value)) or np.any(value < 0):
+                raise UsageError(
+                    f"thresholds '{path}' hold no finite {kind}s of shape {wanted} for site '{site.name}'; "
+                    f"calibrate again with --granularity {granularity}"
+                )
+        sets[kind] = tuple(value for value in values if value is not None)
+    return Calibration(sets["threshold"], sets["mean"], str(found["method"]), bool(found["calibrated"]))

@@ -1,0 +1,171 @@
+"""Each stage against the one before it, and the SNN against the ANN at T."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from ._data import Samples
+from ._errors import StageMismatchError
+from ._fold_rules import ACCUMULATED_MAX_POOL, RUNNING_MEAN
+from ._graph import SNN_DOMAIN, Array, Graph, make_constant, to_proto
+from ._instrument import RATE, instrument, threshold_input
+from ._metrics import Agreement
+from ._neuron import IF
+from ._ort import open_session, session_options
+from ._partition import Site
+from ._session import SpikingSession
+from ._specs import TensorSpec, fixed_batch
+
+TOLERANCE = 1e-3
+"""Largest relative L2 difference between two stages; float32 rounding alone stays near 1e-6."""
+
+LOW_AGREEMENT = 0.9
+
+
+def check_stage(stage: str, before: Sequence[Array], after: Sequence[Array], tolerance: float = TOLERANCE) -> float:
+    """The largest relative L2 difference between two stages' outputs; StageMismatchError beyond the tolerance."""
+    worst = 0.0
+    for one, other in zip(before, after, strict=True):
+        if one.dtype.kind != "f":
+            continue
+        difference = relative_error(other, one)
+        if not difference <= tolerance:
+            raise StageMismatchError(
+                f"stage '{stage}' changes the network's output by {difference:.2g} (relative L2; rounding stays below "
+                f"{tolerance:.0e}); please report this model"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def relative_error(found: Array, wanted: Array) -> float:
+    """||found - wanted|| / ||wanted||, 0 where both are 0."""
+    norm = float(np.linalg.norm(wanted.astype(np.float64).ravel()))
+    error = float(np.linalg.norm((found.astype(np.float64) - wanted).ravel()))
+    return error / norm if norm else (0.0 if error == 0 else float("inf"))
+
+
+def run_model(model: onnx.ModelProto | Graph, feed: Mapping[str, Array], threads: int | None) -> list[Array]:
+    """The outputs of a model or graph for one feed."""
+    proto = model if isinstance(model, onnx.ModelProto) else to_proto(model)
+    session = open_session(proto, threads)
+    taken = {i.name for i in session.get_inputs()}
+    return list(session.run(None, {name: value for name, value in feed.items() if name in taken}))
+
+
+def run_balanced(
+    graph: Graph,
+    sites: Sequence[Site],
+    thresholds: Sequence[Array],
+    granularity: str,
+    feed: Mapping[str, Array],
+    threads: int | None,
+) -> list[Array]:
+    """The ANN's outputs with every activation clipped at its threshold."""
+    clipped = instrument(graph, sites, "overshoot", granularity, keep_outputs=True)
+    extra = {threshold_input(s): t.astype(np.float32) for s, t in zip(sites, thresholds, strict=True)}
+    outputs = run_model(clipped, {**feed, **extra, RATE: np.zeros(1, np.float32)}, threads)
+    return outputs[: len(graph.outputs)]
+
+
+def as_clipped(graph: Graph) -> Graph:
+    """A copy of a spiking graph in the limit of many steps: each neuron as clip(x, 0, 1), each mean as its input."""
+    graph = graph.copy()
+    for node in graph.nodes:
+        if node.domain != SNN_DOMAIN:
+            continue
+        if node.op == IF:
+            node.op, node.attrs = "Clip", {}
+            node.inputs.extend([make_constant(f"{node.name}/{bound}", np.array(bound, np.float32)) for bound in (0, 1)])
+        elif node.op == RUNNING_MEAN:
+            node.op = "Identity"
+        elif node.op == ACCUMULATED_MAX_POOL:
+            node.attrs = dict(node.attrs)
+            node.op = node.attrs.pop("pool")
+        node.domain = None
+    return graph
+
+
+@dataclass(frozen=True)
+class SiteError:
+    """A site's mean output r against the ANN's activation a after T steps, relative to ||a||.
+
+    With x the mean input the SNN really got: `own` is ||r - clip(x)||, clipping and rounding in this layer; `inherited`
+    is ||clip(x) - a||, what came from the layers before (the two terms of the paper's theorem 1); `total` is ||r - a||.
+    Here clip(x) is the ANN's own activation of x.
+    """
+
+    site: str
+    total: float
+    own: float
+    inherited: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the SNN compares with the ANN on some samples."""
+
+    agreement: float
+    samples: int
+    sites: tuple[SiteError, ...]
+
+    def warnings(self, timesteps: int, random: bool) -> list[str]:
+        """Low agreement is worth a sentence (on random inputs it says little)."""
+        if random or self.agreement >= LOW_AGREEMENT:
+            return []
+        return [
+            f"agreement with the ANN is only {self.agreement:.1%} at T = {timesteps}; "
+            "more time-steps or more typical calibration data help"
+        ]
+
+
+def compare(
+    graph: Graph,
+    sites: Sequence[Site],
+    thresholds: Sequence[Array],
+    snn: onnx.ModelProto,
+    samples: Samples,
+    specs: Sequence[TensorSpec],
+    *,
+    timesteps: int,
+    delay: int,
+    batch: int,
+    threads: int | None,
+) -> Verdict:
+    """Run both on the samples, batch by batch, and add up errors and agreement."""
+    ann = _with_activations(graph, sites, threads)
+    session = SpikingSession(snn, session_options(threads), count_spikes=True)
+    outputs = len(graph.outputs)
+    squares = np.zeros((len(sites), 4))
+    agreement = Agreement()
+    fixed = fixed_batch(specs)
+    size = fixed or batch
+    names = {i.name for i in ann.get_inputs()}
+    for start in range(0, len(samples), size):
+        indices = np.arange(start, min(start + size, len(samples)))
+        feed = samples.batch(np.resize(indices, fixed) if fixed else indices)
+        found = ann.run(None, {name: value for name, value in feed.items() if name in names})
+        answer = session.run(None, {s.name: feed[s.name] for s in specs}, timesteps, delay)
+        agreement.add([o[: len(indices)] for o in answer], [o[: len(indices)] for o in found[:outputs]])
+        counts, potentials = session.spike_counts(), session.potentials()
+        for row, site, theta, a in zip(squares, sites, thresholds, found[outputs:], strict=True):
+            rate = theta * counts[site.name] / timesteps
+            current = theta * (counts[site.name] + potentials[site.name]) / timesteps
+            expected = np.clip(current, 0, site.upper)
+            row += [np.sum(np.square(d, dtype=np.float64)) for d in (rate - a, rate - expected, expected - a, a)]
+    norms = np.sqrt(squares)
+    norms[:, :3] /= np.where(norms[:, 3:] > 0, norms[:, 3:], 1.0)
+    errors = tuple(SiteError(site.name, *map(float, row[:3])) for site, row in zip(sites, norms, strict=True))
+    return Verdict(agreement.value(), len(samples), errors)
+
+
+def _with_activations(graph: Graph, sites: Sequence[Site], threads: int | None) -> ort.InferenceSession:
+    graph = graph.copy()
+    tensors = graph.tensors()
+    graph.outputs = list(graph.outputs) + [tensors[site.tensor] for site in sites]
+    return open_session(to_proto(graph), threads)
