@@ -27,7 +27,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from networks import NETWORKS
+from architectures import NETWORKS
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
