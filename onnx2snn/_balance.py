@@ -34,20 +34,29 @@ def local_update(theta: Array, overshoot: Array, rate: float, upper: float) -> A
     return np.minimum(theta + 2.0 * rate * overshoot, upper)
 
 
-def percentile(histogram: npt.NDArray[np.float64], tops: Array, percent: float) -> Array:
+def percentile(histogram: Array, tops: Array, percent: float) -> Array:
     """Robust norm: a percentile of the activations, zeros included, for each row of a histogram (flat [rows]).
 
-    `histogram` [rows, bins] counts a channel's (or a whole site's) activations in equal bins from 0 to its `tops`.
+    `histogram` [rows, bins] counts a channel's (or a whole site's) activations in equal bins from 0 to its `tops`. As
+    numpy.percentile, between the two nearest activations; each is known to within its bin. Those in the lowest bin are
+    taken as 0, so that a channel active more rarely than the percentile is silent, not one with a tiny threshold.
     """
-    bins = histogram.shape[1]
     cumulated = np.cumsum(histogram, axis=1)
-    wanted = cumulated[:, -1] * (percent / 100.0)
-    index = (cumulated < wanted[:, None]).sum(axis=1).clip(0, bins - 1)
-    inside = np.take_along_axis(histogram, index[:, None], 1)[:, 0]
-    below = np.take_along_axis(cumulated, index[:, None], 1)[:, 0] - inside
-    share = np.divide(wanted - below, inside, out=np.ones_like(below), where=inside > 0)
-    estimate: Array = (index + share.clip(0.0, 1.0)) * tops / bins
+    last = cumulated[:, -1] - 1.0
+    place = last * (percent / 100.0)
+    lower = np.floor(place)
+    below, above = (_ordered(histogram, cumulated, n) for n in (lower, np.minimum(lower + 1.0, last)))
+    estimate: Array = (below + (place - lower) * (above - below)) * tops / histogram.shape[1]
     return estimate
+
+
+def _ordered(histogram: Array, cumulated: Array, n: Array) -> Array:
+    """Where each row's n-th smallest activation (from 0) lies, in bins."""
+    index = (cumulated <= n[:, None]).sum(axis=1)[:, None]
+    inside = np.take_along_axis(histogram, index, 1)[:, 0]
+    through = np.take_along_axis(cumulated, index, 1)[:, 0]
+    place: Array = index[:, 0] + (n + 1.0 - (through - inside)) / inside
+    return np.where(index[:, 0] == 0, 0.0, place)
 
 
 def settle(theta: Array) -> Thresholds:

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 from ._errors import Onnx2snnError, UsageError
-from ._settings import Settings
+from ._settings import Settings, parse_delay
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -77,7 +78,7 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--inputs", metavar="FILE.npz", required=True, help="the inputs, keyed by input name")
     parser.add_argument("-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written")
     parser.add_argument("--timesteps", type=int, metavar="T", help="default: as stored in the model")
-    parser.add_argument("--delay", metavar="D|auto|half", type=_delay, help=DELAY_HELP)
+    parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
     parser.add_argument("--threads", type=int, metavar="N", help="threads onnxruntime uses; default: its own choice")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
@@ -95,13 +96,13 @@ def eval_parser() -> argparse.ArgumentParser:
         metavar="T,T,...",
         help="scored in one simulation; default: as stored in the model",
     )
-    parser.add_argument("--delay", metavar="D|auto|half", type=_delay, help=DELAY_HELP)
+    parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
     parser.add_argument(
         "--metric", metavar="top1|agreement", help="default: top1 where the data has labels, else agreement"
     )
     parser.add_argument(
         "--max-drop",
-        type=float,
+        type=_points,
         metavar="X",
         help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage points below the ANN",
     )
@@ -120,12 +121,21 @@ def inspect_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _delay(text: str) -> int | str:
-    return text if text in ("auto", "half") else int(text)
-
-
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not one number or several, like 4,8,16") from None
+
+
+def _points(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = -1.0
+    if not points >= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of percentage points, 0 or more")
+    return points
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,8 +159,11 @@ def _convert(given: argparse.Namespace) -> None:
 
     settings = Settings(**{option.name: getattr(given, option.name) for option in fields(Settings)})
     check_writable(given.output)
+    written = {"-o": given.output, "--save-thresholds": given.save_thresholds}
     if given.report not in (None, "-"):
         check_writable(given.report)
+        written["--report"] = given.report
+    _require_distinct({"MODEL": given.model, "--thresholds": given.thresholds}, written)
     from ._convert import run
     from ._report import tables
 
@@ -163,6 +176,17 @@ def _convert(given: argparse.Namespace) -> None:
     conversion.save(given.output)
     if given.report is not None:
         _write_json(given.report, report.to_dict(), atomic_write)
+
+
+def _require_distinct(read: dict[str, str | None], written: dict[str, str | None]) -> None:
+    """Nothing is written over what is read, or over another result."""
+    seen = {Path(path).resolve(): option for option, path in read.items() if path is not None}
+    for option, path in written.items():
+        if path is None:
+            continue
+        other = seen.setdefault(Path(path).resolve(), option)
+        if other != option:
+            raise UsageError(f"{option} would overwrite '{path}', which is {other}; name another file")
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -245,7 +269,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)  # names may hold brackets and colons
 
 
 def _show(parts: Sequence[RenderableType]) -> None:
@@ -284,17 +308,23 @@ def _progress(quiet: bool) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("of about {task.fields[estimate]}"),
     )
-    with Bars(*columns, console=_console()) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Bars(*columns, console=_console())
+    tasks: dict[str, Any] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, estimate="?")
-            task = bars.tasks[bars.task_ids.index(tasks[what])]
-            seconds = (task.elapsed or 0.0) * total / done if done else 0.0
-            bars.update(tasks[what], completed=done, estimate=f"{seconds:.0f} s")
+    def show(what: str, done: int, total: int) -> None:
+        if not tasks:
+            bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total, estimate="?")
+        task = bars.tasks[bars.task_ids.index(tasks[what])]
+        seconds = (task.elapsed or 0.0) * total / done if done else 0.0
+        bars.update(tasks[what], completed=done, estimate=f"{seconds:.0f} s")
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def _score_table(result: dict[str, Any]) -> RenderableType:

@@ -38,7 +38,7 @@ from ._partition import Partition, partition
 from ._progress import Progress, silent_progress
 from ._report import Report, build_report
 from ._rewrite import rewrite
-from ._session import resolve_delay
+from ._session import computing, resolve_delay
 from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 from ._thresholds import Calibration
@@ -99,14 +99,16 @@ def run(
         feed = data.check_feed(specs)
         with clock("normalise"):
             graph = normalise(source)
+            with computing(specs):
+                original = run_model(source.proto, feed, settings.threads)
             normalised = run_model(graph, feed, settings.threads)
-            check_stage("normalise", run_model(source.proto, feed, settings.threads), normalised)
+            check_stage("normalise", original, normalised)
         with clock("arrange"):
             graph, arrangement = arrange(graph)
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
         parts = partition(graph, arrangement)
         parts.require_convertible()
-        with clock("calibrate"):
+        with clock("calibrate"), computing(specs):
             found = _calibrate(graph, parts, source, data, specs, settings, progress)
             balanced = [settle(theta) for theta in found.thresholds]
             thetas = [b.values for b in balanced]
@@ -140,10 +142,10 @@ def run(
                 batch=VERIFY_BATCH,
                 threads=settings.threads,
             )
-    said = [*_complaints(data, found, balanced, parts), *verdict.warnings(settings.timesteps, data.random)]
-    report = build_report(
-        source, proto, parts, arrangement, balanced, folding, verdict, data.held_back, said, clock.seconds
-    )
+    from_file = settings.thresholds is not None
+    said = [*_complaints(data, found, balanced, parts, from_file), *verdict.warnings(settings.timesteps, data.random)]
+    scored = {"held_back": data.held_back, "random": data.random}
+    report = build_report(source, proto, parts, arrangement, balanced, folding, verdict, scored, said, clock.seconds)
     drop = 100.0 * (1.0 - verdict.agreement)
     if settings.max_drop is not None and drop > settings.max_drop:
         raise GateError(
@@ -229,11 +231,14 @@ def _calibrate(
     return found
 
 
-def _complaints(data: _Data, found: Calibration, balanced: Sequence[Thresholds], parts: Partition) -> Iterator[str]:
+def _complaints(
+    data: _Data, found: Calibration, balanced: Sequence[Thresholds], parts: Partition, from_file: bool
+) -> Iterator[str]:
     if not found.calibrated:
         guessed = f" ({'; '.join(data.notes)})" if data.notes else ""
+        count = "" if from_file else f"{len(data.fit)} "
         yield (
-            f"no calibration data: thresholds are the maxima over {len(data.fit)} random inputs{guessed}, "
+            f"no calibration data: thresholds are the maxima over {count}random inputs{guessed}, "
             "which costs much accuracy at few time-steps; give --calibration with some 100 to 1,000 typical inputs"
         )
     elif data.random and data.notes:

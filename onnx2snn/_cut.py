@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ._errors import ModelFileError
 from ._graph import SNN_DOMAIN
@@ -63,16 +64,18 @@ class StepModel:
 
 
 def step_model(proto: onnx.ModelProto, name: str) -> StepModel:
-    """Read an emitted model's description (ModelFileError where it has none, or one of a newer format)."""
+    """Read an emitted model's description (ModelFileError where it has none, or one that is damaged or newer)."""
     text = metadata_of(proto)
     if text is None:
         raise ModelFileError(f"'{name}' is not a spiking model; convert it first: onnx2snn {name} -o OUT.onnx")
-    metadata = json.loads(text)
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(
-            f"'{name}' has format {metadata.get('format')}; this version reads {FORMAT}: update onnx2snn"
-        )
-    states = tuple(State(s["input"], s["output"], s["rank"], s["kind"], s.get("mean")) for s in metadata["states"])
+    try:
+        metadata = json.loads(text)
+        version = metadata.get("format")
+        if version != FORMAT:
+            raise ModelFileError(f"'{name}' has format {version}; this version reads {FORMAT}: update onnx2snn")
+        states = tuple(State(s["input"], s["output"], s["rank"], s["kind"], s.get("mean")) for s in metadata["states"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"the description inside '{name}' is damaged; convert the ANN again") from error
     return StepModel(proto, metadata, states, *_boundaries(proto, states))
 
 
@@ -119,11 +122,17 @@ def _static_outputs(model: StepModel) -> list[str]:
 
 def core(model: StepModel, *, spikes: bool = False, counts: bool = False) -> onnx.ModelProto:
     """What the encoder hands over and the states -> the next states; `spikes` adds every neuron's spikes as outputs,
-    `counts` a state `count/<neuron>` each, that sums them."""
+    `counts` a state `count/<neuron>` each, that sums them. The sums never start afresh: the host knows the delay."""
     inputs = [*model.to_core, *(s.input for s in core_states(model))]
     neurons = model.metadata["neurons"]
     outputs = [s.output for s in core_states(model)] + ([n["spikes"] for n in neurons] if spikes else [])
-    proto = extract(model.proto, inputs, outputs)
+    keep = _delay_factor(model)
+    proto = extract(model.proto, [*inputs, *keep], outputs)
+    for name in keep:
+        given = next(v for v in proto.graph.input if v.name == name)
+        one = np.ones(1, helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type))
+        proto.graph.input.remove(given)
+        proto.graph.initializer.append(numpy_helper.from_array(one, name))
     for neuron in neurons if counts else ():
         before, after = count_names(neuron["name"])
         dims = [None] * len(neuron["shape"])
@@ -139,8 +148,15 @@ def count_names(neuron: str) -> tuple[str, str]:
 
 
 def core_states(model: StepModel) -> list[State]:
-    """The states the core carries; the host counts the steps itself unless the core needs the counter for its delay."""
-    return list(model.states) if model.metadata["delay"] else [s for s in model.states if s.kind != "step"]
+    """The states the core carries: all but the counter, since the host counts the steps itself."""
+    return [s for s in model.states if s.kind != "step"]
+
+
+def _delay_factor(model: StepModel) -> list[str]:
+    """The tensor every readout sum is multiplied by, 0 in the step that starts them afresh (none without a delay)."""
+    sums = {s.input for s in model.states if s.mean is not None}
+    found = (n.input[1] for n in model.proto.graph.node if n.op_type == "Mul" and n.input[0] in sums)
+    return list(dict.fromkeys(found))
 
 
 def readout(model: StepModel) -> onnx.ModelProto | None:

@@ -14,7 +14,7 @@ from ._load import ModelSource, input_specs, load_model, metadata_of
 from ._metrics import METRICS
 from ._ort import open_session, session_options
 from ._progress import Progress, silent_progress
-from ._session import Delay, SpikingSession, resolve_delay
+from ._session import Delay, SpikingSession, computing, resolve_delay
 from ._specs import fixed_batch
 
 BATCH = 100
@@ -66,7 +66,9 @@ def evaluate(
         for start in range(0, count, fixed or BATCH):
             indices = np.arange(start, min(start + (fixed or BATCH), count))
             feed = samples.batch(np.resize(indices, fixed) if fixed else indices)
-            outputs = [reference.run(None, feed), *session.run_at(None, feed, times, delay)]
+            with computing(specs):
+                expected = reference.run(None, feed)
+            outputs = [expected, *session.run_at(None, feed, times, delay)]
             outputs = [[o[: len(indices)] for o in found] for found in outputs]
             wanted = outputs[0] if kind.target is None else [samples.target(kind.target, indices)]
             for score, found in zip(scores, outputs, strict=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._fold_rules import BACKWARD, FORWARD, KNOWN_DOMAINS, Move, Verdict
+from ._fold_rules import BACKWARD, FORWARD, KNOWN_DOMAINS, Move, Verdict, keeps_shape
 from ._graph import (
     Array,
     Graph,
@@ -62,10 +62,10 @@ def _is_scale(node: Node) -> bool:
     """A Mul of a floating-point tensor with a constant that keeps its shape."""
     if node.op != "Mul" or node.domain not in KNOWN_DOMAINS or len(node.inputs) != 2:
         return False
-    factor, ndim = constant(node.inputs[1]), rank(node.inputs[0])
-    if factor is None or ndim is None or constant(node.inputs[0]) is not None:
+    factor = constant(node.inputs[1])
+    if factor is None or constant(node.inputs[0]) is not None or not np.issubdtype(factor.dtype, np.floating):
         return False
-    return factor.ndim <= ndim and np.issubdtype(factor.dtype, np.floating) and rank(node.outputs[0]) == ndim
+    return keeps_shape(node.inputs[0], factor) and rank(node.outputs[0]) == rank(node.inputs[0])
 
 
 def _scale_of(node: Node) -> Array:
@@ -92,8 +92,9 @@ class _Fold:
                     moved = move(node) or moved
 
     def split(self) -> None:
-        """Give every consumer of a factor its own, so that each can move alone."""
-        for node in self.scales():
+        """Give every consumer of a factor its own, so that each can move alone; the last ones first, since a factor
+        before them gets new consumers by it."""
+        for node in reversed(list(self.scales())):
             out = node.outputs[0]
             for consumer in unique_consumers(out)[0 if is_output(self.graph, out) else 1 :]:
                 self._insert(
@@ -148,6 +149,9 @@ class _Fold:
         out = mul.outputs[0]
         if is_output(self.graph, out) or not out.outputs:
             self.reasons[id(mul)] = "its output is an output of the model"
+            return False
+        if len(unique_consumers(out)) > 1:
+            self.reasons[id(mul)] = "it feeds several nodes"
             return False
         consumer = out.outputs[0]
         feeding = {i: producer(t) for i, t in enumerate(consumer.inputs)}

@@ -63,25 +63,25 @@ def _times(values: Array, factor: Array) -> Array:
     return (values.astype(np.float64) * factor).astype(values.dtype)
 
 
-def _value(tensor: Tensor) -> Array:
-    value = constant(tensor)
-    assert value is not None
-    return value
-
-
-def _with_bias(node: Node, weights: Array, factor: Array, weight_index: int = 1, bias_index: int = 2) -> Verdict:
-    constants = {weight_index: weights}
-    if len(node.inputs) > bias_index and not node.inputs[bias_index].is_empty():
-        bias = constant(node.inputs[bias_index])
+def _with_bias(node: Node, weights: Array, factor: Array) -> Verdict:
+    constants = {1: weights}
+    if len(node.inputs) > 2 and not node.inputs[2].is_empty():
+        bias = constant(node.inputs[2])
         if bias is None:
             return "its bias is not a constant"
-        constants[bias_index] = (
-            _times(bias, factor) if bias.size >= factor.size else _times(np.broadcast_to(bias, factor.shape), factor)
-        )
+        constants[2] = _times(bias, factor)
     return Move(constants=constants)
 
 
-def _grouped(weights: Array, vector: Array, group: int, axis: int) -> Array:
+def _absorbing(node: Node, scale: Array) -> tuple[Array, Array] | str:
+    """A node's constant weights and the scale as a vector along axis 1; or why the one cannot take the other."""
+    weights, vector = constant(node.inputs[1]), _vector(scale, 1)
+    if weights is None:
+        return "its weights are not a constant"
+    return _NOT_PER_CHANNEL if vector is None else (weights, vector)
+
+
+def _grouped(weights: Array, vector: Array, group: int) -> Array:
     """Scale weights whose axis 1 holds channels of one group: channel g·n+j of the vector meets block g, index j."""
     blocks = weights.reshape(group, weights.shape[0] // group, *weights.shape[1:])
     vector = np.broadcast_to(vector, (group * weights.shape[1],)).reshape(group, 1, -1, *[1] * (weights.ndim - 2))
@@ -93,46 +93,39 @@ def _leading(weights: Array, vector: Array) -> Array:
 
 
 def _conv_back(node: Node, scale: Array) -> Verdict:
-    vector = _vector(scale, 1)
-    if vector is None:
-        return _NOT_PER_CHANNEL
-    return _with_bias(node, _leading(_value(node.inputs[1]), vector), vector)
+    found = _absorbing(node, scale)
+    return found if isinstance(found, str) else _with_bias(node, _leading(*found), found[1])
 
 
-def _conv_forward(node: Node, scales: Scales) -> Verdict:
-    vector = _vector(scales[0], 1)
-    if vector is None:
-        return _NOT_PER_CHANNEL
-    return Move(constants={1: _grouped(_value(node.inputs[1]), vector, node.attrs.get("group", 1), 1)})
+def _conv_forward(node: Node, scale: Array) -> Verdict:
+    found = _absorbing(node, scale)
+    return found if isinstance(found, str) else Move(constants={1: _grouped(*found, node.attrs.get("group", 1))})
 
 
 def _deconv_back(node: Node, scale: Array) -> Verdict:
-    vector = _vector(scale, 1)
-    if vector is None:
-        return _NOT_PER_CHANNEL
-    return _with_bias(node, _grouped(_value(node.inputs[1]), vector, node.attrs.get("group", 1), 1), vector)
+    found = _absorbing(node, scale)
+    return found if isinstance(found, str) else _with_bias(node, _grouped(*found, node.attrs.get("group", 1)), found[1])
 
 
-def _deconv_forward(node: Node, scales: Scales) -> Verdict:
-    vector = _vector(scales[0], 1)
-    return _NOT_PER_CHANNEL if vector is None else Move(constants={1: _leading(_value(node.inputs[1]), vector)})
+def _deconv_forward(node: Node, scale: Array) -> Verdict:
+    found = _absorbing(node, scale)
+    return found if isinstance(found, str) else Move(constants={1: _leading(*found)})
 
 
 def _gemm_back(node: Node, scale: Array) -> Verdict:
-    vector = _vector(scale, 1)
-    if vector is None:
-        return _NOT_PER_CHANNEL
-    weights = _value(node.inputs[1])
-    factor = vector[:, None] if node.attrs.get("transB", 0) else vector
-    return _with_bias(node, _times(weights, factor), vector)
+    found = _absorbing(node, scale)
+    if isinstance(found, str):
+        return found
+    weights, vector = found
+    return _with_bias(node, _times(weights, vector[:, None] if node.attrs.get("transB", 0) else vector), vector)
 
 
-def _gemm_forward(node: Node, scales: Scales) -> Verdict:
-    vector = None if node.attrs.get("transA", 0) else _vector(scales[0], 1)
-    if vector is None:
-        return _NOT_PER_CHANNEL
-    factor = vector if node.attrs.get("transB", 0) else vector[:, None]
-    return Move(constants={1: _times(_value(node.inputs[1]), factor)})
+def _gemm_forward(node: Node, scale: Array) -> Verdict:
+    found = _absorbing(node, scale) if not node.attrs.get("transA", 0) else _NOT_PER_CHANNEL
+    if isinstance(found, str):
+        return found
+    weights, vector = found
+    return Move(constants={1: _times(weights, vector if node.attrs.get("transB", 0) else vector[:, None])})
 
 
 def _matmul(node: Node, scale: Array, backward: bool) -> Verdict:
@@ -164,20 +157,26 @@ def _matmul_forward(node: Node, scales: Scales) -> Verdict:
 # Sums and products.
 
 
+def keeps_shape(tensor: Tensor, factor: Array) -> bool:
+    """Whether multiplying a tensor with a factor keeps its shape, so that neither is broadcast along a scaled axis."""
+    ndim = rank(tensor)
+    if ndim is None or factor.ndim > ndim:
+        return False
+    dims = tensor.shape[ndim - factor.ndim :]
+    return all(size == 1 or size == dim for size, dim in zip(factor.shape, dims, strict=True))
+
+
 def _mul_back(node: Node, scale: Array) -> Verdict:
     factor = constant(node.inputs[1])
-    return "the factor is not a constant" if factor is None else Move(constants={1: factor.astype(np.float64) * scale})
+    if factor is None:
+        return "the factor is not a constant"
+    if not keeps_shape(node.inputs[0], factor):
+        return "the factor is broadcast to more channels"
+    return Move(constants={1: factor.astype(np.float64) * scale})
 
 
 def _mul_forward(node: Node, scales: Scales) -> Verdict:
     return _mul_back(node, scales[0]) if 0 in scales else "the factor is not a constant"
-
-
-def _fits(tensor: Tensor, scale: Array) -> bool:
-    """Whether multiplying a tensor with a scale keeps its shape."""
-    if rank(tensor) != scale.ndim:
-        return False
-    return all(size == 1 or size == dim for size, dim in zip(scale.shape, tensor.shape, strict=True))
 
 
 def _add_back(node: Node, scale: Array) -> Verdict:
@@ -187,7 +186,7 @@ def _add_back(node: Node, scale: Array) -> Verdict:
         value = constant(tensor)
         if value is not None:
             move.constants[index] = _times(value, scale)
-        elif _fits(tensor, scale):
+        elif keeps_shape(tensor, scale):
             move.scales[index] = scale
         else:
             return "a term is broadcast along the scaled axis"
@@ -287,7 +286,7 @@ def _concat_forward(node: Node, scales: Scales) -> Verdict:
     ndim = next(iter(scales.values())).ndim
     axis = node.attrs["axis"] % ndim
     sizes = _sizes(node, axis)
-    if sizes is None or any(constant(t) is not None for t in node.inputs):
+    if sizes is None:
         return _UNKNOWN_SIZES
     one = np.ones([1] * ndim)
     parts = [scales.get(index, one) for index in range(len(sizes))]
@@ -383,9 +382,13 @@ def _gather_forward(node: Node, scales: Scales) -> Verdict:
     return Move(scales={0: compress(np.asarray(taken))})
 
 
-def _same_forward(rule: BackwardRule) -> ForwardRule:
-    """For an operator whose only scalable input is the first, and through which a scale passes unchanged."""
-    return lambda node, scales: rule(node, scales[0]) if 0 in scales else "its parameters are not constants"
+def _shape_forward(_node: Node, _scales: Scales) -> Verdict:
+    return Move()
+
+
+def _of_first(rule: BackwardRule) -> ForwardRule:
+    """For an operator that takes the scale of its first input alone."""
+    return lambda node, scales: rule(node, scales[0]) if set(scales) == {0} else "its parameters are not constants"
 
 
 ACCUMULATED_MAX_POOL = "AccumulatedMaxPool"
@@ -419,10 +422,10 @@ BACKWARD: dict[str, BackwardRule] = _PASSES | {
     "Gather": _gather_back,
 }
 
-FORWARD: dict[str, ForwardRule] = {op: _same_forward(rule) for op, rule in _PASSES.items()} | {
-    "Conv": _conv_forward,
-    "ConvTranspose": _deconv_forward,
-    "Gemm": _gemm_forward,
+FORWARD: dict[str, ForwardRule] = {op: _of_first(rule) for op, rule in _PASSES.items()} | {
+    "Conv": _of_first(_conv_forward),
+    "ConvTranspose": _of_first(_deconv_forward),
+    "Gemm": _of_first(_gemm_forward),
     "MatMul": _matmul_forward,
     "Mul": _mul_forward,
     "Add": _add_forward,
@@ -436,6 +439,8 @@ FORWARD: dict[str, ForwardRule] = {op: _same_forward(rule) for op, rule in _PASS
     "Pad": _pad_forward,
     "Slice": _slice_forward,
     "Gather": _gather_forward,
+    "Shape": _shape_forward,
+    "Size": _shape_forward,
 }
 
 KNOWN_DOMAINS = ("", "ai.onnx", None, SNN_DOMAIN)

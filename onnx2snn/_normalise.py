@@ -4,8 +4,10 @@ onnxruntime's basic optimisation folds constants and BatchNormalization, lifts C
 functions. What it leaves is brought to the canonical form here, which `check_canonical` asserts:
 
 * opset 18 or newer;
-* Dropout and Identity are gone, except an Identity between a graph input and a graph output;
-* BatchNormalization that had no convolution to be folded into is a Mul and an Add by per-channel constants;
+* Dropout and Identity are gone, except a Dropout whose mask is used and an Identity between graph inputs or outputs;
+* BatchNormalization that had no convolution to be folded into is a Mul and an Add by per-channel constants (one whose
+  parameters are computed at run time stays);
+* a Gemm whose third input is no constant (MatMul and a shortcut, which onnxruntime fuses) is a Gemm and an Add;
 * floating-point Sub, Div and Neg by a constant are Add and Mul, the constant second;
 * Clip(0, infinity) is Relu.
 """
@@ -49,7 +51,7 @@ def normalise(model: LoadedModel) -> Graph:
     """The canonical graph of a model.
 
     Raises ModelFileError where onnxruntime cannot load the model, UnsupportedGraphError where its opset cannot be
-    raised to 18.
+    raised to 18 or a node is in training mode.
     """
     proto = _raise_opset(_optimise(_own_initializers(model.proto), model.name))
     graph = to_graph(proto)
@@ -68,7 +70,7 @@ def normalise(model: LoadedModel) -> Graph:
 def check_canonical(graph: Graph) -> None:
     """Assert the canonical form (StageMismatchError: a bug here, never the user's fault)."""
     for node in graph.nodes:
-        if node.op in ("Dropout", "Constant", "BatchNormalization") and standard(node):
+        if standard(node) and (node.op == "Constant" or (node.op == "Dropout" and not _mask_used(graph, node))):
             raise StageMismatchError(
                 f"normalisation left node '{node.name}' ({node.op}) in place; please report this model"
             )
@@ -125,8 +127,19 @@ def _name_nodes(graph: Graph) -> None:
         node.name = unique_name(taken, node.name or (node.outputs[0].name if node.outputs else node.op))
 
 
+def _mask_used(graph: Graph, node: Node) -> bool:
+    return len(node.outputs) > 1 and (bool(node.outputs[1].outputs) or is_output(graph, node.outputs[1]))
+
+
+def _dropout(graph: Graph, node: Node) -> None:
+    if not _mask_used(graph, node):
+        node.op, node.attrs = "Identity", {}
+        node.inputs, node.outputs = [node.inputs[0]], [node.outputs[0]]
+        _bypass(graph, node)
+
+
 def _bypass(graph: Graph, node: Node) -> None:
-    """Dropout in inference mode, Identity: y = x."""
+    """Identity: y = x."""
     source, out = node.inputs[0], node.outputs[0]
     if not is_output(graph, out):
         redirect(graph, out, source)
@@ -145,6 +158,8 @@ def _detached(out: Node, node: Node) -> Node:
 
 def _batch_norm(graph: Graph, node: Node) -> None:
     """gamma (x - mean) / sqrt(var + epsilon) + beta, as a Mul and an Add over axis 1."""
+    if node.attrs.get("training_mode", 0):
+        raise UnsupportedGraphError(node.name, node.op, "it is in training mode; export the model for inference")
     values = [constant(t) for t in node.inputs[1:5]]
     x = node.inputs[0]
     if any(v is None for v in values) or rank(x) is None:
@@ -175,6 +190,24 @@ def _arithmetic(graph: Graph, node: Node) -> None:
         _mul_add(graph, node, 1.0 / c, None)
 
 
+def _gemm(graph: Graph, node: Node) -> None:
+    """alpha A B + beta C, C not a constant: the product and the sum apart."""
+    if len(node.inputs) < 3 or node.inputs[2].is_empty() or constant(node.inputs[2]) is not None:
+        return
+    taken = names_in(graph)
+    term, out = node.inputs[2], node.outputs[0]
+    product = variable(unique_name(taken, f"{node.name}/product"), like=out)
+    del node.inputs[2]
+    node.outputs[0] = product
+    beta = node.attrs.get("beta", 1.0)
+    if beta != 1.0:
+        scaled = variable(unique_name(taken, f"{node.name}/beta_out"), like=term)
+        fixed = make_constant(unique_name(taken, f"{node.name}/beta_constant"), np.asarray(beta, term.dtype))
+        add_node(graph, "Mul", unique_name(taken, f"{node.name}/beta"), [term, fixed], [scaled])
+        term = scaled
+    add_node(graph, "Add", unique_name(taken, f"{node.name}/add"), [product, term], [out])
+
+
 def _negate(graph: Graph, node: Node) -> None:
     if node.inputs[0].dtype is not None and np.issubdtype(node.inputs[0].dtype, np.floating):
         _mul_add(graph, node, np.float64(-1.0), None)
@@ -201,11 +234,11 @@ def _clip(graph: Graph, node: Node) -> None:
     low, high = clip_bounds(node)
     if low is not None and high is not None and low.size == 1 and low.item() == 0 and np.all(high == np.inf):
         node.op = "Relu"
-        del node.inputs[1:]
+        node.inputs = [node.inputs[0]]
 
 
 _RULES = {
-    "Dropout": _bypass,
+    "Dropout": _dropout,
     "Identity": _bypass,
     "BatchNormalization": _batch_norm,
     "Add": _arithmetic,
@@ -213,5 +246,6 @@ _RULES = {
     "Mul": _arithmetic,
     "Div": _arithmetic,
     "Neg": _negate,
+    "Gemm": _gemm,
     "Clip": _clip,
 }

@@ -112,7 +112,7 @@ def _row(node: Node, sites: set[str], downstream: set[str], upstream: set[str], 
     if node.name not in upstream:
         return "readout", "acts on the mean over the evaluation window"
     moving = [t.name in varying for t in node.inputs]
-    if not any(moving):
+    if not any(moving) or (node.op in SHAPE_ONLY and standard(node)):
         return "linear", "constant in time"
     if node.op in MAX_POOLS and standard(node):
         if len(node.outputs) > 1 and node.outputs[1].outputs:

@@ -63,11 +63,11 @@ def build_report(
     balanced: Sequence[Thresholds],
     folding: Folding,
     verdict: Verdict,
-    held_back: bool,
+    scored: dict[str, bool],
     warnings: Sequence[str],
     seconds: dict[str, float],
 ) -> Report:
-    """Gather what the stages found."""
+    """Gather what the stages found; `scored` says of the samples scored on whether they were held back, or random."""
     metadata = step_model(proto, source.name).metadata
     errors = {error.site: error for error in verdict.sites}
     sites = []
@@ -101,7 +101,7 @@ def build_report(
         timesteps=metadata["timesteps"],
         delay=metadata["delay"],
         delay_auto=metadata["delay_auto"],
-        agreement={"value": verdict.agreement, "samples": verdict.samples, "held_back": held_back},
+        agreement={"value": verdict.agreement, "samples": verdict.samples, **scored},
         operators=[{"op": op, "ann": ann[op], "snn": snn[op]} for op in sorted({*ann, *snn})],
         sites=sites,
         folded=list(folding.folded),
@@ -159,7 +159,7 @@ def _facts(report: Report) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     held = "held-back" if report.agreement["held_back"] else "fitted-on"
-    kind = f"{held} calibration samples" if report.calibrated else "random inputs"
+    kind = "random inputs" if report.agreement["random"] else f"{held} calibration samples"
     table.add_row(
         "agreement with ANN",
         f"{report.agreement['value']:.2%} at T = {report.timesteps}, delay {report.delay}, "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -19,7 +20,7 @@ import onnxruntime as ort
 from . import _cut
 from ._errors import DataError, UsageError
 from ._graph import Array
-from ._load import ModelSource, input_specs, load_model, output_specs
+from ._load import ModelSource, input_specs, load_model, one_line, output_specs
 from ._specs import TensorSpec
 
 Delay = int | str | None
@@ -44,6 +45,20 @@ def resolve_delay(delay: Delay, timesteps: int, stored: int, auto: int) -> int:
             f"at {timesteps} time-steps"
         )
     return steps
+
+
+@contextmanager
+def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
+    """Turn what onnxruntime says about inputs it cannot compute with into a DataError."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        if type(error) is not RuntimeError and not type(error).__module__.startswith("onnxruntime"):
+            raise
+        said = one_line(error).rpartition("Status Message: ")[2]
+        raise DataError(
+            f"the model cannot be computed on this data ({said}); it takes {', '.join(map(str, inputs))}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,8 @@ class SpikingSession:
             c[0] for c in counters
         }
         self._values: dict[str, ort.OrtValue] = {}
-        self._t = 0
+        self._moment = 0
+        """Counts steps, runs and resets: a `Step` may be read as long as it stands still."""
 
     def _open(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
         if proto is None:
@@ -132,6 +148,7 @@ class SpikingSession:
     def reset(self) -> None:
         """Forget all states: the next run starts from the initial potentials."""
         self._values = {}
+        self._moment += 1
 
     def run(
         self,
@@ -183,16 +200,14 @@ class SpikingSession:
             if t == start:
                 marks[t] = self._current_sums()
             window = (start if t > start else 0, t)
-            yield Step(
-                t,
-                partial(self._read, t, partial(self._outputs, static, marks, window)),
-                partial(self._read, t, self._last_spikes),
-            )
+            read = partial(self._read, self._moment, t)
+            outputs = partial(self._outputs, static, marks, window)
+            yield Step(t, partial(read, outputs), partial(read, self._last_spikes))
 
-    def _read(self, t: int, read: Callable[[], Any]) -> Any:
+    def _read(self, moment: int, t: int, read: Callable[[], Any]) -> Any:
         """What a step holds, as long as it is the last one."""
-        if self._t != t:
-            raise UsageError(f"step {t} is over; read its outputs and spikes before the next step")
+        if self._moment != moment:
+            raise UsageError(f"step {t} is over; read its outputs and spikes before the next step or run")
         return read()
 
     def _outputs(
@@ -206,12 +221,12 @@ class SpikingSession:
         names = {n["name"]: _cut.count_names(n["name"])[0] for n in self.neurons}
         if not all(name in self._values for name in names.values()):
             raise UsageError("there are no spike counts; open the session with count_spikes=True and run it first")
-        return {neuron: self._values[name].numpy() for neuron, name in names.items()}
+        return {neuron: self._values[name].numpy().copy() for neuron, name in names.items()}
 
     def potentials(self) -> dict[str, Array]:
         """Membrane potentials less their initial value after the last run, in threshold units, by site."""
         kinds = {s.input for s in self._model.states if s.kind == "membrane"}
-        return {name.removesuffix("/potential"): v.numpy() for name, v in self._values.items() if name in kinds}
+        return {name.removesuffix("/potential"): v.numpy().copy() for name, v in self._values.items() if name in kinds}
 
     # The simulation.
 
@@ -235,16 +250,22 @@ class SpikingSession:
             problem = f"input '{missing[0]}' is missing" if missing else f"there is no input '{unknown[0]}'"
             raise DataError(f"{problem}; the model takes {', '.join(map(str, self.inputs))}")
         values = {name: np.asarray(value) for name, value in feed.items()}
+        for spec in self.inputs:
+            if not _fits(spec, values[spec.name]):
+                found = TensorSpec(spec.name, values[spec.name].dtype, values[spec.name].shape)
+                raise DataError(f"input {found} does not fit; the model takes {', '.join(map(str, self.inputs))}")
         if self._encoder is None:
             return values
         taken = {i.name for i in self._encoder.get_inputs()}
-        made = self._encoder.run(None, {name: value for name, value in values.items() if name in taken})
+        with computing(self.inputs):
+            made = self._encoder.run(None, {name: value for name, value in values.items() if name in taken})
         return values | {o.name: value for o, value in zip(self._encoder.get_outputs(), made, strict=True)}
 
     def _simulate(self, feed: Mapping[str, Array], total: int, reset: bool) -> Iterator[tuple[int, dict[str, Array]]]:
         assert self._core is not None
         static = self._encode(feed)
-        self._static = {
+        self._moment += 1
+        to_core = {
             name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(static[name])) for name in self._model.to_core
         }
         old = {} if reset else self._values
@@ -252,27 +273,32 @@ class SpikingSession:
         for name, _, rank in self._states:
             zeros = ort.OrtValue.ortvalue_from_numpy(np.zeros([1] * rank, np.float32))
             values[name] = zeros if name in self._fresh else old.get(name, zeros)
-        first = self._bind(values, None)
+        first = self._bind(to_core | values, None)
         pair: list[tuple[ort.IOBinding, dict[str, ort.OrtValue]]] = []
         for t in range(1, total + 1):
             if (
                 t == 2
             ):  # the first step has told the shapes: from here on two bindings take turns, and nothing is copied
                 other = {n: ort.OrtValue.ortvalue_from_shape_and_type(v.shape(), np.float32) for n, v in values.items()}
-                pair = [(self._bind(values, other), other), (self._bind(other, values), values)]
+                pair = [
+                    (self._bind(to_core | values, other), other),
+                    (self._bind(to_core | other, values), values),
+                ]
             binding, made = pair[t % 2] if pair else (first, {})
-            self._core.run_with_iobinding(binding)
+            with computing(self.inputs):
+                self._core.run_with_iobinding(binding)
             if not made:
                 made = dict(zip([name for name, _, _ in self._states], binding.get_outputs(), strict=True))
-            self._before, self._values, self._t = values, made, t
+            self._before, self._values = to_core | values, made
+            self._moment += 1
             values = made
             yield t, static
 
-    def _bind(self, values: dict[str, ort.OrtValue], target: dict[str, ort.OrtValue] | None) -> ort.IOBinding:
-        """Bind one step from `values` into the buffers of `target`, or into new ones."""
+    def _bind(self, taken: dict[str, ort.OrtValue], target: dict[str, ort.OrtValue] | None) -> ort.IOBinding:
+        """Bind one step from `taken` into the buffers of `target`, or into new ones."""
         assert self._core is not None
         binding = self._core.io_binding()
-        for name, value in (self._static | values).items():
+        for name, value in taken.items():
             binding.bind_ortvalue_input(name, value)
         for name, output, _ in self._states:
             if target is None:
@@ -295,7 +321,8 @@ class SpikingSession:
         if self._readout is None:
             return known
         feed = {i.name: known[i.name] for i in self._readout.get_inputs()}
-        made = self._readout.run(None, feed)
+        with computing(self.inputs):
+            made = self._readout.run(None, feed)
         return known | {o.name: value for o, value in zip(self._readout.get_outputs(), made, strict=True)}
 
     @cached_property
@@ -305,8 +332,16 @@ class SpikingSession:
         return session
 
     def _last_spikes(self) -> dict[str, Array]:
-        """Repeat the last step from the states before it, with the spikes as outputs."""
-        known = self._static | self._before
-        feed = {i.name: known[i.name] for i in self._observer.get_inputs()}
+        """Repeat the last step from what it started with, with the spikes as outputs."""
+        feed = {i.name: self._before[i.name] for i in self._observer.get_inputs()}
         found = self._observer.run_with_ort_values([n["spikes"] for n in self.neurons], feed)
         return {n["name"]: value.numpy() for n, value in zip(self.neurons, found, strict=True)}
+
+
+def _fits(spec: TensorSpec, value: Array) -> bool:
+    if value.dtype != spec.dtype:
+        return False
+    pairs = zip(spec.shape, value.shape, strict=False) if spec.shape is not None else ()
+    return (spec.shape is None or len(spec.shape) == value.ndim) and all(
+        not isinstance(dim, int) or dim == size for dim, size in pairs
+    )

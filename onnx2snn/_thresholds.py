@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,23 +44,31 @@ def save(path: str | os.PathLike[str], calibration: Calibration, sites: Sequence
 def load(path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granularity: str) -> Calibration:
     """Read a calibration; UsageError names the first site that does not match this model and granularity."""
     try:
-        with np.load(Path(path), allow_pickle=False) as file:
+        with Path(path).open("rb") as raw:  # left to open it itself, numpy leaves a damaged file open
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise BadZipFile("a lone array")
             found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        said = getattr(error, "strerror", None) or "not a whole .npz archive"
         raise ModelFileError(
-            f"thresholds '{path}' cannot be read ({error}); make them with --save-thresholds"
+            f"thresholds '{path}' cannot be read ({said}); make them with --save-thresholds"
         ) from error
     if str(found.get(SOURCE)) != sha256:
         raise UsageError(
             f"thresholds '{path}' belong to a model with source hash {str(found.get(SOURCE))[:12]}, this one has "
             f"{sha256[:12]}; calibrate again"
         )
+    lacking = [key for key in ("method", "calibrated") if key not in found]
+    if lacking:
+        raise UsageError(f"thresholds '{path}' hold no '{lacking[0]}'; calibrate again with --save-thresholds")
     sets: dict[str, tuple[Array, ...]] = {}
     for kind in ("threshold", "mean"):
         values = [found.get(f"{kind}:{site.name}") for site in sites]
         for site, value in zip(sites, values, strict=True):
             wanted = site.threshold_shape(granularity)
-            if value is None or value.shape != wanted or not np.all(np.isfinite(value)) or np.any(value < 0):
+            fits = value is not None and value.shape == wanted and value.dtype.kind == "f"
+            if value is None or not fits or not np.all(np.isfinite(value)) or np.any(value < 0):
                 raise UsageError(
                     f"thresholds '{path}' hold no finite {kind}s of shape {wanted} for site '{site.name}'; "
                     f"calibrate again with --granularity {granularity}"

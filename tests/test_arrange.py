@@ -1,0 +1,135 @@
+"""Behaviour of onnx2snn._arrange: max-pools move to the front of their activation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from conftest import Array, Staged, feed_for, network, random_networks, reference, relative, samples, stable, staged
+from hypothesis import given
+from networks import ASSEMBLED_INPUT, BLOCKS, NETWORKS, Builder, assemble
+
+POOL: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [1, 1]}
+
+
+def ops(model: Staged) -> list[str]:
+    return [node.op for node in model.arranged.nodes]
+
+
+def assert_same(model: Staged, feed: dict[str, Array]) -> None:
+    for found, wanted in zip(reference(model.arranged, feed), reference(model.normalised, feed), strict=True):
+        assert relative(found, wanted) <= 1e-6
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_compute_the_same(name: str) -> None:
+    assert_same(network(name), samples(name, 3))
+
+
+@pytest.mark.parametrize("block", [name for name in BLOCKS if "max" in name])
+@pytest.mark.parametrize("activation", ["relu", "clip"])
+def test_every_pool_computes_the_same(block: str, activation: str) -> None:
+    proto = assemble([activation, block, block, activation, block])
+    assert_same(staged(proto), feed_for(proto))
+
+
+@given(random_networks())
+@stable(20)
+def test_any_network_computes_the_same(proto: onnx.ModelProto) -> None:
+    assert_same(staged(proto), feed_for(proto))
+
+
+class Net(Builder):
+    """Conv and an activation; whatever comes next; Conv to the output."""
+
+    def start(self, activation: str = "Relu") -> str:
+        x = self.conv(self.input("input", ["batch", *ASSEMBLED_INPUT]), ASSEMBLED_INPUT[0], 3)
+        bounds = [self.const(0.0), self.const(6.0)] if activation == "Clip" else []
+        return self.node(activation, x, *bounds, name="act")
+
+    def end(self, x: str, channels: int = 3) -> Staged:
+        self.name_output(self.conv(x, channels, 2, 1), "output")
+        return staged(self.model({"output": ["batch", 2, None, None]}))
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Clip"])
+@pytest.mark.parametrize(
+    "pools", [["MaxPool"], ["GlobalMaxPool"], ["MaxPool", "MaxPool"], ["MaxPool", "GlobalMaxPool"]]
+)
+def test_pools_move_before_the_activation_they_follow(activation: str, pools: Sequence[str]) -> None:
+    b = Net()
+    x = b.start(activation)
+    for number, op in enumerate(pools):
+        x = b.node(op, x, name=f"pool{number}", **(POOL if op == "MaxPool" else {}))
+    model = b.end(x)
+    assert ops(model) == ["Conv", *pools, activation, "Conv"]
+    assert model.arrangement.moved_pools == [f"pool{number}" for number in range(len(pools))]
+    assert model.arrangement.sources == {}
+    assert [(site.name, site.source) for site in model.parts.sites] == [("act", "act")]
+    assert_same(model, feed_for(model.source.proto))
+
+
+def test_through_an_activation_that_feeds_others_too_the_pool_gets_its_own() -> None:
+    b = Net()
+    x = b.start()
+    pooled = b.node("MaxPool", x, name="pool", kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4)
+    model = b.end(b.node("Concat", x, pooled, axis=1), 6)
+    assert sorted(ops(model)) == ["Concat", "Conv", "Conv", "MaxPool", "Relu", "Relu"]
+    assert model.arrangement.sources == {"act/pool": "act"}
+    assert {(site.name, site.source) for site in model.parts.sites} == {("act", "act"), ("act/pool", "act")}
+    assert_same(model, feed_for(model.source.proto))
+
+
+def test_two_pools_of_one_activation_get_one_each() -> None:
+    b = Net()
+    x = b.start()
+    pools = [b.node("MaxPool", x, name=f"pool{n}", kernel_shape=[n, n], pads=[n // 2] * 4) for n in (1, 3)]
+    model = b.end(b.node("Concat", *pools, axis=1), 6)
+    assert {site.source for site in model.parts.sites} == {"act"}
+    assert len(model.parts.sites) == 2 and len(model.arrangement.moved_pools) == 2
+    assert_same(model, feed_for(model.source.proto))
+
+
+def test_an_activation_that_is_an_output_of_the_model_keeps_its_name_and_value() -> None:
+    b = Net()
+    b.name_output(b.start(), "hidden")
+    b.name_output(b.conv(b.node("MaxPool", "hidden", name="pool", **POOL), 3, 2, 1), "output")
+    model = staged(b.model({"hidden": ["batch", 3, 6, 5], "output": ["batch", 2, 5, 4]}))
+    assert [t.name for t in model.arranged.outputs] == ["hidden", "output"]
+    assert model.arrangement.moved_pools == ["pool"]
+    assert_same(model, feed_for(model.source.proto))
+
+
+def test_a_pool_whose_indices_are_used_stays() -> None:
+    b = Net()
+    pooled = b.node("MaxPool", b.start(), name="pool", outputs=2, **POOL)
+    b.name_output(b.conv(pooled, 3, 2, 1), "output")
+    b.name_output(b.node("Cast", "pool_out1", to=1), "where")
+    model = staged(b.model({"output": ["batch", 2, 5, 4], "where": ["batch", 3, 5, 4]}))
+    assert ops(model)[:3] == ["Conv", "Relu", "MaxPool"]
+    assert model.arrangement.moved_pools == []
+
+
+def test_a_pool_behind_anything_else_stays() -> None:
+    b = Net()
+    x = b.conv(b.start(), 3, 3)
+    model = b.end(b.node("Relu", b.conv(b.node("MaxPool", x, **POOL), 3, 3)))
+    assert ops(model) == ["Conv", "Relu", "Conv", "MaxPool", "Conv", "Relu", "Conv"]
+    assert model.arrangement.moved_pools == []
+
+
+def test_a_clip_that_does_not_start_at_zero_keeps_its_pool() -> None:
+    b = Net()
+    x = b.conv(b.start(), 3, 3)
+    x = b.node("MaxPool", b.node("Clip", x, b.const(-1.0), b.const(1.0)), **POOL)
+    model = b.end(x)
+    assert ops(model)[-3:] == ["Clip", "MaxPool", "Conv"]
+
+
+def test_shapes_are_those_after_the_pool() -> None:
+    site = network("vgg").parts.sites[1]
+    assert (site.name, site.shape, site.channels) == ("c2", ("batch", 8, 2, 2), 8)
+    assert np.prod(site.threshold_shape("channel")) == 8

@@ -1,0 +1,228 @@
+"""Behaviour of evaluate and its metrics, held against separate runs and against NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from networks import NETWORKS, inputs_for, mlp, resnet
+from numpy.typing import NDArray
+
+from onnx2snn import DataError, GateError, ModelFileError, SpikingSession, UsageError, evaluate
+from onnx2snn._convert import run as run_conversion
+from onnx2snn._evaluate import check_drop
+from onnx2snn._metrics import METRICS
+from onnx2snn._settings import Settings
+
+Array = NDArray[Any]
+COUNT = 130  # more than one batch
+
+
+def converted(name: str, **options: Any) -> onnx.ModelProto:
+    return run_conversion(NETWORKS[name](), inputs_for(name, 200), Settings(method="max", **options)).model
+
+
+def answers(model: onnx.ModelProto, x: Array) -> Array:
+    found: Array = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})[0]
+    return found
+
+
+@pytest.fixture(scope="module")
+def snn() -> onnx.ModelProto:
+    return converted("mlp")
+
+
+@pytest.fixture(scope="module")
+def labelled() -> dict[str, Array]:
+    """Inputs with labels that the ANN gets right nine times of ten."""
+    x = inputs_for("mlp", COUNT, seed=4)
+    labels = answers(mlp(), x).argmax(axis=1)
+    labels[::10] = (labels[::10] + 1) % 3
+    return {"input": x, "labels": labels}
+
+
+def test_the_result_has_the_shape_it_promises(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    result = evaluate(mlp(), snn, labelled, timesteps=[4, 16], delay=1)
+    assert set(result) == {"samples", "ann", "snn", "warnings", "seconds"}
+    assert result["samples"] == COUNT
+    assert result["ann"] == {"top1": 0.9}
+    assert [set(row) for row in result["snn"]] == [{"timesteps", "delay", "top1"}] * 2
+    assert [(row["timesteps"], row["delay"]) for row in result["snn"]] == [(4, 1), (16, 1)]
+
+
+def test_accuracies_are_those_counted_by_hand(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    result = evaluate(mlp(), snn, labelled, timesteps=[4, 16], delay="half")
+    session = SpikingSession(snn)
+    for row in result["snn"]:
+        halves = [labelled["input"][:100], labelled["input"][100:]]
+        logits = [session.run(None, {"input": x}, row["timesteps"], row["timesteps"] // 2)[0] for x in halves]
+        assert row["top1"] == np.mean(np.concatenate(logits).argmax(axis=1) == labelled["labels"])
+
+
+@pytest.mark.parametrize("delay", [None, 0, "half", "auto"])
+def test_several_times_in_one_pass_equal_separate_passes(
+    delay: Any, snn: onnx.ModelProto, labelled: dict[str, Array]
+) -> None:
+    times = [8, 2, 32]
+    together = evaluate(mlp(), snn, labelled, timesteps=times, delay=delay)["snn"]
+    assert together == [evaluate(mlp(), snn, labelled, timesteps=[t], delay=delay)["snn"][0] for t in times]
+
+
+def test_times_and_delay_default_to_the_models_own(labelled: dict[str, Array]) -> None:
+    (row,) = evaluate(mlp(), converted("mlp", timesteps=12, delay=5), labelled)["snn"]
+    assert (row["timesteps"], row["delay"]) == (12, 5)
+
+
+def test_without_labels_the_metric_is_agreement(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    x = labelled["input"]
+    result = evaluate(mlp(), snn, x, timesteps=[16], delay=0)
+    (found,) = SpikingSession(snn).run(None, {"input": x}, 16, 0)
+    assert result["ann"] == {"agreement": 1.0}
+    equal = np.mean(found.argmax(axis=1) == answers(mlp(), x).argmax(axis=1))
+    assert result["snn"][0]["agreement"] == pytest.approx(equal, abs=1 / COUNT)
+
+
+def test_agreement_can_be_asked_for_beside_labels(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    assert evaluate(mlp(), snn, labelled, metric="agreement")["ann"] == {"agreement": 1.0}
+
+
+@pytest.mark.parametrize("limit", [1, 100, 101, 1000])
+def test_a_limit_takes_the_first_samples(limit: int, snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    count = min(limit, COUNT)
+    first = {key: value[:count] for key, value in labelled.items()}
+    limited = evaluate(mlp(), snn, labelled, limit=limit, timesteps=[8])
+    assert limited["samples"] == count
+    assert limited["snn"] == evaluate(mlp(), snn, first, timesteps=[8])["snn"]
+
+
+def test_a_model_of_fixed_batch_is_scored_on_every_sample_once() -> None:
+    x = inputs_for("resnet", 7, seed=4)
+    labels = answers(resnet(), x).argmax(axis=1)
+    fixed = resnet(batch=4)  # the last batch is filled up
+    snn = run_conversion(fixed, inputs_for("resnet", 40), Settings(method="max")).model
+    result = evaluate(fixed, snn, {"input": x, "labels": labels}, timesteps=[64])
+    assert result["samples"] == 7
+    assert result["ann"] == {"top1": 1.0}
+    assert round(result["snn"][0]["top1"] * 7, 9) in range(5, 8)
+
+
+def test_a_file_serves_as_model_and_data(snn: onnx.ModelProto, labelled: dict[str, Array], tmp_path: Path) -> None:
+    onnx.save(mlp(), tmp_path / "ann.onnx")
+    onnx.save(snn, tmp_path / "snn.onnx")
+    np.savez(tmp_path / "data.npz", input=labelled["input"], labels=labelled["labels"])
+    found = evaluate(tmp_path / "ann.onnx", tmp_path / "snn.onnx", tmp_path / "data.npz", timesteps=[4])
+    assert found["snn"] == evaluate(mlp(), snn, labelled, timesteps=[4])["snn"]
+
+
+def test_progress_ends_with_the_last_sample(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    said: list[tuple[str, int, int]] = []
+    evaluate(mlp(), snn, labelled, timesteps=[2], progress=lambda *told: said.append(told))
+    assert said == [("evaluating", 100, COUNT), ("evaluating", COUNT, COUNT)]
+
+
+def test_another_source_is_a_warning(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    assert evaluate(mlp(), snn, labelled, timesteps=[2])["warnings"] == []
+    (text,) = evaluate(mlp(seed=1), snn, labelled, timesteps=[2])["warnings"]
+    assert "made from another file" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "named"),
+    [
+        ({"metric": "top5000"}, UsageError, "metric is 'top5000'; it has to be one of top1, agreement"),
+        ({"limit": 0}, UsageError, "limit is 0"),
+        ({"timesteps": [4, 0]}, UsageError, "timesteps is 0"),
+        ({"timesteps": [4, 8], "delay": 4}, UsageError, "delay is 4"),
+        ({"snn": mlp()}, ModelFileError, "not a spiking model"),
+        ({"ann": resnet(), "data": inputs_for("resnet", 2)}, DataError, "the model takes input float32"),
+        ({"data": {"input": inputs_for("mlp", 2)}, "metric": "top1"}, DataError, "'labels'"),
+        ({"data": {"input": inputs_for("mlp", 2), "labels": np.zeros((2, 2))}}, DataError, "labels \\[N\\]"),
+    ],
+)
+def test_what_cannot_be_scored_is_an_error(
+    options: dict[str, Any], error: type[Exception], named: str, snn: onnx.ModelProto, labelled: dict[str, Array]
+) -> None:
+    given: dict[str, Any] = {"ann": mlp(), "snn": snn, "data": labelled} | options
+    with pytest.raises(error, match=named):
+        evaluate(**given)
+
+
+# --- metrics ---
+
+
+def score(name: str, outputs: list[Array], wanted: list[Array], pieces: int = 1) -> float:
+    metric = METRICS[name]()
+    count = len(outputs[0])
+    for part in np.array_split(np.arange(count), pieces):
+        metric.add([o[part] for o in outputs], [w[part] for w in wanted])
+    return metric.value()
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("shape", [(12, 5), (12, 3, 4, 6), (12, 2, 3, 3, 2)])
+def test_agreement_is_the_share_of_equal_classes(shape: tuple[int, ...], pieces: int) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.standard_normal((2, *shape)).astype(np.float32)
+    expected = np.mean(np.argmax(one, axis=1) == np.argmax(other, axis=1))
+    assert score("agreement", [one], [other], pieces) == pytest.approx(expected)
+    assert 0 < expected < 1
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("shape", [(12, 1), (12,), (12, 1, 4, 4), (12, 6, 4)])
+def test_agreement_without_classes_is_one_minus_the_relative_error(shape: tuple[int, ...], pieces: int) -> None:
+    rng = np.random.default_rng(0)
+    wanted = rng.standard_normal(shape).astype(np.float32)
+    found = wanted + 0.1 * rng.standard_normal(shape).astype(np.float32)
+    expected = 1 - np.linalg.norm((found - wanted).ravel()) / np.linalg.norm(wanted.ravel())
+    assert score("agreement", [found], [wanted], pieces) == pytest.approx(expected, rel=1e-5)
+
+
+def test_agreement_reads_the_first_float_output_or_compares_integers() -> None:
+    classes, scores = np.array([1, 0, 2]), np.eye(3, dtype=np.float32)
+    assert score("agreement", [classes, scores], [classes * 0, scores]) == 1.0
+    assert score("agreement", [classes], [np.array([1, 1, 2])]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("found", "expected"), [(0.0, 1.0), (0.5, 0.0)])
+def test_agreement_with_nothing_but_zeros(found: float, expected: float) -> None:
+    zeros = np.zeros((4, 1), np.float32)
+    assert score("agreement", [zeros + np.float32(found)], [zeros]) == expected
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2), (4,)])
+def test_top1_needs_class_scores(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="choose another metric"):
+        score("top1", [np.zeros(shape, np.float32)], [np.zeros(4, np.int64)])
+
+
+# --- the gate ---
+
+
+def result(ann: float, *scores: tuple[int, float]) -> dict[str, Any]:
+    return {"ann": {"top1": ann}, "snn": [{"timesteps": t, "delay": 0, "top1": s} for t, s in scores]}
+
+
+@pytest.mark.parametrize(
+    ("found", "max_drop", "passes"),
+    [
+        (result(0.9, (8, 0.5), (32, 0.895)), 1.0, True),  # the largest T counts
+        (result(0.9, (32, 0.895), (8, 0.5)), 1.0, True),
+        (result(0.9, (32, 0.88)), 1.0, False),
+        (result(0.75, (32, 0.5)), 25.0, True),
+        (result(0.75, (32, 0.5)), 24.9, False),
+        (result(0.9, (32, 0.95)), 0.0, True),
+    ],
+)
+def test_the_gate_is_in_percentage_points_at_the_largest_time(
+    found: dict[str, Any], max_drop: float, passes: bool
+) -> None:
+    if passes:
+        check_drop(found, max_drop)
+    else:
+        with pytest.raises(GateError, match=r"top1 drops by \d+\.\d\d percentage points at T = 32"):
+            check_drop(found, max_drop)

@@ -1,0 +1,306 @@
+"""Behaviour of onnx2snn._partition and _operators: encoder, core, readout, sites, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Staged, network, staged
+from networks import BLOCKS, Builder, assemble
+from onnx import helper
+
+from onnx2snn._errors import UnsupportedGraphError
+from onnx2snn._graph import to_graph
+from onnx2snn._operators import LINEAR, is_weighted, upper_bound
+
+INFINITY = float("inf")
+
+
+def roles(model: Staged) -> dict[str, str]:
+    return {row.node: row.role for row in model.parts.rows}
+
+
+def refusals(model: Staged) -> list[tuple[str, str, str]]:
+    return [(row.node, row.op, row.reason) for row in model.parts.rows if row.role == "refused"]
+
+
+PARTS = {
+    "resnet": ("conv0 maxpool3", "stem a1 a2 b1 b2", "globalaveragepool16 flatten17 gemm18"),
+    "vgg": ("conv0 maxpool2", "c1 c2 d1", "gemm10"),
+    "mobilenet": ("conv0", "stem expand depthwise last", "globalaveragepool11 flatten12 gemm13"),
+    "segmenter": ("conv0", "e1 e2 d1 d2", "conv9"),
+    "mlp": ("gemm0", "h1 h2", "gemm4"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_parts_of_typical_networks(name: str) -> None:
+    model = network(name)
+    found = roles(model)
+    encoder, neurons, readout = (set(names.split()) for names in PARTS[name])
+    assert {n for n, role in found.items() if role == "encoder"} == encoder
+    assert {n for n, role in found.items() if role == "neuron"} == neurons
+    assert {n for n, role in found.items() if role == "readout"} == readout
+    assert not refusals(model)
+    assert [site.name for site in model.parts.sites] == [n.name for n in model.arranged.nodes if n.name in neurons]
+
+
+def test_a_pool_of_a_spiking_current_is_told_from_one_of_the_encoder() -> None:
+    found = roles(network("vgg"))
+    assert (found["maxpool2"], found["pool"]) == ("encoder", "pooled")
+
+
+class Net(Builder):
+    """Conv, Relu `first`; whatever comes next; Conv, Relu `last`, Conv."""
+
+    def start(self) -> str:
+        return self.node("Relu", self.conv(self.input("input", ["batch", 2, 6, 5]), 2, 4), name="first")
+
+    def end(self, x: str) -> Staged:
+        x = self.node("Relu", self.conv(x, 4, 4), name="last")
+        self.name_output(self.conv(x, 4, 3), "output")
+        return staged(self.model({"output": ["batch", 3, None, None]}))
+
+
+def gate(b: Net, x: str) -> str:
+    return b.node("Mul", x, b.conv(x, 4, 4), name="culprit")
+
+
+def learned_slope(b: Net, x: str) -> str:
+    return b.node("PRelu", b.conv(x, 4, 4), b.const(np.full((4, 1, 1), 0.1)), name="culprit")
+
+
+def dynamic_kernel(b: Net, x: str) -> str:
+    kernel = b.node(
+        "Reshape", b.node("Slice", x, *(b.const([v], np.int64) for v in (0, 1, 0))), b.const([1, 4, 6, 5], np.int64)
+    )
+    return b.node("Conv", b.node("Pad", x, b.const([0, 0, 2, 2, 0, 0, 3, 2], np.int64)), kernel, name="culprit")
+
+
+def plain(op: str, **attrs: Any) -> Callable[[Net, str], str]:
+    return lambda b, x: b.node(op, b.conv(x, 4, 4), name="culprit", **attrs)
+
+
+def clipped(low: float, high: float) -> Callable[[Net, str], str]:
+    return lambda b, x: b.node("Clip", b.conv(x, 4, 4), b.const(low), b.const(high), name="culprit")
+
+
+def divided(b: Net, x: str) -> str:
+    return b.node("Div", b.const(1.0), b.node("Add", x, b.const(1.0)), name="culprit")
+
+
+def indices_used(b: Net, x: str) -> str:
+    pooled = b.node("MaxPool", b.conv(x, 4, 4), name="culprit", outputs=2, kernel_shape=[2, 2])
+    return b.node("Add", pooled, b.node("Mul", b.node("Cast", "culprit_out1", to=1, name="cast"), b.const(0.0)))
+
+
+NOT_LINEAR = "this operator is not linear and not supported between spiking layers"
+REFUSED = [
+    (plain("Sigmoid"), "Sigmoid", NOT_LINEAR),
+    (plain("LeakyRelu", alpha=0.1), "LeakyRelu", NOT_LINEAR),
+    (plain("Softmax", axis=1), "Softmax", NOT_LINEAR),
+    (plain("Abs"), "Abs", NOT_LINEAR),
+    (learned_slope, "PRelu", NOT_LINEAR),
+    (clipped(-1.0, 1.0), "Clip", "only Clip(0, u) with constant bounds"),
+    (gate, "Mul", "both of its inputs depend on spikes, and their product is not linear"),
+    (divided, "Div", "depends on spikes; it has to be a constant"),
+    (dynamic_kernel, "Conv", "depends on spikes; it has to be a constant"),
+    (indices_used, "MaxPool", "its indices are used"),
+]
+
+
+@pytest.mark.parametrize(("block", "op", "reason"), REFUSED, ids=[case[1] for case in REFUSED])
+def test_what_is_not_linear_between_neurons_is_refused_by_name(
+    block: Callable[[Net, str], str], op: str, reason: str
+) -> None:
+    b = Net()
+    model = b.end(block(b, b.start()))
+    node, found_op, why = refusals(model)[0]
+    assert (node, found_op) == ("culprit", op)
+    assert reason in why
+    with pytest.raises(UnsupportedGraphError, match=rf"node 'culprit' \({op}\) cannot be converted: ") as caught:
+        model.parts.require_convertible()
+    assert (caught.value.node, caught.value.op, caught.value.reason) == (node, found_op, why)
+    assert caught.value.exit_code == 3
+
+
+def test_operators_of_other_domains_are_refused_between_neurons() -> None:
+    b = Net()
+    proto = b.end(plain("Tanh")(b, b.start())).source.proto
+    node = next(node for node in proto.graph.node if node.name == "culprit")
+    node.op_type, node.domain = "Gelu", "com.microsoft"
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    reason = "operators of domain 'com.microsoft' are not supported between spiking layers"
+    assert refusals(staged(proto))[0] == ("culprit", "Gelu", reason)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_linear_operator_is_taken_between_neurons(block: str) -> None:
+    model = staged(assemble([block, "relu", block]))
+    model.parts.require_convertible()
+    assert len(model.parts.sites) >= 2
+
+
+NORMALISED_AWAY = {"Identity", "Dropout", "BatchNormalization", "Div", "Neg"}
+
+
+def test_every_row_of_the_table_has_a_test() -> None:
+    met = set()
+    for block in BLOCKS:
+        rows = staged(assemble([block, "relu"])).parts.rows
+        met |= {row.op for row in rows if row.role in ("linear", "readout")}
+    assert set(LINEAR) - met == NORMALISED_AWAY
+
+
+# Nothing to convert, or nothing but the ends.
+
+
+def test_a_network_without_sites_has_nothing_to_convert() -> None:
+    b = Builder()
+    b.name_output(b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 3)), "output")
+    model = staged(b.model({"output": ["batch", 3]}))
+    with pytest.raises(UnsupportedGraphError, match="there is nothing to convert: the network has no activation"):
+        model.parts.require_convertible()
+
+
+def test_an_activation_before_any_weight_belongs_to_the_encoder() -> None:
+    b = Net()
+    x = b.node("Clip", b.input("input", ["batch", 2, 6, 5]), b.const(0.0), b.const(1.0), name="clamp")
+    x = b.node("Relu", b.conv(x, 2, 4), name="first")
+    model = b.end(x)
+    assert roles(model)["clamp"] == "encoder"
+    assert [site.name for site in model.parts.sites] == ["first", "last"]
+
+
+def test_an_activation_after_the_last_weight_belongs_to_the_readout() -> None:
+    b = Builder()
+    x = b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 5), name="hidden")
+    b.name_output(b.node("Relu", b.gemm(x, 5, 3), name="final"), "output")
+    model = staged(b.model({"output": ["batch", 3]}))
+    assert roles(model)["final"] == "readout"
+    assert [site.name for site in model.parts.sites] == ["hidden"]
+
+
+@pytest.mark.parametrize("op", ["Softmax", "Sigmoid", "LeakyRelu", "Exp"])
+def test_what_comes_after_the_last_neuron_acts_on_the_mean(op: str) -> None:
+    b = Builder()
+    x = b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 5))
+    b.name_output(b.node(op, b.gemm(x, 5, 3), name="end"), "output")
+    model = staged(b.model({"output": ["batch", 3]}))
+    model.parts.require_convertible()
+    assert roles(model)["end"] == "readout"
+
+
+@pytest.mark.parametrize("op", ["Log", "Sigmoid", "Abs"])
+def test_what_comes_before_the_first_neuron_is_computed_once(op: str) -> None:
+    b = Net()
+    x = b.node(op, b.input("input", ["batch", 2, 6, 5]), name="start")
+    x = b.node("Relu", b.node("Tanh", b.conv(x, 2, 4), name="squash"), name="first")
+    model = b.end(x)
+    model.parts.require_convertible()
+    assert roles(model)["start"] == roles(model)["squash"] == "encoder"
+
+
+def test_a_gate_that_is_constant_in_time_is_linear() -> None:
+    b = Net()
+    image = b.input("input", ["batch", 2, 6, 5])
+    gate = b.node("Sigmoid", b.conv(image, 2, 4), name="gate")
+    x = b.node("Mul", b.node("Relu", b.conv(image, 2, 4), name="first"), gate, name="gated")
+    model = b.end(x)
+    model.parts.require_convertible()
+    assert (roles(model)["gate"], roles(model)["gated"]) == ("encoder", "linear")
+
+
+def test_the_shape_of_a_spiking_tensor_is_constant_in_time() -> None:
+    b = Net()
+    x = b.start()
+    y = b.node("Reshape", b.conv(x, 4, 4), b.node("Shape", x, name="shape"), name="reshaped")
+    model = b.end(y)
+    model.parts.require_convertible()
+    assert (roles(model)["shape"], roles(model)["reshaped"]) == ("linear", "linear")
+
+
+def test_a_dense_layer_with_a_shortcut_is_taken_as_onnxruntime_fuses_it() -> None:
+    """onnxruntime makes one Gemm of MatMul and Add, the shortcut its third input."""
+    b = Builder()
+    x = b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 5))
+    x = b.node("Relu", b.node("Add", b.node("MatMul", x, b.const(np.eye(5))), x), name="sum")
+    b.name_output(b.gemm(x, 5, 3), "output")
+    model = staged(b.model({"output": ["batch", 3]}))
+    model.parts.require_convertible()
+    assert "sum" in {site.name for site in model.parts.sites}
+
+
+# Sites.
+
+
+def test_sites_know_bound_channels_and_shape() -> None:
+    sites = {site.name: site for site in network("mobilenet").parts.sites}
+    assert {site.upper for site in sites.values()} == {6.0}
+    site = sites["depthwise"]
+    assert (site.axis, site.channels, site.shape, site.source) == (1, 18, ("batch", 18, 8, 8), "depthwise")
+    assert site.threshold_shape("channel") == (1, 18, 1, 1)
+    assert site.threshold_shape("layer") == (1, 1, 1, 1)
+    assert {s.upper for s in network("mlp").parts.sites} == {INFINITY}
+
+
+def turned(b: Net, x: str) -> str:
+    return b.node("Transpose", b.conv(x, 4, 4), perm=[0, 2, 3, 1])
+
+
+def dense_last(b: Net, x: str) -> str:
+    return b.node("Add", b.node("MatMul", x, b.const(np.ones((5, 7)))), b.const(np.ones(7)))
+
+
+def summed(b: Net, x: str) -> str:
+    return b.node("Add", b.conv(x, 4, 4), x)
+
+
+def pooled(b: Net, x: str) -> str:
+    return b.node("MaxPool", b.conv(x, 4, 4), kernel_shape=[2, 2])
+
+
+@pytest.mark.parametrize(
+    ("block", "axis", "channels"), [(turned, 3, 4), (dense_last, 3, 7), (summed, 1, 4), (pooled, 1, 4)]
+)
+def test_channels_lie_where_the_weights_put_them(block: Callable[[Net, str], str], axis: int, channels: int) -> None:
+    b = Net()
+    x = b.node("Relu", block(b, b.start()), name="site")
+    x = b.node("Flatten", b.node("GlobalAveragePool", x))
+    b.name_output(b.node("MatMul", x, b.const(np.ones((6 if block is turned else 4, 2)))), "output")
+    model = staged(b.model({"output": ["batch", 2]}))
+    site = next(site for site in model.parts.sites if site.name == "site")
+    assert (site.axis, site.channels) == (axis, channels)
+
+
+def test_unknown_channels_mean_one_threshold() -> None:
+    b = Builder()
+    x = b.node("MatMul", b.input("input", ["batch", 3, "width"]), b.input("mix", ["width", "made"]))
+    x = b.node("Relu", b.node("MatMul", b.const(np.ones((4, 3))), x), name="site")
+    b.name_output(b.node("MatMul", b.const(np.ones((2, 4))), x), "output")
+    model = staged(b.model({"output": ["batch", 2, "made"]}))
+    (site,) = model.parts.sites
+    assert site.channels is None
+    assert site.threshold_shape("channel") == (1, 1, 1)
+
+
+def test_upper_bounds_of_activations() -> None:
+    b = Builder()
+    x = b.input("input", ["batch", 4])
+    for low, high in ((0.0, 6.0), (0.0, -1.0), (-1.0, 1.0), (0.0, 0.0)):
+        x = b.node("Clip", x, b.const(low), b.const(high))
+    b.name_output(b.node("Relu", x), "output")
+    graph = to_graph(b.model({"output": ["batch", 4]}))
+    assert [upper_bound(node) for node in graph.nodes] == [6.0, None, None, None, INFINITY]
+
+
+def test_only_constant_weights_make_a_weighted_operator() -> None:
+    b = Builder()
+    x, w = b.input("input", ["batch", 4]), b.input("weights", [4, 4])
+    x = b.node("MatMul", b.node("MatMul", x, w), b.const(np.eye(4)))
+    x = b.node("Gemm", b.node("Gemm", x, w), b.const(np.eye(4)))
+    b.name_output(b.node("Add", x, b.const(np.ones(4))), "output")
+    graph = to_graph(b.model({"output": ["batch", 4]}))
+    assert [is_weighted(node) for node in graph.nodes] == [False, True, False, True, False]
