@@ -17,7 +17,9 @@ from ._instrument import BINS, RATE, instrument, threshold_input
 from ._ort import open_session
 from ._partition import Site
 from ._progress import Progress
+from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
+from ._thresholds import Calibration
 
 
 class Calibrator:
@@ -130,3 +132,24 @@ class Calibrator:
                 waiting = np.concatenate([waiting, rng.permutation(len(self.samples))])
             yield waiting[: self.batch]
             waiting = waiting[self.batch :]
+
+
+def calibrate(
+    graph: Graph,
+    sites: Sequence[Site],
+    samples: Samples,
+    inputs: Sequence[TensorSpec],
+    settings: Settings,
+    progress: Progress,
+    *,
+    random: bool,
+) -> Calibration:
+    """Thresholds by the method asked for (default: local threshold balancing; the maximum on random inputs)."""
+    method = settings.method or ("max" if random else "local")
+    run = Calibrator(graph, sites, samples, settings.batch_size, settings.granularity, inputs, settings.threads)
+    rules = {
+        "local": lambda: run.local(settings.iterations, settings.seed, progress),
+        "percentile": lambda: run.percentiles(settings.percentile, progress),
+        "max": lambda: run.maxima(progress),
+    }
+    return Calibration(tuple(rules[method]()), tuple(run.means()), settings.calibration(method), calibrated=not random)

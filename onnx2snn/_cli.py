@@ -8,20 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
 from ._errors import Onnx2snnError, UsageError
 from ._settings import Settings, parse_delay
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
-    from ._progress import Progress
 
 DELAY_HELP = "steps left out of the answer: a number, half or auto; default: as stored in the model"
 
@@ -79,7 +73,7 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written")
     parser.add_argument("--timesteps", type=int, metavar="T", help="default: as stored in the model")
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
-    parser.add_argument("--threads", type=int, metavar="N", help="threads onnxruntime uses; default: its own choice")
+    parser.add_argument("--threads", type=_threads, metavar="N", help="onnxruntime's threads; default: its own choice")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
@@ -108,7 +102,7 @@ def eval_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads onnxruntime uses; default: its own choice")
+    parser.add_argument("--threads", type=_threads, metavar="N", help="onnxruntime's threads; default: its own choice")
     parser.add_argument("--quiet", action="store_true", help="no progress and no table; warnings stay")
     return parser
 
@@ -126,6 +120,12 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is not one number or several, like 4,8,16") from None
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of threads, 1 or more")
+    return int(text)
 
 
 def _points(text: str) -> float:
@@ -164,15 +164,15 @@ def _convert(given: argparse.Namespace) -> None:
         check_writable(given.report)
         written["--report"] = given.report
     _require_distinct({"MODEL": given.model, "--thresholds": given.thresholds}, written)
+    from . import _show
     from ._convert import run
-    from ._report import tables
 
-    with _progress(given.quiet) as progress:
+    with _show.progress_bar(given.quiet) as progress:
         conversion = run(given.model, given.calibration, settings, progress)
     report = conversion.report
     if not given.quiet:
-        _show(tables(report))
-    _warn(report.warnings)
+        _show.show(_show.tables(report))
+    _show.warn(report.warnings)
     conversion.save(given.output)
     if given.report is not None:
         _write_json(given.report, report.to_dict(), atomic_write)
@@ -192,6 +192,7 @@ def _require_distinct(read: dict[str, str | None], written: dict[str, str | None
 def _run(given: argparse.Namespace) -> None:
     import numpy as np
 
+    from . import _show
     from ._data import open_samples
     from ._load import check_writable, write_npz
     from ._ort import session_options
@@ -203,7 +204,7 @@ def _run(given: argparse.Namespace) -> None:
     fixed = fixed_batch(session.inputs)
     size = fixed or 100
     parts: list[list[Any]] = []
-    with open_samples(given.inputs, session.inputs) as samples, _progress(given.quiet) as progress:
+    with open_samples(given.inputs, session.inputs) as samples, _show.progress_bar(given.quiet) as progress:
         for start in range(0, len(samples), size):
             indices = np.arange(start, min(start + size, len(samples)))
             feed = samples.batch(np.resize(indices, size) if fixed else indices)
@@ -220,9 +221,10 @@ def _eval(given: argparse.Namespace) -> None:
 
     if given.json not in (None, "-"):
         check_writable(given.json)
+    from . import _show
     from ._evaluate import check_drop, evaluate
 
-    with _progress(given.quiet) as progress:
+    with _show.progress_bar(given.quiet) as progress:
         result = evaluate(
             given.ann,
             given.snn,
@@ -235,8 +237,8 @@ def _eval(given: argparse.Namespace) -> None:
             progress=progress,
         )
     if not given.quiet:
-        _show([_score_table(result)])
-    _warn(result["warnings"])
+        _show.show([_show.score_table(result)])
+    _show.warn(result["warnings"])
     if given.max_drop is not None:
         check_drop(result, given.max_drop)
     if given.json is not None:
@@ -244,13 +246,14 @@ def _eval(given: argparse.Namespace) -> None:
 
 
 def _inspect(given: argparse.Namespace) -> None:
+    from . import _show
     from ._inspect import inspect
 
     about = inspect(given.model)
     if given.json:
         print(json.dumps(about, indent=2))  # noqa: T201 - stdout was asked for
     else:
-        _show(_inspection(about))
+        _show.show(_show.inspection(about))
 
 
 Action = Callable[[argparse.Namespace], None]
@@ -263,103 +266,9 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
 }
 
 
-# What a person sees.
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)  # names may hold brackets and colons
-
-
-def _show(parts: Sequence[RenderableType]) -> None:
-    console = _console()
-    for part in parts:
-        console.print(part)
-
-
-def _warn(texts: Sequence[str]) -> None:
-    for text in texts:
-        print(f"warning: {text}", file=sys.stderr)  # noqa: T201
-
-
 def _write_json(path: str, value: object, write: Callable[[str, bytes], None]) -> None:
     text = json.dumps(value, indent=2) + "\n"
     if path == "-":
         sys.stdout.write(text)
     else:
         write(path, text.encode())
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    from ._progress import silent_progress
-
-    if quiet:
-        yield silent_progress
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("of about {task.fields[estimate]}"),
-    )
-    bars = Bars(*columns, console=_console())
-    tasks: dict[str, Any] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-        if not tasks:
-            bars.start()
-        if what not in tasks:
-            tasks[what] = bars.add_task(what, total=total, estimate="?")
-        task = bars.tasks[bars.task_ids.index(tasks[what])]
-        seconds = (task.elapsed or 0.0) * total / done if done else 0.0
-        bars.update(tasks[what], completed=done, estimate=f"{seconds:.0f} s")
-
-    try:
-        yield show
-    finally:
-        if tasks:
-            bars.stop()
-
-
-def _score_table(result: dict[str, Any]) -> RenderableType:
-    from rich.table import Table
-
-    name, ann = next(iter(result["ann"].items()))
-    table = Table(title=f"{name} on {result['samples']} samples", title_justify="left")
-    for heading in ("", "time-steps", "delay", name, "difference"):
-        table.add_column(heading, justify="right")
-    table.add_row("ANN", "", "", f"{ann:.2%}", "")
-    for row in result["snn"]:
-        table.add_row(
-            "SNN", str(row["timesteps"]), str(row["delay"]), f"{row[name]:.2%}", f"{100 * (row[name] - ann):+.2f}"
-        )
-    return table
-
-
-def _inspection(about: dict[str, Any]) -> list[RenderableType]:
-    from rich.table import Table
-
-    table = Table(title=about["model"], title_justify="left")
-    if about["kind"] == "snn":
-        metadata = about["metadata"]
-        for heading in ("site", "kind", "source", "channels", "shape"):
-            table.add_column(heading, overflow="fold")
-        for neuron in metadata["neurons"]:
-            table.add_row(*(str(neuron[key]) for key in ("name", "kind", "source", "channels", "shape")))
-        kept = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
-        summary = "spiking model: " + ", ".join(f"{key} {metadata[key]}" for key in kept)
-    else:
-        for heading in ("node", "operator", "becomes", "because"):
-            table.add_column(heading, overflow="fold")
-        for row in about["nodes"]:
-            table.add_row(row["node"], row["op"], row["role"], row["reason"])
-        counts = ", ".join(f"{count} {role}" for role, count in about["summary"].items())
-        summary = f"convertible: {counts}" if about["convertible"] else f"not convertible: {about['reason']}"
-    ends = f"inputs {', '.join(about['inputs'])}; outputs {', '.join(about['outputs'])}"
-    return [table, ends, summary]

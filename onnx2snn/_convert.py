@@ -7,22 +7,19 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 
 from . import _thresholds
 from ._annotate import annotate
 from ._arrange import arrange
 from ._balance import Thresholds, settle
-from ._calibrate import Calibrator
-from ._data import Samples, open_samples, random_samples
+from ._calibrate import calibrate
 from ._delay import automatic_delay
 from ._errors import GateError, UsageError
 from ._fold import fold
-from ._graph import Array, Graph
 from ._load import (
     LoadedModel,
     ModelSource,
@@ -40,12 +37,10 @@ from ._report import Report, build_report
 from ._rewrite import rewrite
 from ._session import computing, resolve_delay
 from ._settings import Settings
-from ._specs import TensorSpec, fixed_batch
+from ._split import Split, gather
 from ._thresholds import Calibration
 from ._verify import as_clipped, check_stage, compare, run_balanced, run_model
 
-RANDOM_SAMPLES = 64
-HELD_BACK_SHARE, HELD_BACK_MOST = 10, 256
 VERIFY_BATCH = 50
 
 
@@ -94,7 +89,7 @@ def run(
         specs = input_specs(source.proto)
         if settings.save_thresholds is not None:
             check_writable(settings.save_thresholds)
-        data = _gather(calibration, specs, settings)
+        data = gather(calibration, specs, settings)
     with data.samples:
         feed = data.check_feed(specs)
         with clock("normalise"):
@@ -109,7 +104,11 @@ def run(
         parts = partition(graph, arrangement)
         parts.require_convertible()
         with clock("calibrate"), computing(specs):
-            found = _calibrate(graph, parts, source, data, specs, settings, progress)
+            found = (
+                _thresholds.load(settings.thresholds, parts.sites, source.sha256, settings.granularity)
+                if settings.thresholds is not None
+                else calibrate(graph, parts.sites, data.fit, specs, settings, progress, random=data.random)
+            )
             balanced = [settle(theta) for theta in found.thresholds]
             thetas = [b.values for b in balanced]
         with clock("rewrite"):
@@ -123,7 +122,7 @@ def run(
                 snn,
                 parts,
                 source,
-                settings.to_metadata(found.method),
+                settings.conversion() | found.settings,
                 timesteps=settings.timesteps,
                 delay=delay,
                 delay_auto=automatic,
@@ -152,6 +151,8 @@ def run(
             f"agreement with the ANN is {100 - drop:.2f} % at T = {settings.timesteps}, {drop:.2f} points below 100, "
             f"more than --max-drop {settings.max_drop:g}"
         )
+    if settings.save_thresholds is not None:
+        _thresholds.save(settings.save_thresholds, found, parts.sites, source.sha256)
     return Conversion(proto, report)
 
 
@@ -160,79 +161,8 @@ def _require_ann(source: LoadedModel) -> None:
         raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
 
 
-@dataclass
-class _Data:
-    """Samples to fit on and samples held back from fitting to score on (the same ones where there are too few)."""
-
-    samples: Samples
-    fit: Samples
-    held: Samples
-    random: bool
-    held_back: bool
-    notes: list[str] = field(default_factory=list)
-
-    def check_feed(self, specs: Sequence[TensorSpec]) -> dict[str, Array]:
-        """A few samples for comparing stages."""
-        size = fixed_batch(specs) or min(4, len(self.held))
-        return self.held.batch(np.resize(np.arange(len(self.held)), size))
-
-
-def _gather(calibration: object, specs: Sequence[TensorSpec], settings: Settings) -> _Data:
-    if calibration is None:
-        if settings.method in ("local", "percentile"):
-            raise UsageError(
-                f"method '{settings.method}' needs calibration data; give --calibration, or use --method max"
-            )
-        return _random(specs, settings)
-    samples = open_samples(calibration, specs)
-    count = len(samples)
-    order = np.random.default_rng(settings.seed).permutation(count)
-    back = min(HELD_BACK_MOST, count // HELD_BACK_SHARE)
-    if back == 0:
-        return _Data(samples, samples, samples, random=False, held_back=False)
-    held, fit = (samples.subset(np.sort(part)) for part in (order[:back], order[back:]))
-    return _Data(samples, fit, held, random=False, held_back=True)
-
-
-def _random(specs: Sequence[TensorSpec], settings: Settings) -> _Data:
-    """At most 64 random inputs, fewer where one input is large: without data a conversion takes seconds."""
-    one, notes = random_samples(specs, 1, settings.seed)
-    size = sum(value.size for value in one.batch([0]).values())
-    count = int(np.clip(2**22 // size, 8, RANDOM_SAMPLES))
-    scored = int(np.clip(2**18 // size, 1, count // 4))
-    samples, _ = random_samples(specs, count + scored, settings.seed)
-    fit, held = samples.subset(np.arange(count)), samples.subset(np.arange(count, count + scored))
-    return _Data(samples, fit, held, random=True, held_back=True, notes=notes)
-
-
-def _calibrate(
-    graph: Graph,
-    parts: Partition,
-    source: LoadedModel,
-    data: _Data,
-    specs: Sequence[TensorSpec],
-    settings: Settings,
-    progress: Progress,
-) -> Calibration:
-    if settings.thresholds is not None:
-        return _thresholds.load(settings.thresholds, parts.sites, source.sha256, settings.granularity)
-    method = settings.method or ("max" if data.random else "local")
-    calibrator = Calibrator(
-        graph, parts.sites, data.fit, settings.batch_size, settings.granularity, specs, settings.threads
-    )
-    rules = {
-        "local": lambda: calibrator.local(settings.iterations, settings.seed, progress),
-        "percentile": lambda: calibrator.percentiles(settings.percentile, progress),
-        "max": lambda: calibrator.maxima(progress),
-    }
-    found = Calibration(tuple(rules[method]()), tuple(calibrator.means()), method, calibrated=not data.random)
-    if settings.save_thresholds is not None:
-        _thresholds.save(settings.save_thresholds, found, parts.sites, source.sha256)
-    return found
-
-
 def _complaints(
-    data: _Data, found: Calibration, balanced: Sequence[Thresholds], parts: Partition, from_file: bool
+    data: Split, found: Calibration, balanced: Sequence[Thresholds], parts: Partition, from_file: bool
 ) -> Iterator[str]:
     if not found.calibrated:
         guessed = f" ({'; '.join(data.notes)})" if data.notes else ""

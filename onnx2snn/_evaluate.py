@@ -68,7 +68,7 @@ def evaluate(
             feed = samples.batch(np.resize(indices, fixed) if fixed else indices)
             with computing(specs):
                 expected = reference.run(None, feed)
-            outputs = [expected, *session.run_at(None, feed, times, delay)]
+            outputs = [expected, *session.run_at(None, feed, [(t, delay) for t in times])]
             outputs = [[o[: len(indices)] for o in found] for found in outputs]
             wanted = outputs[0] if kind.target is None else [samples.target(kind.target, indices)]
             for score, found in zip(scores, outputs, strict=True):

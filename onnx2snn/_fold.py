@@ -27,6 +27,7 @@ from ._graph import (
     unique_name,
     variable,
 )
+from ._neuron import IF
 from ._operators import is_weighted
 from ._rewrite import scale_edge, unique_consumers
 
@@ -78,7 +79,7 @@ class _Fold:
     def __init__(self, graph: Graph, taken: set[str]) -> None:
         self.graph, self.taken = graph, taken
         self.folded: set[str] = set()
-        self.reasons: dict[int, str] = {}
+        self.reasons: dict[str, str] = {}
 
     def scales(self) -> Iterator[Node]:
         yield from [node for node in self.graph.nodes if _is_scale(node)]
@@ -123,7 +124,7 @@ class _Fold:
         maker = producer(y)
         verdict = self._back_verdict(mul, y, maker)
         if isinstance(verdict, str) or maker is None:
-            self.reasons[id(mul)] = str(verdict)
+            self.reasons[mul.name] = str(verdict)
             return False
         out = mul.outputs[0]
         drop(self.graph, mul)
@@ -148,10 +149,10 @@ class _Fold:
         """f(s * x): into the constants of f and onto its output."""
         out = mul.outputs[0]
         if is_output(self.graph, out) or not out.outputs:
-            self.reasons[id(mul)] = "its output is an output of the model"
+            self.reasons[mul.name] = "its output is an output of the model"
             return False
         if len(unique_consumers(out)) > 1:
-            self.reasons[id(mul)] = "it feeds several nodes"
+            self.reasons[mul.name] = "it feeds several nodes"
             return False
         consumer = out.outputs[0]
         feeding = {i: producer(t) for i, t in enumerate(consumer.inputs)}
@@ -162,7 +163,8 @@ class _Fold:
         }
         verdict = self._forward_verdict(consumer, {i: _scale_of(n) for i, n in muls.items()})
         if isinstance(verdict, str):
-            self.reasons[id(mul)] = verdict
+            if consumer.op != IF or mul.name not in self.reasons:  # why it could not move backward says more
+                self.reasons[mul.name] = verdict
             return False
         result = consumer.outputs[0]
         for index, node in muls.items():
@@ -201,4 +203,4 @@ class _Fold:
             dtype = node.inputs[0].dtype or np.float32
             node.inputs[1] = make_constant(node.inputs[1].name, scale.astype(dtype))
             before = ", ".join(n.name for n in unique_consumers(out)) or out.name
-            yield Kept(node.name, before, scale.size, self.reasons.get(id(node), "nothing behind it takes a factor"))
+            yield Kept(node.name, before, scale.size, self.reasons.get(node.name, "nothing behind it takes a factor"))

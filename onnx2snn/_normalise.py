@@ -43,6 +43,7 @@ from ._graph import (
 )
 from ._load import LoadedModel, one_line
 from ._operators import clip_bounds, standard
+from ._ort import session_options
 
 MINIMUM_OPSET = 18
 
@@ -91,9 +92,8 @@ def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    options = ort.SessionOptions()
+    options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 3
     with tempfile.TemporaryDirectory(prefix="onnx2snn-") as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         try:

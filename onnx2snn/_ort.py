@@ -11,7 +11,7 @@ from ._load import serialise
 def session_options(threads: int | None) -> ort.SessionOptions:
     """Session options with a number of threads (None: onnxruntime's own choice)."""
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # a failed run is reported once, by us
     if threads is not None:
         options.intra_op_num_threads = threads
     return options

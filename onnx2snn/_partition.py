@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ._arrange import Arrangement
 from ._errors import UnsupportedGraphError
 from ._graph import Graph, Node, Tensor, constant, dims_of, producer, rank
@@ -106,7 +108,12 @@ def partition(graph: Graph, arrangement: Arrangement) -> Partition:
 
 def _row(node: Node, sites: set[str], downstream: set[str], upstream: set[str], varying: set[str]) -> tuple[Role, str]:
     if node.name in sites:
-        return ("neuron", "fires") if rank(node.outputs[0]) else ("refused", "the rank of its tensor is unknown")
+        tensor = node.outputs[0]
+        if not rank(tensor):
+            return "refused", "the rank of its tensor is unknown"
+        if tensor.dtype is not None and tensor.dtype != np.float32:
+            return "refused", f"it computes in {np.dtype(tensor.dtype)}; export the model in float32"
+        return "neuron", "fires"
     if node.name not in downstream:
         return "encoder", "constant in time: computed once per input"
     if node.name not in upstream:

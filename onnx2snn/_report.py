@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,9 +19,6 @@ from ._fold import Folding
 from ._load import LoadedModel, serialise
 from ._partition import Partition
 from ._verify import Verdict
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
@@ -111,74 +108,3 @@ def build_report(
         warnings=list(warnings),
         seconds=seconds,
     )
-
-
-def tables(report: Report) -> list[RenderableType]:
-    """The report as rich tables, worst site first."""
-    return [_operators(report), _sites(report), _facts(report)]
-
-
-def _operators(report: Report) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(title="nodes per operator", title_justify="left")
-    table.add_column("operator")
-    for name in ("ANN", "SNN"):
-        table.add_column(name, justify="right")
-    for row in report.operators:
-        table.add_row(row["op"], str(row["ann"] or "-"), str(row["snn"] or "-"))
-    return table
-
-
-def _sites(report: Report) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(
-        title=f"neuron sites, largest rate error first (relative to the ANN at T = {report.timesteps})",
-        title_justify="left",
-    )
-    table.add_column("site", overflow="fold", min_width=14)
-    for name in ("neurons", "θ min / median / max", "silent", "error", "own", "inherited"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for site in sorted(report.sites, key=lambda s: -s["error"]["total"]):
-        theta, error = site["threshold"], site["error"]
-        table.add_row(
-            site["name"],
-            "?" if site["neurons"] is None else f"{site['neurons']:,}",
-            " / ".join(f"{theta[key]:.3g}" for key in ("min", "median", "max")),
-            str(len(site["silent"]) or "-"),
-            *(f"{error[key]:.1%}" for key in ("total", "own", "inherited")),
-        )
-    return table
-
-
-def _facts(report: Report) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(title="conversion", title_justify="left", show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    held = "held-back" if report.agreement["held_back"] else "fitted-on"
-    kind = "random inputs" if report.agreement["random"] else f"{held} calibration samples"
-    table.add_row(
-        "agreement with ANN",
-        f"{report.agreement['value']:.2%} at T = {report.timesteps}, delay {report.delay}, "
-        f"on {report.agreement['samples']} {kind}",
-    )
-    table.add_row("method", ", ".join(f"{key} {value}" for key, value in sorted(report.settings.items())))
-    table.add_row("thresholds folded into", f"{len(report.folded)} nodes: {', '.join(report.folded)}")
-    table.add_row(
-        "left as Mul",
-        "\n".join(f"{k['channels']} channels before {k['before']}: {k['reason']}" for k in report.kept) or "none",
-    )
-    table.add_row("pools moved before neurons", ", ".join(report.moved_pools) or "none")
-    table.add_row(
-        "silent channels",
-        "\n".join(f"{s['name']}: {len(s['silent'])} of {s['channels']}" for s in report.sites if s["silent"]) or "none",
-    )
-    table.add_row("encoder hands over", ", ".join(report.parts["encoder"]))
-    table.add_row("readout takes", ", ".join(report.parts["readout"]))
-    table.add_row("automatic delay", f"{report.delay_auto} steps")
-    table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()))
-    table.add_row("file sizes", f"ANN {report.model['bytes']:,} bytes, SNN {report.snn['bytes']:,} bytes")
-    return table

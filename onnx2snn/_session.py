@@ -20,7 +20,8 @@ import onnxruntime as ort
 from . import _cut
 from ._errors import DataError, UsageError
 from ._graph import Array
-from ._load import ModelSource, input_specs, load_model, one_line, output_specs
+from ._load import ModelSource, input_specs, load_model, one_line, output_specs, serialise
+from ._ort import session_options
 from ._specs import TensorSpec
 
 Delay = int | str | None
@@ -119,11 +120,8 @@ class SpikingSession:
     def _open(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
         if proto is None:
             return None
-        options = self._options
-        if options is None:
-            options = ort.SessionOptions()
-            options.log_severity_level = 3
-        return ort.InferenceSession(proto.SerializeToString(), options, providers=self._providers)
+        options = self._options or session_options(None)
+        return ort.InferenceSession(serialise(proto), options, providers=self._providers)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -165,29 +163,28 @@ class SpikingSession:
         `reset=False` starts from the membrane potentials the last run ended with; the mean starts afresh all the same.
         Raises UsageError for impossible steps or delays or unknown names, DataError for inputs that do not fit.
         """
-        return self.run_at(output_names, input_feed, [self._steps(timesteps)], delay, reset=reset)[0]
+        return self.run_at(output_names, input_feed, [(self._steps(timesteps), delay)], reset=reset)[0]
 
     def run_at(
         self,
         output_names: Sequence[str] | None,
         input_feed: Mapping[str, Array],
-        timesteps: Sequence[int],
-        delay: Delay = None,
+        windows: Sequence[tuple[int, Delay]],
         *,
         reset: bool = True,
     ) -> list[list[Array]]:
-        """The outputs at several numbers of time-steps out of one simulation, in the order given."""
-        windows = [(self._delay(delay, t), t) for t in timesteps]
+        """The outputs for several (time-steps, delay) out of one simulation, in the order given; else as `run`."""
         if not windows:
             raise UsageError("no number of time-steps is given; name at least one")
+        spans = [(self._delay(delay, t), t) for t, delay in windows]
         wanted = self._wanted(output_names)
-        marks = {mark for window in windows for mark in window}
+        marks = {mark for span in spans for mark in span}
         sums: dict[int, dict[str, Array]] = {}
         static: dict[str, Array] = {}
-        for t, static in self._simulate(input_feed, max(timesteps), reset):  # noqa: B007 - the encoder's results stay in use
+        for t, static in self._simulate(input_feed, max(marks), reset):  # noqa: B007 - the encoder's results stay in use
             if t in marks:
                 sums[t] = self._current_sums()
-        return [[self._answer(static, sums, window)[name] for name in wanted] for window in windows]
+        return [[self._answer(static, sums, span)[name] for name in wanted] for span in spans]
 
     def steps(
         self, input_feed: Mapping[str, Array], timesteps: int | None = None, delay: Delay = None, *, reset: bool = True

@@ -93,12 +93,15 @@ class Settings:
         """The delay asked for, or the default, which the table in docs/results.md bears out at every T."""
         return "half" if self.delay is None else self.delay
 
-    def to_metadata(self, method: str) -> dict[str, Any]:
-        """What decides the emitted model, for its metadata and the report."""
-        kept = ("preset", "timesteps", "granularity", "maxpool", "seed")
+    def calibration(self, method: str) -> dict[str, Any]:
+        """What decides the thresholds of a method; it is kept with them."""
         more = {"local": ("iterations", "batch_size"), "percentile": ("percentile",)}.get(method, ())
-        chosen = {name: getattr(self, name) for name in (*kept, *more)}
-        return chosen | {"method": method, "delay": self.chosen_delay()}
+        return {"method": method} | {name: getattr(self, name) for name in ("granularity", "seed", *more)}
+
+    def conversion(self) -> dict[str, Any]:
+        """What else decides the emitted model."""
+        chosen = {name: getattr(self, name) for name in ("preset", "timesteps", "maxpool")}
+        return chosen | {"delay": self.chosen_delay()}
 
 
 def _check_choice(option: Field[Any], value: Any) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,20 +18,20 @@ from ._graph import Array
 from ._load import write_npz
 from ._partition import Site
 
-SOURCE = "source_sha256"
+SOURCE, SETTINGS = "source_sha256", "settings"
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What calibrating found, per site in order, in ANN units and of the sites' threshold shapes.
 
-    `thresholds` are as the rule left them, silent channels still at 0; `means` are mean activations; `calibrated` is
-    false where the inputs were random.
+    `thresholds` are as the rule left them, silent channels still at 0; `means` are mean activations; `settings` are
+    those that decided them; `calibrated` is false where the inputs were random.
     """
 
     thresholds: tuple[Array, ...]
     means: tuple[Array, ...]
-    method: str
+    settings: dict[str, Any]
     calibrated: bool
 
 
@@ -37,7 +39,7 @@ def save(path: str | os.PathLike[str], calibration: Calibration, sites: Sequence
     """Write a calibration as .npz, keyed by site name and tied to the source model."""
     arrays = {f"threshold:{site.name}": t for site, t in zip(sites, calibration.thresholds, strict=True)}
     arrays |= {f"mean:{site.name}": m for site, m in zip(sites, calibration.means, strict=True)}
-    about = {SOURCE: sha256, "method": calibration.method, "calibrated": calibration.calibrated}
+    about = {SOURCE: sha256, SETTINGS: json.dumps(calibration.settings), "calibrated": calibration.calibrated}
     write_npz(path, arrays | {key: np.array(value) for key, value in about.items()})
 
 
@@ -59,7 +61,7 @@ def load(path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granu
             f"thresholds '{path}' belong to a model with source hash {str(found.get(SOURCE))[:12]}, this one has "
             f"{sha256[:12]}; calibrate again"
         )
-    lacking = [key for key in ("method", "calibrated") if key not in found]
+    lacking = [key for key in (SETTINGS, "calibrated") if key not in found]
     if lacking:
         raise UsageError(f"thresholds '{path}' hold no '{lacking[0]}'; calibrate again with --save-thresholds")
     sets: dict[str, tuple[Array, ...]] = {}
@@ -74,4 +76,4 @@ def load(path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granu
                     f"calibrate again with --granularity {granularity}"
                 )
         sets[kind] = tuple(value for value in values if value is not None)
-    return Calibration(sets["threshold"], sets["mean"], str(found["method"]), bool(found["calibrated"]))
+    return Calibration(sets["threshold"], sets["mean"], json.loads(str(found[SETTINGS])), bool(found["calibrated"]))

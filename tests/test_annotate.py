@@ -114,7 +114,10 @@ def test_the_description_has_the_agreed_keys(name: str) -> None:
     assert [set(n) for n in found["neurons"]] == [
         {"name", "kind", "source", "spikes", "channels", "shape"} for _ in neurons(model)
     ]
-    assert {s["kind"] for s in found["states"]} <= {"membrane", "count", "sum", "step", "history"}
+    for state in found["states"]:
+        assert {"input", "output", "rank", "shape", "kind"} == set(state) - {"mean"}
+        assert state["kind"] in {"membrane", "count", "sum", "step", "history"}
+        assert len(state["shape"]) == state["rank"]
     tensors = {t for node in model.graph.node for t in node.output} | {v.name for v in model.graph.input}
     assert set(found["parts"]) == {"encoder", "readout"}
     assert tensors.issuperset(found["parts"]["encoder"] + found["parts"]["readout"])

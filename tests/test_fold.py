@@ -141,6 +141,16 @@ def test_constant_factors_of_the_network_merge_with_the_thresholds() -> None:
     assert [n.op for n in spiking.nodes] == ["Gemm", IF, RUNNING_MEAN, "Gemm"]
 
 
+def test_a_factor_before_a_neuron_says_what_keeps_it_from_the_weights() -> None:
+    b = Builder(4)
+    x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 5]), 2, 4))
+    y = b.conv(x, 4, 4)
+    x = b.node("Add", b.node("Relu", y, name="one"), b.conv(y, 4, 4))
+    b.name_output(b.conv(b.node("Relu", x), 4, 3), "output")
+    _, folding = folded(b.model({"output": ["batch", 3, 6, 5]}))
+    assert kept_reasons(folding)["one"] == "'conv2' (Conv) feeds others too"
+
+
 @pytest.mark.parametrize("shape_used", [False, True])
 def test_a_factor_behind_a_factor_reaches_every_consumer(shape_used: bool) -> None:
     b = Builder(4)

@@ -105,9 +105,12 @@ def test_float64_is_computed_in_float64(engine: str) -> None:
 def test_a_neuron_at_its_threshold_fires(engine: str) -> None:
     run = ENGINES[engine](neuron(1.0, np.array([INITIAL_POTENTIAL], np.float32), 2))
     below = np.nextafter(np.float32(0.5), np.float32(0))
-    spike, u = run(np.array([[0.5, below, -3.0, 7.0]], np.float32), np.zeros((1, 1), np.float32))
+    x, zero = np.array([[0.5, below, -3.0, 7.0]], np.float32), np.zeros((1, 1), np.float32)
+    spike, u = run(x, zero)
     assert spike.tolist() == [[1.0, 0.0, 0.0, 1.0]]
     np.testing.assert_array_equal(u, np.array([[-0.5, below, -3.0, 6.0]], np.float32))
+    for found, twin in zip((spike, u), if_step(x, zero), strict=True):
+        np.testing.assert_array_equal(found, twin)
 
 
 values = arrays.arrays(np.float64, (3, 4), elements=st.floats(-4, 4))

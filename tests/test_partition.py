@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Staged, network, staged
-from networks import BLOCKS, Builder, assemble
+from networks import BLOCKS, Builder, assemble, mlp
 from onnx import helper
 
 from onnx2snn._errors import UnsupportedGraphError
@@ -134,6 +134,11 @@ def test_operators_of_other_domains_are_refused_between_neurons() -> None:
     proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     reason = "operators of domain 'com.microsoft' are not supported between spiking layers"
     assert refusals(staged(proto))[0] == ("culprit", "Gelu", reason)
+
+
+def test_a_network_in_another_float_type_is_refused_with_the_mend() -> None:
+    model = staged(mlp(0, np.float64))
+    assert refusals(model)[0] == ("h1", "Relu", "it computes in float64; export the model in float32")
 
 
 @pytest.mark.parametrize("block", BLOCKS)

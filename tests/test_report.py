@@ -17,8 +17,9 @@ from rich.console import Console
 
 from onnx2snn import Conversion, SpikingSession
 from onnx2snn._convert import run as run_conversion
-from onnx2snn._report import Report, tables
+from onnx2snn._report import Report
 from onnx2snn._settings import Settings
+from onnx2snn._show import tables
 
 Array = NDArray[Any]
 FEW = 9  # too few to hold some back: the report is about all of them

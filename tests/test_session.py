@@ -267,7 +267,7 @@ def test_delays_by_name(
 
 def test_several_times_in_one_simulation_equal_separate_runs(models: dict[str, onnx.ModelProto]) -> None:
     session, feed = SpikingSession(models["vgg"]), {"input": inputs_for("vgg", 10)}
-    together = session.run_at(None, feed, [16, 4, 7, 4], "half")
+    together = session.run_at(None, feed, [(t, "half") for t in (16, 4, 7, 4)])
     for timesteps, found in zip([16, 4, 7, 4], together, strict=True):
         assert np.array_equal(found[0], session.run(None, feed, timesteps, "half")[0])
 
@@ -552,7 +552,7 @@ def test_more_steps_come_closer_to_the_ann() -> None:
     (wanted,) = ort.InferenceSession(resnet().SerializeToString()).run(None, feed)
     errors = [
         float(np.linalg.norm(found[0] - wanted) / np.linalg.norm(wanted))
-        for found in session.run_at(None, feed, [16, 64, 256, 1024], "half")
+        for found in session.run_at(None, feed, [(t, "half") for t in (16, 64, 256, 1024)])
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.02

@@ -76,9 +76,9 @@ def test_the_defaults_are_the_papers() -> None:
 
 @pytest.mark.parametrize("timesteps", [1, 8, 16, 17, 32, 512])
 def test_half_of_the_steps_are_left_out_unless_told_otherwise(timesteps: int) -> None:
-    assert Settings(timesteps=timesteps).to_metadata("local")["delay"] == "half"
+    assert Settings(timesteps=timesteps).conversion()["delay"] == "half"
     for delay in (0, "auto", "half", timesteps - 1):
-        assert Settings(timesteps=timesteps, delay=delay).to_metadata("local")["delay"] == delay
+        assert Settings(timesteps=timesteps, delay=delay).conversion()["delay"] == delay
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_half_of_the_steps_are_left_out_unless_told_otherwise(timesteps: int) ->
 def test_metadata_holds_what_decides_the_model_and_no_more(method: str, more: set[str]) -> None:
     always = {"preset", "timesteps", "delay", "granularity", "maxpool", "seed", "method"}
     settings = Settings(threads=2, save_thresholds="t.npz", max_drop=3.0)
-    assert set(settings.to_metadata(method)) == always | more
+    assert {*settings.conversion(), *settings.calibration(method)} == always | more
 
 
 def test_every_option_is_a_command_line_option_with_the_same_default_and_a_help() -> None:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from conftest import Array, Staged, feed_for, network, random_networks, reference, relative, samples, stable, staged
 from hypothesis import given
-from networks import BLOCKS, NETWORKS, assemble, inputs_for, mlp
+from networks import BLOCKS, NETWORKS, Builder, assemble, inputs_for, mlp
 from onnx import helper, numpy_helper
 
 from onnx2snn._annotate import annotate
@@ -72,6 +72,22 @@ def test_the_clipped_network_is_the_same_whatever_lies_between(block: str) -> No
 @stable(20)
 def test_any_clipped_network_is_the_same_before_and_after_folding(proto: onnx.ModelProto) -> None:
     assert_stages_agree(staged(proto), feed_for(proto))
+
+
+def test_an_activation_that_is_an_output_is_clipped_as_well() -> None:
+    b = Builder()
+    b.name_output(b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 5)), "hidden")
+    b.name_output(b.gemm("hidden", 5, 3), "output")
+    model = staged(b.model({"hidden": ["batch", 5], "output": ["batch", 3]}))
+    feed = {"input": np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)}
+    theta = np.full((1, 5), 0.3)
+    hidden, output = run_balanced(model.arranged, model.parts.sites, [theta], "channel", feed, 1)
+    whole = reference(model.source.proto, feed)[0]
+    assert whole.max() > 0.3
+    np.testing.assert_allclose(hidden, np.minimum(whole, 0.3), rtol=1e-6)
+    spiking, _ = fold(rewrite(model.arranged, model.parts, [theta]))
+    for found, wanted in zip(run_model(as_clipped(spiking), feed, 1), (hidden, output), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_thresholds_matter() -> None:

@@ -1,0 +1,63 @@
+"""Which samples thresholds are fitted on, and which are held back to score on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._data import Samples, open_samples, random_samples
+from ._errors import UsageError
+from ._graph import Array
+from ._settings import Settings
+from ._specs import TensorSpec, fixed_batch
+
+RANDOM_SAMPLES = 64
+HELD_BACK_SHARE, HELD_BACK_MOST = 10, 256
+
+
+@dataclass
+class Split:
+    """Samples to fit on and samples held back from fitting to score on (the same ones where there are too few)."""
+
+    samples: Samples
+    fit: Samples
+    held: Samples
+    random: bool
+    held_back: bool
+    notes: list[str] = field(default_factory=list)
+
+    def check_feed(self, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+        """A few samples for comparing stages."""
+        size = fixed_batch(specs) or min(4, len(self.held))
+        return self.held.batch(np.resize(np.arange(len(self.held)), size))
+
+
+def gather(calibration: object, specs: Sequence[TensorSpec], settings: Settings) -> Split:
+    """Open the calibration data, or make random inputs up where there is none (DataError, UsageError)."""
+    if calibration is None:
+        if settings.thresholds is None and settings.method in ("local", "percentile"):
+            raise UsageError(
+                f"method '{settings.method}' needs calibration data; give --calibration, or use --method max"
+            )
+        return _random(specs, settings)
+    samples = open_samples(calibration, specs)
+    count = len(samples)
+    order = np.random.default_rng(settings.seed).permutation(count)
+    back = min(HELD_BACK_MOST, count // HELD_BACK_SHARE)
+    if back == 0:
+        return Split(samples, samples, samples, random=False, held_back=False)
+    held, fit = (samples.subset(np.sort(part)) for part in (order[:back], order[back:]))
+    return Split(samples, fit, held, random=False, held_back=True)
+
+
+def _random(specs: Sequence[TensorSpec], settings: Settings) -> Split:
+    """At most 64 random inputs, fewer where one input is large: without data a conversion takes seconds."""
+    one, notes = random_samples(specs, 1, settings.seed)
+    size = sum(value.size for value in one.batch([0]).values())
+    count = int(np.clip(2**22 // size, 8, RANDOM_SAMPLES))
+    scored = int(np.clip(2**18 // size, 1, count // 4))
+    samples, _ = random_samples(specs, count + scored, settings.seed)
+    fit, held = samples.subset(np.arange(count)), samples.subset(np.arange(count, count + scored))
+    return Split(samples, fit, held, random=True, held_back=True, notes=notes)
