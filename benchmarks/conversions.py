@@ -13,9 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
+
 import onnx2snn
 
-Scores = tuple[float, list[tuple[float, float]]]
+BATCH = 100
 
 CONVERSIONS: dict[str, dict[str, Any]] = {
     "local, channel-wise": {},
@@ -45,19 +48,26 @@ def main() -> None:
         started = time.perf_counter()
         conversion = onnx2snn.convert(given.ann, given.calibration, **CONVERSIONS[name])
         seconds = time.perf_counter() - started
-        ann, accuracy = score(given.ann, conversion.model, given.test, times, given.limit)
-        cells = "".join(f" {100 * late:.2f} ({100 * half:.2f}) |" for late, half in accuracy)
+        ann, snn = score(given.ann, conversion, given.test, times, given.limit)
+        cells = "".join(f" {100 * whole:.2f} ({100 * late:.2f}) |" for whole, late in snn)
         print(f"| {name} | {100 * ann:.2f} |{cells} {seconds:.0f} |", flush=True)
 
 
-def score(ann: str, snn: Any, test: str, times: list[int], limit: int | None) -> Scores:
+def score(
+    ann: str, conversion: onnx2snn.Conversion, test: str, times: list[int], limit: int | None
+) -> tuple[float, list[tuple[float, float]]]:
     """Accuracy of the ANN, and of the SNN at each T without a delay and with half of T."""
-    found = [
-        onnx2snn.evaluate(ann, snn, test, timesteps=times, delay=delay, metric="top1", limit=limit)
-        for delay in (0, "half")
-    ]
-    rows = zip(*(result["snn"] for result in found), strict=True)
-    return found[0]["ann"]["top1"], [(whole["top1"], late["top1"]) for whole, late in rows]
+    with np.load(test) as data:
+        x, labels = data["input"][:limit], data["labels"][:limit]
+    reference, session = onnxruntime.InferenceSession(ann), onnx2snn.SpikingSession(conversion.model)
+    windows: list[tuple[int, int | str | None]] = [(t, delay) for t in times for delay in (0, "half")]
+    correct = np.zeros(1 + len(windows), np.int64)
+    for start in range(0, len(x), BATCH):
+        feed = {"input": x[start : start + BATCH]}
+        outputs = [reference.run(None, feed), *session.run_at(None, feed, windows)]
+        correct += [int((scores[0].argmax(1) == labels[start : start + BATCH]).sum()) for scores in outputs]
+    first, *rest = (correct / len(x)).tolist()
+    return first, list(zip(rest[::2], rest[1::2], strict=True))
 
 
 if __name__ == "__main__":

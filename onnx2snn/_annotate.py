@@ -34,7 +34,7 @@ from ._graph import (
     variable,
 )
 from ._load import METADATA_KEY, LoadedModel, input_specs
-from ._neuron import IF, INITIAL_POTENTIAL, if_function
+from ._neuron import BY_OP, INITIAL_POTENTIAL
 from ._partition import Partition
 
 MINIMUM_IR = 10
@@ -127,7 +127,7 @@ def lower(
     names = frozenset(d for s in input_specs(model.proto) for d in s.shape or () if isinstance(d, str))
     step = Step(graph, np.dtype(dtype), names, names_in(graph))
     divisor = _clock(step, delay)
-    rules = {IF: _neuron, ACCUMULATED_MAX_POOL: _max_pool}
+    rules = {ACCUMULATED_MAX_POOL: _max_pool} | dict.fromkeys(BY_OP, _neuron)
     for node in list(graph.nodes):
         if node.domain == SNN_DOMAIN and node.op in rules:
             rules[node.op](step, node)
@@ -135,11 +135,11 @@ def lower(
             _running_mean(step, node, *divisor)
     graph.inputs.extend(before for before, _ in step.extra)
     graph.outputs.extend(after for _, after in step.extra)
-    firing = {node.name: node for node in graph.nodes if node.op == IF and node.domain == SNN_DOMAIN}
+    firing = {node.name: node for node in graph.nodes if node.op in BY_OP and node.domain == SNN_DOMAIN}
     neurons = [
         {
             "name": site.name,
-            "kind": IF,
+            "kind": firing[site.name].op,
             "source": site.source,
             "spikes": firing[site.name].outputs[0].name,
             "channels": site.channels,
@@ -178,15 +178,16 @@ def _onnx_type(dtype: Any) -> int:
 
 
 def _neuron(step: Step, node: Node) -> None:
-    spikes = node.outputs[0]
-    before, after = step.state(f"{node.name}/potential", spikes, "membrane")
-    node.inputs.append(before)
-    node.outputs.append(after)
+    spikes, neuron = node.outputs[0], BY_OP[node.op]
+    for label, kind in neuron.states:
+        before, after = step.state(f"{node.name}/{label}", spikes, kind)
+        node.inputs.append(before)
+        node.outputs.append(after)
     node.attrs = {
         "threshold": 1.0,
         "v_init": onnx.numpy_helper.from_array(np.array([INITIAL_POTENTIAL], np.float32)),
         "reset": "subtract",
-        "signed": 0,
+        "signed": neuron.signed,
         "levels": 1,
         "scale": onnx.numpy_helper.from_array(np.asarray(node.attrs["scale"], np.float32)),
     }
@@ -223,7 +224,8 @@ def _export(step: Step, model: LoadedModel) -> onnx.ModelProto:
         proto.opset_import.append(helper.make_opsetid(SNN_DOMAIN, 1))
     for opset in [o for o in proto.opset_import if o.domain == SNN_DOMAIN]:
         opset.version = 1
-    proto.functions.append(if_function(version))
+    used = {node.op_type for node in proto.graph.node if node.domain == SNN_DOMAIN}
+    proto.functions.extend(neuron.function(version) for op, neuron in BY_OP.items() if op in used)
     proto.producer_name, proto.producer_version = "onnx2snn", __version__
     proto.graph.name = model.proto.graph.name or "snn"
     _as_original(proto.graph.input, model.proto.graph.input, states)

@@ -59,6 +59,26 @@ def _ordered(histogram: Array, cumulated: Array, n: Array) -> Array:
     return np.where(index[:, 0] == 0, 0.0, place)
 
 
+MMSE_CANDIDATES = np.arange(1, 41) / 40.0
+"""Shares of a channel's maximum among which its MMSE threshold is sought."""
+
+
+def mmse(histogram: npt.NDArray[np.float64], tops: Array, timesteps: int) -> Array:
+    """The thresholds (flat [rows]) that minimise the squared error of T steps, from histograms as in `percentile`.
+
+    Per row the θ among `MMSE_CANDIDATES` of its maximum that minimises the mean of (a - r(T))^2 with
+    r(T) = (θ/T) clip(floor(a T / θ + 1/2), 0, T), what a neuron answers to a constant input (Li et al. 2021).
+    """
+    bins = histogram.shape[1]
+    centres = (np.arange(bins) + 0.5) / bins  # in units of the row's maximum, so one table serves all rows
+    centres[0] = 0.0  # the zeros of a ReLU are exact
+    theta = MMSE_CANDIDATES[:, None]
+    answers = theta / timesteps * np.clip(np.floor(centres * timesteps / theta + 0.5), 0, timesteps)
+    errors = histogram @ np.square(centres - answers).T
+    best: Array = MMSE_CANDIDATES[errors.argmin(axis=1)] * tops
+    return best
+
+
 def settle(theta: Array) -> Thresholds:
     """Give silent channels a threshold: the site's median positive one, or 1 where the whole site is silent."""
     flat = theta.ravel()

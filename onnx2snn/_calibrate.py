@@ -5,7 +5,8 @@ Only statistics leave the graph, never an activation: memory is that of one batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -105,23 +106,27 @@ class Calibrator:
             progress("local threshold balancing", done, iterations)
         return thetas
 
-    def percentiles(self, percent: float, progress: Progress) -> list[Array]:
-        """The percentile of each channel's (or site's) activations: one pass for the maxima, one for histograms."""
+    def histograms(self, progress: Progress) -> list[tuple[Array, Array]]:
+        """Per site the counts [rows, bins] of its activations and their maxima [rows], a row per threshold.
+
+        One pass for the maxima, one for the counts; memory is O(rows x bins).
+        """
         tops = self.maxima(progress)
         safe = [np.where(top > 0, top, 1.0) for top in tops]
-        shapes = [s.threshold_shape(self.granularity) for s in self.sites]
         session = self.open("histogram")
-        counts: list[Array] = [np.zeros((int(np.prod(shape)), BINS)) for shape in shapes]
+        counts: list[Array] = [np.zeros((top.size, BINS)) for top in tops]
         batches = self.epoch()
         for done, indices in enumerate(batches, 1):
             for total, found in zip(counts, self.statistics(session, indices, self.theta_feeds(safe)), strict=True):
                 total += np.sum(np.asarray(found, np.float64), axis=0).reshape(total.shape)
             progress("histograms", done, len(batches))
-        rule = _balance.percentile
-        return [
-            rule(count, top.ravel(), percent).reshape(shape)
-            for top, count, shape in zip(tops, counts, shapes, strict=True)
-        ]
+        return [(count, top.ravel()) for count, top in zip(counts, tops, strict=True)]
+
+    def from_histograms(self, rule: Callable[[Array, Array], Array], progress: Progress) -> list[Array]:
+        """Thresholds by a rule that takes each site's histogram and maxima."""
+        shapes = [s.threshold_shape(self.granularity) for s in self.sites]
+        found = self.histograms(progress)
+        return [rule(count, top).reshape(shape) for (count, top), shape in zip(found, shapes, strict=True)]
 
     def _shuffled(self, seed: int) -> Iterator[Array]:
         """Endless batches of equal size, each epoch in a new order."""
@@ -145,11 +150,12 @@ def calibrate(
     random: bool,
 ) -> Calibration:
     """Thresholds by the method asked for (default: local threshold balancing; the maximum on random inputs)."""
-    method = settings.method or ("max" if random else "local")
+    method = str(settings.chosen("method"))
     run = Calibrator(graph, sites, samples, settings.batch_size, settings.granularity, inputs, settings.threads)
     rules = {
         "local": lambda: run.local(settings.iterations, settings.seed, progress),
-        "percentile": lambda: run.percentiles(settings.percentile, progress),
+        "percentile": lambda: run.from_histograms(partial(_balance.percentile, percent=settings.percentile), progress),
+        "mmse": lambda: run.from_histograms(partial(_balance.mmse, timesteps=settings.timesteps), progress),
         "max": lambda: run.maxima(progress),
     }
     return Calibration(tuple(rules[method]()), tuple(run.means()), settings.calibration(method), calibrated=not random)

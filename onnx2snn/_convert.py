@@ -13,13 +13,13 @@ from typing import Any
 import onnx
 
 from . import _thresholds
-from ._annotate import annotate
 from ._arrange import arrange
+from ._assemble import Assembly
 from ._balance import Thresholds, settle
 from ._calibrate import calibrate
+from ._correct import correct_bias
 from ._delay import automatic_delay
 from ._errors import GateError, UsageError
-from ._fold import fold
 from ._load import (
     LoadedModel,
     ModelSource,
@@ -34,7 +34,6 @@ from ._normalise import normalise
 from ._partition import Partition, partition
 from ._progress import Progress, silent_progress
 from ._report import Report, build_report
-from ._rewrite import rewrite
 from ._session import computing, resolve_delay
 from ._settings import Settings
 from ._split import Split, gather
@@ -89,7 +88,9 @@ def run(
         specs = input_specs(source.proto)
         if settings.save_thresholds is not None:
             check_writable(settings.save_thresholds)
-        data = gather(calibration, specs, settings)
+        if calibration is None:
+            settings = settings.without_data()
+        data = gather(calibration, specs, settings.seed)
     with data.samples:
         feed = data.check_feed(specs)
         with clock("normalise"):
@@ -111,23 +112,22 @@ def run(
             )
             balanced = [settle(theta) for theta in found.thresholds]
             thetas = [b.values for b in balanced]
+        automatic = automatic_delay(graph, parts.sites, thetas, found.means)
+        delay = resolve_delay(settings.chosen("delay"), settings.timesteps, 0, automatic)
+        plan = Assembly(source, graph, parts, tuple(thetas), found, settings, delay, automatic)
+        with clock("correct"):
+            offsets = (
+                correct_bias(plan.model, parts.sites, found, thetas, data.fit, specs, settings, progress)
+                if settings.chosen("correct") == "bias"
+                else []
+            )
         with clock("rewrite"):
-            snn, folding = fold(rewrite(graph, parts, thetas, settings.maxpool))
-            clipped = run_balanced(graph, parts.sites, thetas, settings.granularity, feed, settings.threads)
+            snn, folding = plan.spiking(offsets)
+            ann = plan.corrected(offsets)
+            clipped = run_balanced(ann, parts.sites, thetas, settings.granularity, feed, settings.threads)
             check_stage("fold", clipped, run_model(as_clipped(snn), feed, settings.threads))
         with clock("annotate"):
-            automatic = automatic_delay(graph, parts.sites, thetas, found.means)
-            delay = resolve_delay(settings.chosen_delay(), settings.timesteps, 0, automatic)
-            proto = annotate(
-                snn,
-                parts,
-                source,
-                settings.conversion() | found.settings,
-                timesteps=settings.timesteps,
-                delay=delay,
-                delay_auto=automatic,
-                calibrated=found.calibrated,
-            )
+            proto = plan.emit(snn)
         with clock("verify"):
             verdict = compare(
                 graph,

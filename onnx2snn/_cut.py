@@ -18,7 +18,6 @@ from onnx import TensorProto, helper, numpy_helper
 from ._errors import ModelFileError
 from ._graph import SNN_DOMAIN
 from ._load import metadata_of
-from ._neuron import IF
 
 FORMAT = 1
 
@@ -181,8 +180,3 @@ def extract(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str
     )
     functions = [f for f in proto.functions if any(n.domain == SNN_DOMAIN for n in nodes)]
     return helper.make_model(part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version)
-
-
-def neuron_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The neuron nodes of an emitted model."""
-    return [n for n in proto.graph.node if n.domain == SNN_DOMAIN and n.op_type == IF]

@@ -189,6 +189,7 @@ class _Fold:
     def finish(self) -> Iterator[Kept]:
         """Merge equal factors of one tensor, bring the constants to their tensor's type, and list what is left."""
         seen: dict[tuple[int, bytes, tuple[int, ...]], Node] = {}
+        left: list[Node] = []
         for node in self.scales():
             scale = _scale_of(node)
             key = (id(node.inputs[0]), scale.tobytes(), scale.shape)
@@ -200,7 +201,11 @@ class _Fold:
                 drop(self.graph, node)
                 continue
             seen[key] = node
+            left.append(node)
             dtype = node.inputs[0].dtype or np.float32
             node.inputs[1] = make_constant(node.inputs[1].name, scale.astype(dtype))
+        for node in left:
+            out = node.outputs[0]
             before = ", ".join(n.name for n in unique_consumers(out)) or out.name
-            yield Kept(node.name, before, scale.size, self.reasons.get(node.name, "nothing behind it takes a factor"))
+            reason = self.reasons.get(node.name, "nothing behind it takes a factor")
+            yield Kept(node.name, before, _scale_of(node).size, reason)

@@ -27,12 +27,14 @@ from ._graph import (
     unique_name,
     variable,
 )
-from ._neuron import IF
+from ._neuron import NEURONS
 from ._operators import MAX_POOLS
 from ._partition import Partition
 
 
-def rewrite(graph: Graph, parts: Partition, thresholds: Sequence[Array], maxpool: str = "accumulate") -> Graph:
+def rewrite(
+    graph: Graph, parts: Partition, thresholds: Sequence[Array], maxpool: str = "accumulate", neuron: str = "if"
+) -> Graph:
     """A copy of the arranged graph with neurons in place of activations; `thresholds` are per site, in ANN units.
 
     maxpool "accumulate" pools the sum of the current so far and sends the increase, which is exact in the mean;
@@ -48,7 +50,14 @@ def rewrite(graph: Graph, parts: Partition, thresholds: Sequence[Array], maxpool
             node.op, node.domain = ACCUMULATED_MAX_POOL, SNN_DOMAIN
     readout = {tensor.name: _average(graph, tensor, consumers, taken) for tensor, consumers in varying}
     for site, theta in zip(parts.sites, thresholds, strict=True):
-        _fire(graph, by_name[site.name], np.asarray(theta, np.float64), readout.get(site.tensor), taken)
+        _fire(
+            graph,
+            by_name[site.name],
+            np.asarray(theta, np.float64),
+            readout.get(site.tensor),
+            NEURONS[neuron].op,
+            taken,
+        )
     return tidy(graph)
 
 
@@ -78,13 +87,13 @@ def _average(graph: Graph, tensor: Tensor, consumers: list[Node], taken: set[str
     )
 
 
-def _fire(graph: Graph, node: Node, theta: Array, mean: Node | None, taken: set[str]) -> None:
+def _fire(graph: Graph, node: Node, theta: Array, mean: Node | None, op: str, taken: set[str]) -> None:
     z, a = node.inputs[0], node.outputs[0]
     current = variable(unique_name(taken, f"{node.name}/current"), like=z)
     spikes = variable(unique_name(taken, f"{node.name}/spikes"), like=a)
     node.inputs.clear()
     node.outputs.clear()
-    node.op, node.domain, node.attrs = IF, SNN_DOMAIN, {"scale": theta}
+    node.op, node.domain, node.attrs = op, SNN_DOMAIN, {"scale": theta}
     node.inputs.append(current)
     node.outputs.append(spikes)
     scale_edge(graph, z, 1.0 / theta, current, taken)

@@ -5,12 +5,18 @@ Imports nothing heavy: `onnx2snn --help` is made of it.
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from ._errors import UsageError
 
-METHODS = ("local", "percentile", "max")
+METHODS = ("local", "percentile", "max", "mmse")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"method": "local", "neuron": "if", "correct": "none", "delay": "half"},
+    "low-latency": {"method": "mmse", "neuron": "signed", "correct": "bias", "delay": 0},
+}
+"""What an option is where it is not given, by preset."""
 
 
 def _option(default: Any, help_: str, **more: Any) -> Any:
@@ -26,18 +32,18 @@ def parse_delay(text: str) -> int | str:
 class Settings:
     """The options of `convert`. Raises UsageError for a value that makes no sense."""
 
-    preset: str = _option("paper", "a set of defaults; single options override it", choices=("paper",))
+    preset: str = _option("paper", "a set of defaults; single options override it", choices=tuple(PRESETS))
     timesteps: int = _option(32, "time-steps T the model is converted and scored for", metavar="T")
     delay: int | str | None = _option(
         None,
-        "steps left out of the answer: a number, half (T/2) or auto (first-spike times); default: half",
+        "steps left out of the answer: a number, half (T/2) or auto (first-spike times); default: half, low-latency 0",
         type=parse_delay,
         metavar="D|auto|half",
     )
     method: str | None = _option(
         None,
-        "how thresholds are found: local threshold balancing, a percentile, or the maximum of the activations; "
-        "default: local, without calibration data max",
+        "how thresholds are found: local threshold balancing, a percentile or the maximum of the activations, or the "
+        "least squared error at T; default: local, low-latency mmse, without calibration data max",
         choices=METHODS,
     )
     percentile: float = _option(99.0, "the percentile of --method percentile", metavar="P")
@@ -46,6 +52,16 @@ class Settings:
         "accumulate",
         "max-pools between neurons pool the accumulated input (exact), or each step's current (the paper's rule)",
         choices=("accumulate", "current"),
+    )
+    neuron: str | None = _option(
+        None,
+        "integrate-and-fire, or signed: it also takes back spikes it fired too early; default: if, low-latency signed",
+        choices=("if", "signed"),
+    )
+    correct: str | None = _option(
+        None,
+        "what is corrected with the SNN's own answers on the calibration data; default: none, low-latency bias",
+        choices=("none", "bias"),
     )
     iterations: int = _option(1000, "mini-batches of local threshold balancing", metavar="N")
     batch_size: int = _option(100, "samples per mini-batch", metavar="N")
@@ -89,19 +105,40 @@ class Settings:
             raise UsageError(f"there is no option '{unknown[0]}'; the options are {', '.join(known)}")
         return cls(**options)
 
-    def chosen_delay(self) -> int | str:
-        """The delay asked for, or the default, which the table in docs/results.md bears out at every T."""
-        return "half" if self.delay is None else self.delay
+    def chosen(self, name: str) -> Any:
+        """An option as given, or else as the preset has it."""
+        given = getattr(self, name)
+        return PRESETS[self.preset].get(name) if given is None else given
+
+    def without_data(self) -> Settings:
+        """The same where inputs are random: the maximum is the method, and there is nothing to correct with.
+
+        Raises UsageError where something was asked for that takes data.
+        """
+        if self.thresholds is None and self.method not in (None, "max"):
+            raise UsageError(f"method '{self.method}' needs calibration data; give --calibration, or use --method max")
+        if self.correct not in (None, "none"):
+            raise UsageError(
+                f"correcting '{self.correct}' needs calibration data; give --calibration, or use --correct none"
+            )
+        return replace(self, method="max", correct="none")
 
     def calibration(self, method: str) -> dict[str, Any]:
         """What decides the thresholds of a method; it is kept with them."""
-        more = {"local": ("iterations", "batch_size"), "percentile": ("percentile",)}.get(method, ())
-        return {"method": method} | {name: getattr(self, name) for name in ("granularity", "seed", *more)}
+        more = _DECIDING.get(method, ())
+        fitted = {"fitted_timesteps": self.timesteps} if method == "mmse" else {}
+        return {"method": method} | {name: getattr(self, name) for name in ("granularity", "seed", *more)} | fitted
 
     def conversion(self) -> dict[str, Any]:
         """What else decides the emitted model."""
-        chosen = {name: getattr(self, name) for name in ("preset", "timesteps", "maxpool")}
-        return chosen | {"delay": self.chosen_delay()}
+        return {name: self.chosen(name) for name in ("preset", "timesteps", "maxpool", "neuron", "correct", "delay")}
+
+
+_DECIDING = {
+    "local": ("iterations", "batch_size"),
+    "percentile": ("percentile",),
+}
+"""The options beside granularity and seed that decide a method's thresholds."""
 
 
 def _check_choice(option: Field[Any], value: Any) -> None:

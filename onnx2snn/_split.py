@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._data import Samples, open_samples, random_samples
-from ._errors import UsageError
 from ._graph import Array
-from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 
 RANDOM_SAMPLES = 64
@@ -34,17 +32,13 @@ class Split:
         return self.held.batch(np.resize(np.arange(len(self.held)), size))
 
 
-def gather(calibration: object, specs: Sequence[TensorSpec], settings: Settings) -> Split:
-    """Open the calibration data, or make random inputs up where there is none (DataError, UsageError)."""
+def gather(calibration: object, specs: Sequence[TensorSpec], seed: int) -> Split:
+    """Open the calibration data, or make random inputs up where there is none (DataError)."""
     if calibration is None:
-        if settings.thresholds is None and settings.method in ("local", "percentile"):
-            raise UsageError(
-                f"method '{settings.method}' needs calibration data; give --calibration, or use --method max"
-            )
-        return _random(specs, settings)
+        return _random(specs, seed)
     samples = open_samples(calibration, specs)
     count = len(samples)
-    order = np.random.default_rng(settings.seed).permutation(count)
+    order = np.random.default_rng(seed).permutation(count)
     back = min(HELD_BACK_MOST, count // HELD_BACK_SHARE)
     if back == 0:
         return Split(samples, samples, samples, random=False, held_back=False)
@@ -52,12 +46,12 @@ def gather(calibration: object, specs: Sequence[TensorSpec], settings: Settings)
     return Split(samples, fit, held, random=False, held_back=True)
 
 
-def _random(specs: Sequence[TensorSpec], settings: Settings) -> Split:
+def _random(specs: Sequence[TensorSpec], seed: int) -> Split:
     """At most 64 random inputs, fewer where one input is large: without data a conversion takes seconds."""
-    one, notes = random_samples(specs, 1, settings.seed)
+    one, notes = random_samples(specs, 1, seed)
     size = sum(value.size for value in one.batch([0]).values())
     count = int(np.clip(2**22 // size, 8, RANDOM_SAMPLES))
     scored = int(np.clip(2**18 // size, 1, count // 4))
-    samples, _ = random_samples(specs, count + scored, settings.seed)
+    samples, _ = random_samples(specs, count + scored, seed)
     fit, held = samples.subset(np.arange(count)), samples.subset(np.arange(count, count + scored))
     return Split(samples, fit, held, random=True, held_back=True, notes=notes)

@@ -15,7 +15,7 @@ from ._fold_rules import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from ._graph import SNN_DOMAIN, Array, Graph, make_constant, to_proto
 from ._instrument import RATE, instrument, threshold_input
 from ._metrics import Agreement
-from ._neuron import IF
+from ._neuron import BY_OP
 from ._ort import open_session, session_options
 from ._partition import Site
 from ._session import SpikingSession
@@ -79,7 +79,7 @@ def as_clipped(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.domain != SNN_DOMAIN:
             continue
-        if node.op == IF:
+        if node.op in BY_OP:
             node.op, node.attrs = "Clip", {}
             node.inputs.extend([make_constant(f"{node.name}/{bound}", np.array(bound, np.float32)) for bound in (0, 1)])
         elif node.op == RUNNING_MEAN:

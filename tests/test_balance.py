@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from onnx2snn._balance import SILENT_BELOW, local_update, percentile, settle
+from onnx2snn._balance import MMSE_CANDIDATES, SILENT_BELOW, local_update, mmse, percentile, settle
 
 
 def test_it_needs_numpy_alone() -> None:
@@ -127,3 +127,31 @@ def test_a_channel_active_more_rarely_than_the_percentile_has_a_percentile_of_ze
 def test_the_hundredth_percentile_is_the_maximum() -> None:
     counts, tops = histogram(np.random.default_rng(0).exponential(size=(3, 500)), 256)
     np.testing.assert_allclose(percentile(counts, tops, 100.0), tops)
+
+
+@pytest.mark.parametrize("timesteps", [1, 2, 4, 8, 32])
+def test_an_mmse_threshold_is_the_best_of_its_candidates(timesteps: int) -> None:
+    values = np.maximum(np.random.default_rng(2).standard_normal((3, 4000)) * [[1.0], [3.0], [0.2]], 0)
+    tops, bins = values.max(axis=1), 2048
+    counts = np.stack([np.histogram(v, bins, (0, top))[0] for v, top in zip(values, tops, strict=True)]).astype(float)
+    for found, row, top in zip(mmse(counts, tops, timesteps), values, tops, strict=True):
+        thetas = MMSE_CANDIDATES[:, None] * top
+        answers = thetas / timesteps * np.clip(np.floor(row * timesteps / thetas + 0.5), 0, timesteps)
+        errors = np.square(row - answers).mean(axis=1)
+        chosen = errors[np.argmin(np.abs(thetas[:, 0] - found))]
+        assert chosen <= errors.min() * 1.01
+
+
+def test_an_mmse_threshold_of_a_dead_channel_is_zero_and_of_a_constant_one_answers_it_exactly() -> None:
+    counts = np.zeros((2, 64))
+    counts[0, 0] = counts[1, 63] = 100.0
+    dead, constant = mmse(counts, np.array([0.0, 2.0]), 4)
+    assert dead == 0
+    assert constant / 4 * np.clip(np.floor(2.0 * 4 / constant + 0.5), 0, 4) == pytest.approx(2.0, rel=0.02)
+
+
+def test_more_time_steps_raise_the_mmse_threshold() -> None:
+    values = np.maximum(np.random.default_rng(0).standard_normal(20_000), 0)
+    counts = np.histogram(values, 2048, (0, values.max()))[0][None].astype(float)
+    found = [mmse(counts, np.array([values.max()]), t)[0] for t in (2, 8, 64)]
+    assert found == sorted(found) and found[0] < found[-1]

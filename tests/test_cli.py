@@ -429,7 +429,12 @@ def test_every_option_reaches_the_model(files: Files) -> None:
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     assert main([*words(CONVERT), *arguments, "--method", "percentile", "--quiet"]) == 0
     found = metadata(files.folder / "out" / "x.onnx")
-    assert found["settings"] == options | {"method": "percentile", "preset": "paper"}
+    assert found["settings"] == options | {
+        "method": "percentile",
+        "preset": "paper",
+        "neuron": "if",
+        "correct": "none",
+    }
     assert (found["timesteps"], found["delay"]) == (7, 2)
 
 

@@ -17,7 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn._fold import fold
 from onnx2snn._graph import SNN_DOMAIN
-from onnx2snn._neuron import IF, INITIAL_POTENTIAL, if_function, if_step, mean_output
+from onnx2snn._neuron import (
+    IF,
+    INITIAL_POTENTIAL,
+    SIGNED_IF,
+    if_function,
+    if_step,
+    mean_output,
+    signed_if_function,
+    signed_if_step,
+)
 from onnx2snn._rewrite import rewrite
 
 Runner = Callable[[Array, Array], list[Array]]
@@ -152,3 +161,58 @@ def test_every_spike_of_any_network_is_zero_or_one(proto: onnx.ModelProto) -> No
     for name, spikes in graph.spikes(graph.run(feed_for(proto), 6)).items():
         assert spikes.dtype == np.float32
         assert set(np.unique(spikes)) <= {0.0, 1.0}, name
+
+
+def signed_neuron(threshold: float, v_init: float) -> onnx.ModelProto:
+    """A model of one SignedIF node: (x, u, n) -> (spike, u_next, n_next), rank 2."""
+    attrs: dict[str, Any] = {
+        "threshold": threshold,
+        "v_init": numpy_helper.from_array(np.array([v_init], np.float32)),
+        "reset": "subtract",
+        "signed": 1,
+        "levels": 1,
+        "scale": numpy_helper.from_array(np.ones(1, np.float32)),
+    }
+    names = (["x", "u", "n"], ["spike", "u_next", "n_next"])
+    node = helper.make_node(SIGNED_IF, *names, "neuron", domain=SNN_DOMAIN, **attrs)
+    before, after = ([helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 2) for n in side] for side in names)
+    graph = helper.make_graph([node], "neuron", before, after)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(SNN_DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[signed_if_function(18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@pytest.mark.parametrize("threshold", [1.0, 2.5])
+@pytest.mark.parametrize("v_init", [0.5, 0.25])
+def test_the_signed_function_equals_its_numpy_twin_and_takes_back_no_more_than_it_sent(
+    threshold: float, v_init: float
+) -> None:
+    model = signed_neuron(threshold, v_init)
+    engines = (ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]), evaluator(model))
+    rng = np.random.default_rng(3)
+    states = [np.zeros((1, 1), np.float32)] * 2
+    taken_back = 0
+    for _ in range(40):
+        x = (rng.standard_normal((5, 7)) * threshold).astype(np.float32)
+        feed = {"x": x, "u": states[0], "n": states[1]}
+        wanted = signed_if_step(x, states[0], states[1], threshold, v_init)
+        for engine in engines:
+            for one, other in zip(engine.run(None, feed), wanted, strict=True):
+                np.testing.assert_array_equal(one, other)
+        spike, *states = wanted
+        assert set(np.unique(spike)) <= {-1.0, 0.0, 1.0}
+        assert np.all(states[1] >= 0)
+        taken_back += int((spike < 0).sum())
+    assert taken_back > 0
+
+
+def test_a_signed_neuron_ends_where_its_input_is_negative_after_all() -> None:
+    x = np.array([[1.0, 1.0, -3.0, 0.0, 0.0]], np.float32).T  # fires twice, and should not have
+    u = n = np.zeros(1, np.float32)
+    sent = []
+    for current in x:
+        spike, u, n = signed_if_step(current, u, n)
+        sent.append(float(spike[0]))
+    assert sent == [1.0, 1.0, -1.0, -1.0, 0.0]
+    assert n[0] == 0
