@@ -163,7 +163,8 @@ def _convert(given: argparse.Namespace) -> None:
     if given.report not in (None, "-"):
         check_writable(given.report)
         written["--report"] = given.report
-    _require_distinct({"MODEL": given.model, "--thresholds": given.thresholds}, written)
+    read = {"MODEL": given.model, "--calibration": given.calibration, "--thresholds": given.thresholds}
+    _require_distinct(read, written)
     from . import _show
     from ._convert import run
 
@@ -200,6 +201,7 @@ def _run(given: argparse.Namespace) -> None:
     from ._specs import fixed_batch
 
     check_writable(given.output)
+    _require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
     session = SpikingSession(given.snn, session_options(given.threads))
     fixed = fixed_batch(session.inputs)
     size = fixed or 100
@@ -221,6 +223,7 @@ def _eval(given: argparse.Namespace) -> None:
 
     if given.json not in (None, "-"):
         check_writable(given.json)
+        _require_distinct({"ANN": given.ann, "SNN": given.snn, "--data": given.data}, {"--json": given.json})
     from . import _show
     from ._evaluate import check_drop, evaluate
 

@@ -119,16 +119,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
 @dataclass(frozen=True)
 class Files:
     """The folder of files, in which every test runs, and what was in it before."""
 
     folder: Path
     temporary: Path
-    before: frozenset[Path]
+    before: dict[Path, bytes]
 
     def assert_untouched(self) -> None:
-        assert frozenset(self.folder.rglob("*")) == self.before
+        assert contents(self.folder) == self.before
         assert not list(self.temporary.iterdir())
 
 
@@ -138,7 +142,7 @@ def files(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    yield Files(made, temporary, frozenset(made.rglob("*")))
+    yield Files(made, temporary, contents(made))
     for path in (made / "out").iterdir():
         path.unlink()
 
@@ -185,6 +189,7 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "report over OUT": (f"{CONVERT} --report out/x.onnx", 2, "'out/x.onnx'"),
     "thresholds over OUT": (f"{CONVERT} --save-thresholds ./out/x.onnx", 2, "out/x.onnx'"),
     "OUT over the model": ("mlp.onnx -o out/../mlp.onnx", 2, "mlp.onnx'"),
+    "OUT over the data": ("mlp.onnx -o good.npz --calibration good.npz", 2, "'good.npz', which is --calibration"),
     # the options
     "no OUT": ("mlp.onnx", 2, "-o"),
     "nothing at all": ("", 2, "MODEL"),
@@ -226,6 +231,8 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "run: delay too long": ("run snn.onnx --inputs good.npz -o out/x.npz --delay 9 --timesteps 8", 2, "delay is 9"),
     "run: an impossible size": ("run snn_segmenter.onnx --inputs odd.npz -o out/x.npz", 2, "input float32[batch,1,"),
     "run: no -o": ("run snn.onnx --inputs good.npz", 2, "-o"),
+    "run: OUT over the model": ("run snn.onnx --inputs good.npz -o ./snn.onnx", 2, "snn.onnx', which is SNN"),
+    "run: OUT over the inputs": ("run snn.onnx --inputs good.npz -o good.npz", 2, "'good.npz', which is --inputs"),
     # eval
     "eval: the wrong way round": ("eval snn.onnx mlp.onnx --data good.npz", 2, "'snn.onnx' is a spiking model"),
     "eval: two ANNs": ("eval mlp.onnx other.onnx --data good.npz", 2, "'other.onnx' is not a spiking model"),
@@ -238,6 +245,8 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "eval: bad delay": ("eval mlp.onnx snn.onnx --data good.npz --delay third", 2, "delay is 'third'"),
     "eval: bad max-drop": ("eval mlp.onnx snn.onnx --data good.npz --max-drop nan", 2, "'nan'"),
     "eval: JSON in no folder": ("eval mlp.onnx snn.onnx --data good.npz --json missing/e.json", 2, "'missing/e.json'"),
+    "eval: JSON over the model": ("eval mlp.onnx snn.onnx --data good.npz --json snn.onnx", 2, "which is SNN"),
+    "eval: JSON over the data": ("eval mlp.onnx snn.onnx --data good.npz --json good.npz", 2, "which is --data"),
     "eval: max-drop": (
         "eval mlp.onnx snn.onnx --data labelled.npz --timesteps 1 --max-drop 1 --json - --quiet",
         1,
