@@ -54,8 +54,11 @@ def normalise(model: LoadedModel) -> Graph:
     Raises ModelFileError where onnxruntime cannot load the model, UnsupportedGraphError where its opset cannot be
     raised to 18 or a node is in training mode.
     """
-    proto = _raise_opset(_optimise(_own_initializers(model.proto), model.name))
-    graph = to_graph(proto)
+    proto = _optimise(_own_initializers(model.proto), model.name)
+    raised = _raise_opset(proto)
+    if raised is not proto:  # what were attributes may be Constant nodes now
+        raised = _optimise(raised, model.name)
+    graph = to_graph(raised)
     _name_nodes(graph)
     infer_shapes(graph)
     for node in list(graph.nodes):

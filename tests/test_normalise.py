@@ -170,6 +170,17 @@ def test_old_opsets_are_raised_and_new_ones_kept(opset: int) -> None:
     assert_same(proto, graph, feed())
 
 
+@pytest.mark.parametrize("bounds", [{"min": 0.0, "max": 6.0}, {"min": 0.0}])
+def test_bounds_that_were_attributes_before_opset_11_are_constants(bounds: dict[str, float]) -> None:
+    b = Builder()
+    x = b.node("Clip", b.gemm(b.input("input", ["batch", 4]), 4, 5), **bounds)
+    b.name_output(b.gemm(x, 5, 3), "output")
+    proto = b.model({"output": ["batch", 3]}, opset=10, ir=5)
+    graph = normalised(proto)
+    assert ops(graph) == ["Gemm", "Clip" if "max" in bounds else "Relu", "Gemm"]
+    assert_same(proto, graph, feed())
+
+
 def test_an_opset_that_cannot_be_raised_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> onnx.ModelProto:
         raise RuntimeError("no adapter for Foo")
