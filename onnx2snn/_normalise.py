@@ -7,7 +7,7 @@ functions. What it leaves is brought to the canonical form here, which `check_ca
 * Dropout and Identity are gone, except a Dropout whose mask is used and an Identity between graph inputs or outputs;
 * BatchNormalization that had no convolution to be folded into is a Mul and an Add by per-channel constants (one whose
   parameters are computed at run time stays);
-* a Gemm whose third input is no constant (MatMul and a shortcut, which onnxruntime fuses) is a Gemm and an Add;
+* a Gemm whose third input is no constant is a Gemm and an Add;
 * floating-point Sub, Div and Neg by a constant are Add and Mul, the constant second;
 * Clip(0, infinity) is Relu.
 """
@@ -46,6 +46,10 @@ from ._operators import clip_bounds, standard
 from ._ort import session_options
 
 MINIMUM_OPSET = 18
+
+UNWANTED = ["MatMulAddFusion", "GemmTransposeFusion", "SliceConcatToSpaceToDepthFusion"]
+"""Fusions that make of supported operators one that is not (a Gemm of a constant and a spiking tensor, or of a
+transposed one; SpaceToDepth), under a name the model does not have."""
 
 
 def normalise(model: LoadedModel) -> Graph:
@@ -100,7 +104,9 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="onnx2snn-") as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         try:
-            ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            ort.InferenceSession(
+                proto.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=UNWANTED
+            )
         except Exception as error:
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
         optimised = onnx.load(options.optimized_model_filepath)

@@ -69,7 +69,7 @@ CANONICAL = [
     ("constant minus", ["Mul", "Add"]),
     ("negate", ["Mul"]),
     ("sub shortcut", ["Conv", "Sub"]),
-    ("matmul shortcut", ["Flatten", "Gemm", "Add", "Reshape"]),
+    ("matmul shortcut", ["Flatten", "MatMul", "Add", "Reshape"]),
 ]
 
 

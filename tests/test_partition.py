@@ -227,8 +227,8 @@ def test_the_shape_of_a_spiking_tensor_is_constant_in_time() -> None:
     assert (roles(model)["shape"], roles(model)["reshaped"]) == ("linear", "linear")
 
 
-def test_a_dense_layer_with_a_shortcut_is_taken_as_onnxruntime_fuses_it() -> None:
-    """onnxruntime makes one Gemm of MatMul and Add, the shortcut its third input."""
+def test_a_dense_layer_with_a_shortcut_is_taken() -> None:
+    """onnxruntime would make one Gemm of MatMul and Add, the shortcut its third input."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 5))
     x = b.node("Relu", b.node("Add", b.node("MatMul", x, b.const(np.eye(5))), x), name="sum")
@@ -236,6 +236,22 @@ def test_a_dense_layer_with_a_shortcut_is_taken_as_onnxruntime_fuses_it() -> Non
     model = staged(b.model({"output": ["batch", 3]}))
     model.parts.require_convertible()
     assert "sum" in {site.name for site in model.parts.sites}
+
+
+def test_supported_operators_are_not_fused_into_others() -> None:
+    """onnxruntime would make a SpaceToDepth of the slices, and Gemm of a constant with a spiking tensor of the rest."""
+    b = Builder()
+    x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 6]), 2, 4))
+    starts = [[row, column] for row in (0, 1) for column in (0, 1)]
+    ends, axes, steps = (b.const(v, np.int64) for v in ([9, 9], [2, 3], [2, 2]))
+    x = b.node("Concat", *(b.node("Slice", x, b.const(s, np.int64), ends, axes, steps) for s in starts), axis=1)
+    x = b.node("Transpose", b.node("Flatten", b.node("GlobalAveragePool", b.node("Relu", b.conv(x, 16, 4)))))
+    x = b.node("Add", b.node("MatMul", b.const(np.ones((5, 4))), x, name="columns"), b.const(np.ones((5, 1))))
+    b.name_output(b.gemm(b.node("Transpose", b.node("Relu", x)), 5, 3), "output")
+    parts = staged(b.model({"output": ["batch", 3]})).parts
+    parts.require_convertible()
+    assert {"Slice", "Concat", "MatMul"} <= {row.op for row in parts.rows}
+    assert "columns" in {row.node for row in parts.rows}
 
 
 # Sites.
