@@ -56,12 +56,14 @@ def normalise(model: LoadedModel) -> Graph:
     """The canonical graph of a model.
 
     Raises ModelFileError where onnxruntime cannot load the model, UnsupportedGraphError where its opset cannot be
-    raised to 18 or a node is in training mode.
+    raised to 18, a node is in training mode, a layer does not compute in float32, or a subgraph is not closed.
     """
+    _require_float32(model.proto)
     proto = _optimise(_own_initializers(model.proto), model.name)
     raised = _raise_opset(proto)
     if raised is not proto:  # what were attributes may be Constant nodes now
         raised = _optimise(raised, model.name)
+    _require_closed_subgraphs(raised.graph)
     graph = to_graph(raised)
     _name_nodes(graph)
     infer_shapes(graph)
@@ -82,6 +84,44 @@ def check_canonical(graph: Graph) -> None:
             raise StageMismatchError(
                 f"normalisation left node '{node.name}' ({node.op}) in place; please report this model"
             )
+
+
+def _require_float32(proto: onnx.ModelProto) -> None:
+    """Refuse, by its own name, a layer that onnxruntime would hide behind casts to float32 or cannot load at all."""
+    graph = onnx.shape_inference.infer_shapes(proto).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in [*graph.input, *graph.value_info, *graph.output]}
+    for node in graph.node:
+        found = types.get(node.output[0]) if node.output and node.domain in ("", "ai.onnx") else None
+        if found in _NOT_COMPUTED.get(node.op_type, ()):
+            named = onnx.TensorProto.DataType.Name(found).lower().replace("double", "float64")
+            raise UnsupportedGraphError(
+                node.name or node.output[0], node.op_type, f"it computes in {named}; export the model in float32"
+            )
+
+
+_HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+_NOT_COMPUTED = dict.fromkeys(("Conv", "ConvTranspose"), (*_HALF, onnx.TensorProto.DOUBLE)) | dict.fromkeys(
+    ("Gemm", "MatMul"), _HALF
+)
+
+
+def _require_closed_subgraphs(graph: onnx.GraphProto) -> None:
+    """Refuse If, Loop and Scan whose bodies read tensors of the graph around them: no edge would tell of it."""
+    fixed = {t.name for t in graph.initializer}
+    for node in graph.node:
+        for name in sorted(_read_from_outside(node) - fixed):
+            reason = f"its subgraph reads '{name}' from outside; export the model without control flow"
+            raise UnsupportedGraphError(node.name or node.output[0], node.op_type, reason)
+
+
+def _read_from_outside(node: onnx.NodeProto) -> set[str]:
+    """The names that a node's subgraphs use and do not define."""
+    read: set[str] = set()
+    for body in [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]:
+        known = {v.name for v in [*body.input, *body.initializer]} | {o for n in body.node for o in n.output}
+        for inner in body.node:
+            read |= ({t for t in inner.input if t} | _read_from_outside(inner)) - known
+    return read
 
 
 def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:

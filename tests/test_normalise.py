@@ -9,7 +9,7 @@ import onnx
 import pytest
 from conftest import Array, feed_for, network, random_networks, reference, relative, samples, stable, staged
 from hypothesis import given
-from networks import BLOCKS, NETWORKS, SHAPES, Builder, assemble, inputs_for, mlp
+from networks import BLOCKS, NETWORKS, SHAPES, Builder, assemble, inputs_for, mlp, resnet
 from onnx import helper
 
 from onnx2snn._errors import ModelFileError, UnsupportedGraphError
@@ -210,6 +210,46 @@ def test_a_gemm_that_adds_a_tensor_is_taken_apart(beta: float) -> None:
     graph = normalised(proto)
     assert ops(graph) == ["Gemm", "Add"] if beta == 1 else ["Gemm", "Mul", "Add"]
     assert_same(proto, graph, feed())
+
+
+@pytest.mark.parametrize(("dtype", "named"), [(np.float16, "float16"), (np.float64, "float64")])
+def test_convolutions_in_another_float_type_are_refused_with_the_mend(dtype: type, named: str) -> None:
+    """onnxruntime would hide float16 behind casts, and cannot load float64."""
+    with pytest.raises(UnsupportedGraphError) as error:
+        normalised(resnet(0, dtype))
+    assert (error.value.node, error.value.op) == ("conv0", "Conv")
+    assert error.value.reason == f"it computes in {named}; export the model in float32"
+
+
+def test_inputs_and_outputs_may_have_another_float_type() -> None:
+    b = Builder()
+    x = b.node("Cast", b.input("input", ["batch", 4], np.float16), to=onnx.TensorProto.FLOAT)
+    b.name_output(b.gemm(b.node("Relu", b.gemm(x, 4, 5)), 5, 3), "output")
+    assert ops(normalised(b.model({"output": ["batch", 3]}))) == ["Cast", "Gemm", "Relu", "Gemm"]
+
+
+def branching(captured: bool) -> onnx.ModelProto:
+    """An If behind two dense layers, whose branches return the logits or a constant."""
+    b = Builder()
+    x = b.gemm(b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 5)), 5, 3)
+    value = helper.make_tensor_value_info("value", onnx.TensorProto.FLOAT, None)
+    source = x if captured else b.const(np.ones((1, 3)))
+    branch = helper.make_graph([helper.make_node("Neg", [source], ["value"])], "branch", [], [value])
+    condition = b.node("Greater", b.node("ReduceSum", x, keepdims=0), b.const(0.0))
+    b.name_output(b.node("If", condition, name="choice", then_branch=branch, else_branch=branch), "output")
+    return b.model({"output": [None, 3]})
+
+
+def test_a_subgraph_that_reads_tensors_around_it_is_refused() -> None:
+    with pytest.raises(UnsupportedGraphError) as error:
+        normalised(branching(captured=True))
+    assert (error.value.node, error.value.op) == ("choice", "If")
+    assert "reads 'gemm2_out' from outside" in error.value.reason
+
+
+def test_a_subgraph_that_reads_constants_alone_is_taken() -> None:
+    proto = branching(captured=False)
+    assert_same(proto, normalised(proto), feed())
 
 
 def test_batch_norm_in_training_mode_is_refused() -> None:
