@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -120,16 +121,19 @@ def _sites(report: Report) -> RenderableType:
     table = Table(
         title=f"neuron sites, largest rate error first (relative to the ANN at T = {report.timesteps})",
         title_justify="left",
+        box=SIMPLE_HEAD,  # rules between so many columns would leave 80 characters too narrow
+        pad_edge=False,
+        collapse_padding=True,
     )
-    table.add_column("site", overflow="fold", min_width=14)
-    for name in ("neurons", "θ min / median / max", "silent", "error", "own", "inherited"):
+    table.add_column("site", overflow="fold", min_width=10)
+    for name in ("neurons", "θ min/median/max", "silent", "error", "own", "inherited"):
         table.add_column(name, justify="right", no_wrap=True)
     for site in sorted(report.sites, key=lambda s: -s["error"]["total"]):
         theta, error = site["threshold"], site["error"]
         table.add_row(
             site["name"],
             "?" if site["neurons"] is None else f"{site['neurons']:,}",
-            " / ".join(f"{theta[key]:.3g}" for key in ("min", "median", "max")),
+            "/".join(f"{theta[key]:.3g}" for key in ("min", "median", "max")),
             str(len(site["silent"]) or "-"),
             *(f"{error[key]:.1%}" for key in ("total", "own", "inherited")),
         )

@@ -228,6 +228,12 @@ def test_tables_fit_a_narrow_terminal_with_long_names() -> None:
     model = mlp()
     for node in model.graph.node:
         node.name = "module/" * 12 + node.name
-    text = rendered(converted(model, inputs_for("mlp", FEW)).report, width=80)
+    report = converted(model, inputs_for("mlp", FEW)).report
+    for site in report.sites:  # figures as wide as they come
+        site["neurons"] = 1_234_567
+        site["threshold"] = {"min": 1.234e-05, "median": 0.001234, "max": 123.4}
+        site["error"] = {"total": 0.9876, "own": 0.8765, "inherited": 0.7654}
+    text = rendered(report, width=80)
     assert max(len(line) for line in text.splitlines()) <= 80
-    assert "agreement with ANN" in text
+    for whole in ("agreement with ANN", "inherited", "1,234,567", "1.23e-05/0.00123/123", "98.8%", "87.6%", "76.5%"):
+        assert whole in text
