@@ -198,7 +198,7 @@ def _run(given: argparse.Namespace) -> None:
     from ._load import check_writable, write_npz
     from ._ort import session_options
     from ._session import SpikingSession
-    from ._specs import fixed_batch
+    from ._specs import first_samples, fixed_batch
 
     check_writable(given.output)
     _require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
@@ -211,11 +211,26 @@ def _run(given: argparse.Namespace) -> None:
             indices = np.arange(start, min(start + size, len(samples)))
             feed = samples.batch(np.resize(indices, size) if fixed else indices)
             outputs = session.run(None, feed, given.timesteps, given.delay)
-            parts.append([o[: len(indices)] for o in outputs])
+            parts.append(first_samples(outputs, len(indices)))
             progress("running", min(start + size, len(samples)), len(samples))
     names = [spec.name for spec in session.outputs]
-    arrays = {name: np.concatenate(found) for name, found in zip(names, zip(*parts, strict=True), strict=True)}
-    write_npz(given.output, arrays)
+    by_output = zip(names, zip(*parts, strict=True), strict=True)
+    write_npz(given.output, {name: _joined(name, found, size) for name, found in by_output})
+
+
+def _joined(name: str, batches: Sequence[Any], size: int) -> Any:
+    """One output of all samples."""
+    import numpy as np
+
+    if len(batches) == 1:
+        return batches[0]
+    try:
+        return np.concatenate(batches)
+    except ValueError as error:
+        raise UsageError(
+            f"output '{name}' has no batch axis, so what {len(batches)} batches gave cannot be joined; "
+            f"give at most {size} samples at a time"
+        ) from error
 
 
 def _eval(given: argparse.Namespace) -> None:

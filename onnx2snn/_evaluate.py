@@ -15,7 +15,7 @@ from ._metrics import METRICS
 from ._ort import open_session, session_options
 from ._progress import Progress, silent_progress
 from ._session import Delay, SpikingSession, computing, resolve_delay
-from ._specs import fixed_batch
+from ._specs import first_samples, fixed_batch
 
 BATCH = 100
 
@@ -69,7 +69,7 @@ def evaluate(
             with computing(specs):
                 expected = reference.run(None, feed)
             outputs = [expected, *session.run_at(None, feed, [(t, delay) for t in times])]
-            outputs = [[o[: len(indices)] for o in found] for found in outputs]
+            outputs = [first_samples(found, len(indices)) for found in outputs]
             wanted = outputs[0] if kind.target is None else [samples.target(kind.target, indices)]
             for score, found in zip(scores, outputs, strict=True):
                 score.add(found, wanted)

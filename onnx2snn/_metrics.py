@@ -52,7 +52,8 @@ class Top1:
 class Agreement:
     """Share of equal argmax over the class axis of the first floating-point output; else 1 - relative L2 error.
 
-    The class axis is axis 1 of an output [N, classes] or [N, classes, ...spatial] with more than one class.
+    The class axis is axis 1 of an output [N, classes] or [N, classes, ...spatial] with more than one class. Outputs of
+    different shapes agree nowhere; an infinite or undefined value is an error only where the other is not the same.
     """
 
     target: ClassVar[str | None] = None
@@ -66,21 +67,34 @@ class Agreement:
         """Both: a model's outputs, in the same order."""
         found, other = first_float(outputs), first_float(wanted)
         if found is None or other is None:
-            self.equal += int((outputs[0] == wanted[0]).sum())
-            self.count += outputs[0].size
+            found, other = outputs[0], wanted[0]
+        if found.shape != other.shape:  # such as of selected boxes
+            self.count += max(found.size, other.size)
+        elif found.dtype.kind != "f":
+            self.equal += int((found == other).sum())
+            self.count += found.size
         elif found.ndim in (2, 4, 5) and found.shape[1] > 1:
             same = found.argmax(axis=1) == other.argmax(axis=1)
             self.equal += int(same.sum())
             self.count += same.size
         else:
-            self.error += float(np.sum(np.square(found.astype(np.float64) - other)))
-            self.norm += float(np.sum(np.square(other, dtype=np.float64)))
+            self.error += float(np.sum(np.square(difference(found, other))))
+            self.norm += float(np.sum(np.square(other[np.isfinite(other)], dtype=np.float64)))
 
     def value(self) -> float:
-        """A fraction; 1 - relative L2 error may be below 0."""
+        """A fraction; 1 - relative L2 error may be below 0, but is 0 where the error is not finite."""
         if self.count:
             return self.equal / self.count
+        if not np.isfinite(self.error):
+            return 0.0
         return 1.0 - float(np.sqrt(self.error / self.norm)) if self.norm else float(self.error == 0)
+
+
+def difference(found: Array, wanted: Array) -> Array:
+    """found - wanted in float64; 0 where both are the same infinity, or both undefined."""
+    same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+    with np.errstate(invalid="ignore"):  # of infinities that are not the same
+        return np.where(same, 0.0, found.astype(np.float64) - wanted)
 
 
 def first_float(outputs: Sequence[Array]) -> Array | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 Dim = int | str | None
 """A dimension: a size, a symbolic name, or unknown."""
@@ -23,6 +24,11 @@ class TensorSpec:
     def __str__(self) -> str:
         dims = "?" if self.shape is None else ",".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.name} {self.dtype}[{dims}]"
+
+
+def first_samples(outputs: Sequence[NDArray[Any]], count: int) -> list[NDArray[Any]]:
+    """The outputs without what filled up a fixed batch; a scalar, which has no batch axis, as it is."""
+    return [o[:count] if o.ndim else o for o in outputs]
 
 
 def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:

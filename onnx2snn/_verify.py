@@ -14,12 +14,12 @@ from ._errors import StageMismatchError
 from ._fold_rules import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from ._graph import SNN_DOMAIN, Array, Graph, make_constant, to_proto
 from ._instrument import RATE, instrument, threshold_input
-from ._metrics import Agreement
+from ._metrics import Agreement, difference
 from ._neuron import BY_OP
 from ._ort import open_session, session_options
 from ._partition import Site
 from ._session import SpikingSession
-from ._specs import TensorSpec, fixed_batch
+from ._specs import TensorSpec, first_samples, fixed_batch
 
 TOLERANCE = 1e-3
 """Largest relative L2 difference between two stages; float32 rounding alone stays near 1e-6."""
@@ -44,9 +44,9 @@ def check_stage(stage: str, before: Sequence[Array], after: Sequence[Array], tol
 
 
 def relative_error(found: Array, wanted: Array) -> float:
-    """||found - wanted|| / ||wanted||, 0 where both are 0."""
-    norm = float(np.linalg.norm(wanted.astype(np.float64).ravel()))
-    error = float(np.linalg.norm((found.astype(np.float64) - wanted).ravel()))
+    """||found - wanted|| / ||wanted||, 0 where both are 0; the same infinity, or both undefined, is no difference."""
+    norm = float(np.linalg.norm(wanted[np.isfinite(wanted)].astype(np.float64)))
+    error = float(np.linalg.norm(difference(found, wanted).ravel()))
     return error / norm if norm else (0.0 if error == 0 else float("inf"))
 
 
@@ -151,7 +151,7 @@ def compare(
         feed = samples.batch(np.resize(indices, fixed) if fixed else indices)
         found = ann.run(None, {name: value for name, value in feed.items() if name in names})
         answer = session.run(None, {s.name: feed[s.name] for s in specs}, timesteps, delay)
-        agreement.add([o[: len(indices)] for o in answer], [o[: len(indices)] for o in found[:outputs]])
+        agreement.add(first_samples(answer, len(indices)), first_samples(found[:outputs], len(indices)))
         counts, potentials = session.spike_counts(), session.potentials()
         for row, site, theta, a in zip(squares, sites, thresholds, found[outputs:], strict=True):
             rate = theta * counts[site.name] / timesteps

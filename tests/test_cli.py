@@ -498,6 +498,21 @@ def test_run_feeds_a_model_of_fixed_batch_sample_by_sample(files: Files) -> None
         assert np.array_equal(found["logits"], np.concatenate(wanted))
 
 
+@pytest.mark.parametrize(("count", "code"), [(100, 0), (101, 2)])
+def test_run_with_an_output_that_has_no_batch_axis(
+    count: int, code: int, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = mlp()
+    model.graph.node.append(onnx.helper.make_node("ReduceMean", ["logits"], ["mean"], keepdims=0))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, []))
+    onnx.save(model, "out/scalar.onnx")
+    np.save("out/x.npy", inputs_for("mlp", count))
+    assert main(words("out/scalar.onnx -o out/x.onnx --calibration good.npz --method max --quiet")) == 0
+    assert main(words("run out/x.onnx --inputs out/x.npy -o out/y.npz --timesteps 2 --quiet")) == code
+    assert ("output 'mean' has no batch axis" in capsys.readouterr().err) == bool(code)
+    assert Path("out/y.npz").exists() != bool(code)
+
+
 # --- eval ---
 
 

@@ -194,6 +194,32 @@ def test_agreement_with_nothing_but_zeros(found: float, expected: float) -> None
     assert score("agreement", [zeros + np.float32(found)], [zeros]) == expected
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_outputs_of_different_shapes_agree_nowhere(dtype: type) -> None:
+    assert score("agreement", [np.ones((2, 15), dtype)], [np.ones((2, 14), dtype)]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"), [([1.0, -np.inf, np.nan], 1.0), ([0.5, -np.inf, np.nan], 0.5), ([1.0, 0.0, np.nan], 0.0)]
+)
+def test_agreement_with_values_that_are_not_finite(found: list[float], expected: float) -> None:
+    wanted = np.array([1.0, -np.inf, np.nan])[:, None]
+    assert score("agreement", [np.array(found)[:, None]], [wanted]) == expected
+
+
+@pytest.mark.parametrize("batch", ["batch", 2])
+def test_an_output_without_a_batch_axis_is_scored(batch: int | str) -> None:
+    model = mlp()
+    shape = [batch, 10]
+    model.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, shape))
+    model.graph.node.append(onnx.helper.make_node("ReduceMean", ["logits"], ["mean"], keepdims=0))
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, []))
+    x = inputs_for("mlp", 4)
+    made = run_conversion(model, x, Settings(method="max", timesteps=64)).model
+    assert evaluate(model, made, x)["snn"][0]["agreement"] > 0.9
+
+
 @pytest.mark.parametrize("shape", [(4, 3, 2), (4,)])
 def test_top1_needs_class_scores(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="choose another metric"):

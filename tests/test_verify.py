@@ -126,7 +126,14 @@ def test_integer_outputs_may_differ() -> None:
 
 @pytest.mark.parametrize(
     ("found", "wanted", "error"),
-    [([3.0, 4.0], [3.0, 4.0], 0.0), ([0.0, 0.0], [3.0, 4.0], 1.0), ([0.0], [0.0], 0.0), ([1.0], [0.0], np.inf)],
+    [
+        ([3.0, 4.0], [3.0, 4.0], 0.0),
+        ([0.0, 0.0], [3.0, 4.0], 1.0),
+        ([0.0], [0.0], 0.0),
+        ([1.0], [0.0], np.inf),
+        ([3.0, -np.inf, np.nan], [4.0, -np.inf, np.nan], 0.25),
+        ([3.0, 0.0], [3.0, np.inf], np.inf),
+    ],
 )
 def test_relative_error(found: list[float], wanted: list[float], error: float) -> None:
     assert relative_error(np.array(found), np.array(wanted)) == error
