@@ -197,7 +197,16 @@ def test_settings_and_parts_are_those_in_the_model(conversions: dict[str, Conver
 
 def test_every_stage_is_timed(conversions: dict[str, Conversion]) -> None:
     seconds = conversions["mlp"].report.seconds
-    assert list(seconds) == ["load", "normalise", "arrange", "calibrate", "rewrite", "annotate", "verify"]
+    assert list(seconds) == [
+        "load",
+        "normalise",
+        "arrange",
+        "calibrate",
+        "correct",
+        "rewrite",
+        "annotate",
+        "verify",
+    ]
     assert all(value >= 0 for value in seconds.values())
 
 
