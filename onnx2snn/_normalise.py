@@ -1,6 +1,7 @@
 """Any supported graph -> few canonical operators, every node named.
 
-What onnxruntime's own optimisation leaves (`_simplify`) is brought to the canonical form here, which `check_canonical` asserts:
+What onnxruntime's own optimisation leaves (`_simplify`) is brought to the canonical form here, which `check_canonical`
+asserts:
 
 * opset 18 or newer;
 * Dropout and Identity are gone, except a Dropout whose mask is used and an Identity between graph inputs or outputs;
