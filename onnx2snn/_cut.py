@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ._errors import ModelFileError
 from ._graph import SNN_DOMAIN
 from ._load import metadata_of
+from ._neuron import BY_OP
 
 FORMAT = 1
 
@@ -121,7 +122,7 @@ def _static_outputs(model: StepModel) -> list[str]:
 
 def core(model: StepModel, *, spikes: bool = False, counts: bool = False) -> onnx.ModelProto:
     """What the encoder hands over and the states -> the next states; `spikes` adds every neuron's spikes as outputs,
-    `counts` a state `count/<neuron>` each, that sums them. The sums never start afresh: the host knows the delay."""
+    `counts` a state each (`count_names`), that sums them. The sums never start afresh: the host knows the delay."""
     inputs = [*model.to_core, *(s.input for s in core_states(model))]
     neurons = model.metadata["neurons"]
     outputs = [s.output for s in core_states(model)] + ([n["spikes"] for n in neurons] if spikes else [])
@@ -137,13 +138,13 @@ def core(model: StepModel, *, spikes: bool = False, counts: bool = False) -> onn
         dims = [None] * len(neuron["shape"])
         proto.graph.input.append(helper.make_tensor_value_info(before, TensorProto.FLOAT, dims))
         proto.graph.output.append(helper.make_tensor_value_info(after, TensorProto.FLOAT, dims))
-        proto.graph.node.append(helper.make_node("Add", [before, neuron["spikes"]], [after], f"count/{neuron['name']}"))
+        proto.graph.node.append(helper.make_node("Add", [before, neuron["spikes"]], [after], before))
     return proto
 
 
 def count_names(neuron: str) -> tuple[str, str]:
     """State input and output that count a neuron's spikes."""
-    return f"count/{neuron}", f"count/{neuron}/next"
+    return f"{SNN_DOMAIN}/count/{neuron}", f"{SNN_DOMAIN}/count/{neuron}/next"
 
 
 def core_states(model: StepModel) -> list[State]:
@@ -180,3 +181,8 @@ def extract(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str
     )
     functions = [f for f in proto.functions if any(n.domain == SNN_DOMAIN for n in nodes)]
     return helper.make_model(part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version)
+
+
+def neuron_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The neuron nodes of an emitted model; input 1 is the membrane potential."""
+    return [n for n in proto.graph.node if n.domain == SNN_DOMAIN and n.op_type in BY_OP]

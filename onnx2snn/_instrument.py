@@ -12,6 +12,9 @@ from ._partition import Site
 
 BINS = 2048
 
+PREFIX = "onnx2snn/"
+"""Of every name added to an ANN, which may use any other."""
+
 
 def _axes(site: Site, shape: tuple[int, ...]) -> Array:
     return np.array([axis for axis in range(len(shape)) if shape[axis] == 1 or axis != site.axis], np.int64)
@@ -37,17 +40,17 @@ def _overshoot(graph: Graph, site: Site, a: Tensor, theta: Tensor, rate: Tensor,
     """g = mean((min(z, u) - θ)·[z > θ]) = mean(relu(a - θ)) for θ >= 0; the site then clips at min(θ + 2 η g, u)."""
 
     def node(op: str, label: str, *inputs: Tensor) -> Tensor:
-        out = variable(f"{site.name}/{label}", dtype=np.float32)
-        add_node(graph, op, f"{site.name}/{label}", inputs, [out])
+        out = variable(f"{PREFIX}{site.name}/{label}", dtype=np.float32)
+        add_node(graph, op, f"{PREFIX}{site.name}/{label}", inputs, [out])
         return out
 
     consumers = list(a.outputs)
     over = node("Relu", "over", node("Sub", "above", a, theta))
-    g = _reduce(graph, "ReduceMean", f"{site.name}/overshoot", over, _axes(site, shape))
+    g = _reduce(graph, "ReduceMean", f"{PREFIX}{site.name}/overshoot", over, _axes(site, shape))
     step = node("Mul", "step", g, rate)
     bounds = [node("Add", "updated", theta, step)]
     if np.isfinite(site.upper):
-        bounds.append(make_constant(f"{site.name}/upper", np.array([site.upper], np.float32)))
+        bounds.append(make_constant(f"{PREFIX}{site.name}/upper", np.array([site.upper], np.float32)))
     clipped = node("Min", "clipped", a, *([node("Min", "bounded", *bounds)] if len(bounds) > 1 else bounds))
     redirect(graph, a, clipped, consumers)
     graph.outputs = [clipped if tensor is a else tensor for tensor in graph.outputs]
@@ -55,11 +58,11 @@ def _overshoot(graph: Graph, site: Site, a: Tensor, theta: Tensor, rate: Tensor,
 
 
 def _maximum(graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return _reduce(graph, "ReduceMax", f"{site.name}/maximum", a, _axes(site, shape))
+    return _reduce(graph, "ReduceMax", f"{PREFIX}{site.name}/maximum", a, _axes(site, shape))
 
 
 def _mean(graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return _reduce(graph, "ReduceMean", f"{site.name}/mean", a, _axes(site, shape))
+    return _reduce(graph, "ReduceMean", f"{PREFIX}{site.name}/mean", a, _axes(site, shape))
 
 
 def _histogram(graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -69,12 +72,12 @@ def _histogram(graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, 
     def node(
         op: str, label: str, *inputs: Tensor, attrs: dict[str, object] | None = None, dtype: object = np.float32
     ) -> Tensor:
-        out = variable(f"{site.name}/{label}", dtype=dtype)
-        add_node(graph, op, f"{site.name}/{label}", inputs, [out], attrs)
+        out = variable(f"{PREFIX}{site.name}/{label}", dtype=dtype)
+        add_node(graph, op, f"{PREFIX}{site.name}/{label}", inputs, [out], attrs)
         return out
 
     def fixed(label: str, value: Array) -> Tensor:
-        return make_constant(f"{site.name}/{label}", value)
+        return make_constant(f"{PREFIX}{site.name}/{label}", value)
 
     scaled = node("Mul", "binned", node("Div", "share", a, top), fixed("bins", np.array([BINS], np.float32)))
     capped = node("Min", "capped", scaled, fixed("last", np.array([BINS - 1], np.float32)))
@@ -106,7 +109,8 @@ def instrument(
 ) -> Graph:
     """A copy of the ANN that returns one statistic a site (of its threshold shape; histogram: flat [C · bins]).
 
-    Its inputs are the ANN's own, a threshold `θ/<site>` per site and the rate `2η`, as far as the statistic needs them.
+    Its inputs are the ANN's own, the thresholds of each site (`threshold_input`) and the rate 2η (`RATE`), as far as
+    the statistic needs them.
     `keep_outputs` keeps the ANN's outputs too, as the balanced ANN computes them.
     """
     probe = PROBES[statistic]
@@ -128,9 +132,9 @@ def instrument(
     return tidy(graph)
 
 
-RATE = "2η"
+RATE = f"{PREFIX}2η"
 
 
 def threshold_input(site: Site) -> str:
     """The name under which an instrumented graph takes a site's thresholds."""
-    return f"θ/{site.name}"
+    return f"{PREFIX}θ/{site.name}"

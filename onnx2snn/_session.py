@@ -222,8 +222,8 @@ class SpikingSession:
 
     def potentials(self) -> dict[str, Array]:
         """Membrane potentials less their initial value after the last run, in threshold units, by site."""
-        kinds = {s.input for s in self._model.states if s.kind == "membrane"}
-        return {name.removesuffix("/potential"): v.numpy().copy() for name, v in self._values.items() if name in kinds}
+        names = {node.name: node.input[1] for node in _cut.neuron_nodes(self._model.proto)}
+        return {neuron: self._values[name].numpy().copy() for neuron, name in names.items() if name in self._values}
 
     # The simulation.
 

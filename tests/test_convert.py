@@ -317,6 +317,26 @@ def test_several_inputs_are_calibrated_together() -> None:
         convert(model, {"left": feed["left"]})
 
 
+@pytest.mark.parametrize("name", ["2η", "step", "θ/h1", "h1/over", "h1/potential", "h1/spikes", "count/h1"])
+@pytest.mark.parametrize("kind", ["input", "inner", "output", "node"])
+def test_a_model_may_use_any_name(name: str, kind: str) -> None:
+    model, x = mlp(), inputs_for("mlp", 20)
+    old = {"input": "input", "inner": "h1_out", "output": "logits", "node": "h2"}[kind]
+    for node in model.graph.node:
+        node.input[:] = [name if t == old else t for t in node.input]
+        node.output[:] = [name if t == old else t for t in node.output]
+        node.name = name if node.name == old else node.name
+    for value in [*model.graph.input, *model.graph.output]:
+        value.name = name if value.name == old else value.name
+    given = name if kind == "input" else "input"
+    conversion = convert(model, {given: x}, method="local", iterations=5)
+    (answer,) = SpikingSession(conversion.model).run(None, {given: x}, timesteps=8)
+    (plain,) = SpikingSession(convert(mlp(), {"input": x}, method="local", iterations=5).model).run(
+        None, {"input": x}, timesteps=8
+    )
+    assert np.array_equal(answer, plain)
+
+
 def test_an_input_that_nothing_reads_may_be_there() -> None:
     model = mlp()
     model.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, ["batch", 2]))

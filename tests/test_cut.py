@@ -15,7 +15,7 @@ from onnx import helper
 
 from onnx2snn import ModelFileError
 from onnx2snn._convert import run as run_conversion
-from onnx2snn._cut import StepModel, core, core_states, encoder, readout, step_model
+from onnx2snn._cut import StepModel, core, core_states, count_names, encoder, neuron_nodes, readout, step_model
 from onnx2snn._settings import Settings
 
 Array = NDArray[Any]
@@ -122,10 +122,10 @@ def test_counters_add_up_spikes(models: dict[str, StepModel]) -> None:
     model = models["mlp"]
     feed = run(encoder(model), {"input": inputs_for("mlp", 5)})
     feed |= {s.input: np.zeros([1] * s.rank, np.float32) for s in model.states}
-    feed |= {f"count/{site}": np.full((1, 1), 7, np.float32) for site in ("h1", "h2")}
+    feed |= {count_names(site)[0]: np.full((1, 1), 7, np.float32) for site in ("h1", "h2")}
     made = run(core(model, spikes=True, counts=True), feed)
     for neuron in model.metadata["neurons"]:
-        assert np.array_equal(made[f"count/{neuron['name']}/next"], made[neuron["spikes"]] + 7)
+        assert np.array_equal(made[count_names(neuron["name"])[1]], made[neuron["spikes"]] + 7)
 
 
 def test_what_the_readout_takes_from_the_encoder_is_handed_over() -> None:
