@@ -197,16 +197,16 @@ def _run(given: argparse.Namespace) -> None:
     from ._data import open_samples
     from ._load import check_writable, write_npz
     from ._ort import session_options
-    from ._session import SpikingSession
+    from ._session import SpikingSession, affordable_batch
     from ._specs import first_samples, fixed_batch
 
     check_writable(given.output)
     _require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
     session = SpikingSession(given.snn, session_options(given.threads))
     fixed = fixed_batch(session.inputs)
-    size = fixed or 100
     parts: list[list[Any]] = []
     with open_samples(given.inputs, session.inputs) as samples, _show.progress_bar(given.quiet) as progress:
+        size = fixed or affordable_batch(session, samples.batch([0]), 100)
         for start in range(0, len(samples), size):
             indices = np.arange(start, min(start + size, len(samples)))
             feed = samples.batch(np.resize(indices, size) if fixed else indices)

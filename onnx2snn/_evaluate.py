@@ -14,7 +14,7 @@ from ._load import ModelSource, input_specs, load_model, metadata_of
 from ._metrics import METRICS
 from ._ort import open_session, session_options
 from ._progress import Progress, silent_progress
-from ._session import Delay, SpikingSession, computing, resolve_delay
+from ._session import Delay, SpikingSession, affordable_batch, computing, resolve_delay
 from ._specs import first_samples, fixed_batch
 
 BATCH = 100
@@ -63,8 +63,9 @@ def evaluate(
         count = min(len(samples), limit or len(samples))
         scores = [kind() for _ in range(len(times) + 1)]
         fixed = fixed_batch(specs)
-        for start in range(0, count, fixed or BATCH):
-            indices = np.arange(start, min(start + (fixed or BATCH), count))
+        size = fixed or affordable_batch(session, samples.batch([0]), BATCH)
+        for start in range(0, count, size):
+            indices = np.arange(start, min(start + size, count))
             feed = samples.batch(np.resize(indices, fixed) if fixed else indices)
             with computing(specs):
                 expected = reference.run(None, feed)
@@ -73,7 +74,7 @@ def evaluate(
             wanted = outputs[0] if kind.target is None else [samples.target(kind.target, indices)]
             for score, found in zip(scores, outputs, strict=True):
                 score.add(found, wanted)
-            progress("evaluating", min(start + (fixed or BATCH), count), count)
+            progress("evaluating", min(start + size, count), count)
     rows = [{"timesteps": t, "delay": d, name: s.value()} for t, d, s in zip(times, delays, scores[1:], strict=True)]
     other = session.metadata["source_sha256"] != source.sha256
     warnings = (

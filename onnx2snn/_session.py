@@ -335,6 +335,17 @@ class SpikingSession:
         return {n["name"]: value.numpy() for n, value in zip(self.neurons, found, strict=True)}
 
 
+NEURONS_AT_ONCE = 2**25
+"""Neurons simulated together: some ten arrays of this size are alive while the SNN is held against the ANN."""
+
+
+def affordable_batch(session: SpikingSession, one: Mapping[str, Array], most: int) -> int:
+    """How many samples to simulate together, at most `most`, found by a step of `one` sample."""
+    session.run(None, one, timesteps=1)
+    neurons = sum(potential.size for potential in session.potentials().values())
+    return max(1, min(most, NEURONS_AT_ONCE // neurons))
+
+
 def _fits(spec: TensorSpec, value: Array) -> bool:
     if value.dtype != spec.dtype:
         return False

@@ -18,7 +18,7 @@ from ._metrics import Agreement, difference
 from ._neuron import BY_OP
 from ._ort import open_session, session_options
 from ._partition import Site
-from ._session import SpikingSession
+from ._session import SpikingSession, affordable_batch
 from ._specs import TensorSpec, first_samples, fixed_batch
 
 TOLERANCE = 1e-3
@@ -144,7 +144,7 @@ def compare(
     squares = np.zeros((len(sites), 4))
     agreement = Agreement()
     fixed = fixed_batch(specs)
-    size = fixed or batch
+    size = fixed or affordable_batch(session, samples.batch([0]), batch)
     names = {i.name for i in ann.get_inputs()}
     for start in range(0, len(samples), size):
         indices = np.arange(start, min(start + size, len(samples)))

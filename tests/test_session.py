@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn import DataError, SpikingSession, UsageError, convert
 from onnx2snn._convert import run as run_conversion
+from onnx2snn._session import affordable_batch
 from onnx2snn._settings import Settings
 
 Array = NDArray[Any]
@@ -556,3 +557,13 @@ def test_more_steps_come_closer_to_the_ann() -> None:
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.02
+
+
+def test_as_many_samples_run_together_as_memory_allows(
+    models: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, one = SpikingSession(models["mlp"]), {"input": inputs_for("mlp", 1)}
+    neurons = sum(n["channels"] for n in session.neurons)
+    for limit, expected in ((3 * neurons, 3), (4 * neurons - 1, 3), (neurons - 1, 1), (10**9, 50)):
+        monkeypatch.setattr("onnx2snn._session.NEURONS_AT_ONCE", limit)
+        assert affordable_batch(session, one, 50) == expected
