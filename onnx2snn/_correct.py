@@ -31,7 +31,7 @@ from ._operators import MAX_POOLS, is_weighted, standard
 from ._ort import session_options
 from ._partition import Site
 from ._progress import Progress
-from ._session import SpikingSession
+from ._session import SpikingSession, affordable_batch
 from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 from ._thresholds import Calibration
@@ -75,7 +75,7 @@ def mean_outputs(
     """Mean of r(T) per site over (at most 300) samples and positions, in ANN units and of the thresholds' shapes."""
     fixed = fixed_batch(specs)
     count = min(len(samples), MOST_SAMPLES)
-    size = fixed or min(count, BATCH)
+    size = fixed or affordable_batch(session, samples.batch([0]), min(count, BATCH))
     starts = range(0, max(count - size + 1, 1), size)
     totals: list[Array] = [np.zeros_like(theta) for theta in thresholds]
     for start in starts:

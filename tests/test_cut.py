@@ -15,7 +15,7 @@ from onnx import helper
 
 from onnx2snn import ModelFileError
 from onnx2snn._convert import run as run_conversion
-from onnx2snn._cut import StepModel, core, core_states, count_names, encoder, neuron_nodes, readout, step_model
+from onnx2snn._cut import StepModel, core, core_states, count_names, encoder, readout, step_model
 from onnx2snn._settings import Settings
 
 Array = NDArray[Any]
