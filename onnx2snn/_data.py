@@ -118,7 +118,8 @@ def random_samples(inputs: Sequence[TensorSpec], count: int, seed: int) -> tuple
     rows: dict[str, Rows] = {}
     for number, spec in enumerate(inputs):
         if spec.shape == () or spec.dtype.kind not in "fiubV" or count < 1:
-            raise DataError(f"{count} random samples of input '{spec}' cannot be made: supply data for it")
+            mend = "make it a constant of the model" if spec.shape == () else "supply data for it"
+            raise DataError(f"{count} random samples of input '{spec}' cannot be made: {mend}")
         if spec.shape is None:
             notes.append(f"shape of input '{spec.name}' taken as [N,16]")
         shape = [count]

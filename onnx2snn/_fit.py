@@ -106,9 +106,11 @@ class Fit:
     def _check_rows(self, key: str, what: str, rows: Rows) -> Rows:
         if rows.dtype.hasobject:
             raise DataError(f"{what} is an array of Python objects: convert to numbers, e.g. `.astype(np.float32)`")
+        spec = self.inputs.get(key)
+        if spec and spec.shape == ():
+            raise DataError(f"input '{spec}' has no axis for samples: make it a constant of the model")
         if not rows.shape or 0 in rows.shape:
             raise DataError(f"{what} has shape {_dims(rows.shape)}, no samples: give an array with samples on axis 0")
-        spec = self.inputs.get(key)
         if spec:
             self._check_shape(spec, what, rows.shape)
             rows = _cast(what, rows, spec.dtype)

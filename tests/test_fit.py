@@ -84,6 +84,7 @@ def test_other_casts_are_left_to_the_user(found: Any, wanted: Any) -> None:
         (np.float32(1), None, "samples on axis 0"),
         (rows(0, 3), ("N", 3), r"\[0,3\], no samples"),
         (rows(2, 0), None, "no samples"),
+        (np.array(1, F32), (), "no axis for samples: make it a constant"),
     ],
 )
 def test_shapes_must_fit(data: Array, shape: tuple[Dim, ...] | None, message: str) -> None:
