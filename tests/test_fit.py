@@ -80,7 +80,6 @@ def test_other_casts_are_left_to_the_user(found: Any, wanted: Any) -> None:
         (rows(2), ("N", 3), r"\[2\].*\[N,3\]"),
         (rows(2, 3, 1), ("N", 3), r"\[2,3,1\].*\[N,3\]"),
         (rows(2, 4, 5), (None, None, 3), r"\[2,4,5\].*\[N,\?,3\]"),
-        (rows(2), (), r"\[2\].*\[\]"),
         (np.float32(1), None, "samples on axis 0"),
         (rows(0, 3), ("N", 3), r"\[0,3\], no samples"),
         (rows(2, 0), None, "no samples"),
