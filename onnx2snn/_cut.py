@@ -82,10 +82,7 @@ def step_model(proto: onnx.ModelProto, name: str) -> StepModel:
 def _boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     nodes = proto.graph.node
     known = {t.name for t in proto.graph.initializer}
-    moving = {s.input for s in states}
-    for node in nodes:
-        if moving.intersection(node.input):
-            moving.update(node.output)
+    moving = _moving(proto, states)
     needed = {s.output for s in states}
     for node in reversed(nodes):
         if needed.intersection(node.output):
@@ -98,6 +95,15 @@ def _boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[tuple[
         if moving.intersection(n.output) and not needed.intersection(n.output) and not means.intersection(n.output)
     ]
     return _static_inputs(core, moving, known), _static_inputs(readout, moving, known)
+
+
+def _moving(proto: onnx.ModelProto, states: Sequence[State]) -> set[str]:
+    """The tensors that depend on a state, the states themselves among them."""
+    moving = {s.input for s in states}
+    for node in proto.graph.node:
+        if moving.intersection(node.input):
+            moving.update(node.output)
+    return moving
 
 
 def _static_inputs(nodes: Iterable[onnx.NodeProto], moving: set[str], known: set[str]) -> tuple[str, ...]:
@@ -113,10 +119,7 @@ def encoder(model: StepModel) -> onnx.ModelProto | None:
 
 def _static_outputs(model: StepModel) -> list[str]:
     """Outputs of the model that no neuron has a part in."""
-    moving = {s.input for s in model.states}
-    for node in model.proto.graph.node:
-        if moving.intersection(node.input):
-            moving.update(node.output)
+    moving = _moving(model.proto, model.states)
     return [name for name in model.outputs if name not in moving]
 
 

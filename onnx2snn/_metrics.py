@@ -102,4 +102,4 @@ def first_float(outputs: Sequence[Array]) -> Array | None:
     return next((o for o in outputs if o.dtype.kind == "f"), None)
 
 
-METRICS: dict[str, type[Top1] | type[Agreement]] = {"top1": Top1, "agreement": Agreement}
+METRICS: dict[str, type[Metric]] = {"top1": Top1, "agreement": Agreement}
