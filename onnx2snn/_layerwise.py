@@ -27,6 +27,10 @@ from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 
 MOST_SAMPLES, BATCH = 300, 50
+
+OUTPUT_ROUNDS = 1
+"""Times a bias is corrected by what the mean output lacks, after the mean input current has been."""
+
 MOST_VALUES = 2**27
 """Of one layer's input current over all steps and samples (float32)."""
 
@@ -170,13 +174,19 @@ def _correct_site(sweep: _Sweep, piece: Segment, site: Site, theta: Array) -> tu
     activation = np.clip(wanted[piece.current], 0, site.upper)
     offset = np.zeros(shape)
     potential = np.full(shape, INITIAL_POTENTIAL)
+
+    def output_lacks() -> Array:
+        rate = _fire(sweep, current, offset, theta, potential).sum(axis=0, dtype=np.float32) * (theta / steps)
+        lacks: Array = activation - rate
+        return lacks
+
     if "bias" in what:
-        lacking = wanted[piece.current] - current.mean(axis=0)
-        offset += lacking.mean(axis=axes, keepdims=True, dtype=np.float64)
+        offset += (wanted[piece.current] - current.mean(axis=0)).mean(axis=axes, keepdims=True, dtype=np.float64)
+        for _ in range(OUTPUT_ROUNDS):
+            offset += output_lacks().mean(axis=axes, keepdims=True, dtype=np.float64)
     if "potential" in what:
-        lacking = activation - theta / steps * _fire(sweep, current, offset, theta, potential).sum(0, dtype=np.float32)
         over = 0 if all(isinstance(d, int) for d in site.shape[1:]) else axes
-        potential = within_threshold(potential + steps / theta * lacking.mean(axis=over, keepdims=True))
+        potential = within_threshold(potential + steps / theta * output_lacks().mean(axis=over, keepdims=True))
     spikes = _fire(sweep, current, offset, theta, potential)
     sweep.sent[site.tensor] = Sent(activation.astype(np.float32), spikes, theta)
     return offset, potential

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("conversion", ["max, channel-wise", "low-latency preset"])
-def test_conversions_prints_a_row_per_conversion(conversion: str) -> None:
+@pytest.mark.parametrize(
+    ("study", "row"), [("figure3", "99 % percentile, layer-wise (robust norm), delay 0"), ("presets", "low-latency")]
+)
+def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(study: str, row: str, tmp_path: Path) -> None:
     models = [str(ROOT / "models" / f"fashion_{name}") for name in ("vgg.onnx", "calibration.npz", "test.npz")]
-    options = ["--timesteps", "1,2", "--limit", "40", "--only", conversion]
-    command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "conversions.py"), *models, *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    row = done.stdout.splitlines()[-1]
-    assert row.startswith(f"| {conversion} |")
-    assert row.count("|") == 6
+    cache = tmp_path / "cache.json"
+    options = ["--study", study, "--only", row, "--timesteps", "1,2", "--limit", "40", "--cache", str(cache)]
+    command = [sys.executable, str(ROOT / "benchmarks" / "accuracy.py"), *models, *options]
+    printed = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    assert printed[0] == printed[1]
+    last = printed[0].splitlines()[-2]
+    assert last.startswith(f"| {row} |")
+    assert last.count("|") == 4
+    assert len(json.loads(cache.read_text())) == 2

@@ -1,0 +1,118 @@
+"""Behaviour of onnx2snn._layerwise: corrections found layer by layer hold in the model that is emitted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from conftest import Array, relative
+from networks import NETWORKS, inputs_for, mlp, mobilenet, resnet, vgg
+from onnx import helper, numpy_helper
+
+from onnx2snn import Conversion, SpikingSession, convert
+from onnx2snn._layerwise import MOST_SAMPLES
+
+pytestmark = pytest.mark.filterwarnings("ignore:agreement with the ANN")
+
+T = 4
+OPTIONS: dict[str, Any] = {"method": "mmse", "neuron": "signed", "timesteps": T, "delay": 0, "seed": 2}
+
+
+def answers(model: onnx.ModelProto, conversion: Conversion, x: Array) -> tuple[Array, Array]:
+    """Of the ANN and of the SNN after T steps."""
+    (wanted,) = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})
+    (found,) = SpikingSession(conversion.model).run(None, {"input": x})
+    return wanted, found
+
+
+def error(build: Any, **options: Any) -> float:
+    """Relative L2 error on new samples of a network converted with 300 others."""
+    name, model = build.__name__, build()
+    conversion = convert(model, inputs_for(name, 300), **OPTIONS | options)
+    wanted, found = answers(model, conversion, inputs_for(name, 200, seed=7))
+    return relative(found, wanted)
+
+
+def fitted_on(x: Array, seed: int) -> Array:
+    """The samples that corrections are fitted on: all but the held-back tenth."""
+    order = np.random.default_rng(seed).permutation(len(x))
+    return x[np.sort(order[len(x) // 10 :])]
+
+
+@pytest.mark.parametrize("correct", ["bias", "bias,weights", "bias,potential,weights"])
+@pytest.mark.parametrize("build", [resnet, vgg, mobilenet, mlp])
+def test_the_mean_answer_of_the_emitted_model_is_the_anns(build: Any, correct: str) -> None:
+    # the readout's bias is the last correction: it is exact only where the emitted model sends the very spikes that the
+    # corrections were found with
+    model, x = build(), inputs_for(build.__name__, 100)
+    conversion = convert(model, x, correct=correct, **OPTIONS)
+    wanted, found = answers(model, conversion, fitted_on(x, OPTIONS["seed"]))
+    assert relative(found.mean(axis=0), wanted.mean(axis=0)) < 2e-2
+
+
+@pytest.mark.parametrize("build", [resnet, mobilenet])
+@pytest.mark.parametrize("correct", ["bias", "weights", "bias,weights"])
+def test_corrections_bring_new_answers_nearer_to_the_anns(build: Any, correct: str) -> None:
+    assert error(build, correct=correct) < 0.95 * error(build, correct="none")
+
+
+@pytest.mark.parametrize("build", [resnet, mobilenet])
+def test_potentials_bring_answers_nearer_where_neurons_are_not_signed(build: Any) -> None:
+    plain = {"neuron": "if", "method": "max"}
+    assert error(build, correct="potential", **plain) < 0.95 * error(build, correct="none", **plain)
+
+
+def attribute(conversion: Conversion, name: str) -> list[Array]:
+    neurons = [n for n in conversion.model.graph.node if n.domain == "onnx2snn"]
+    return [numpy_helper.to_array(helper.get_node_attr_value(n, name)) for n in neurons]
+
+
+def test_potentials_are_one_a_neuron_and_below_the_threshold() -> None:
+    model, x = resnet(), inputs_for("resnet", 100)
+    corrected = convert(model, x, correct="potential", **OPTIONS)
+    shapes = [tuple(neuron["shape"][1:]) for neuron in SpikingSession(corrected.model).neurons]
+    found = attribute(corrected, "v_init")
+    assert [v.shape[1:] for v in found] == shapes
+    assert all(np.all((v >= 0) & (v < 1)) for v in found)
+    assert all(v.tolist() == [0.5] for v in attribute(convert(model, x, correct="bias", **OPTIONS), "v_init"))
+
+
+def test_the_delay_left_out_of_the_answer_is_left_out_of_the_readouts_correction() -> None:
+    model, x = resnet(), inputs_for("resnet", 100)
+    conversion = convert(model, x, correct="bias", **OPTIONS | {"delay": 2})
+    wanted, found = answers(model, conversion, fitted_on(x, OPTIONS["seed"]))
+    assert relative(found.mean(axis=0), wanted.mean(axis=0)) < 2e-2
+
+
+def test_each_steps_current_is_pooled_where_the_model_pools_it() -> None:
+    model, x = vgg(), inputs_for("vgg", 100)
+    conversion = convert(model, x, correct="bias", maxpool="current", **OPTIONS)
+    wanted, found = answers(model, conversion, fitted_on(x, OPTIONS["seed"]))
+    assert relative(found.mean(axis=0), wanted.mean(axis=0)) < 2e-2
+
+
+def test_higher_spikes_are_nearer_still() -> None:
+    assert error(resnet, correct="bias,weights", levels=2) < 0.8 * error(resnet, correct="bias,weights")
+
+
+def test_large_layers_take_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def count(what: str, done: int, total: int) -> None:
+        seen.append((what, done, total))
+
+    monkeypatch.setattr("onnx2snn._layerwise.MOST_VALUES", 5 * 8 * 16 * 16 * T)
+    conversion = convert(resnet(), inputs_for("resnet", 100), progress=count, correct="bias", **OPTIONS)
+    assert conversion.report.agreement["samples"] == 10
+    sites = len(conversion.report.sites)
+    assert [done for what, done, _ in seen if what == "corrections"] == list(range(1, sites + 2))
+    assert MOST_SAMPLES > 5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_can_be_corrected(name: str) -> None:
+    conversion = convert(NETWORKS[name](), inputs_for(name, 60), correct="bias,potential,weights", **OPTIONS)
+    assert conversion.report.settings["correct"] == "bias,potential,weights"
