@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
 
+from . import _bulk
 from ._specs import Dim
 
 Graph = Any
@@ -154,7 +155,7 @@ def names_in(graph: Graph) -> set[str]:
 
 def infer_shapes(graph: Graph) -> None:
     """Write inferred types and shapes onto the graph's tensors (a tensor that cannot be inferred keeps None)."""
-    inferred = onnx.shape_inference.infer_shapes(to_proto(graph), data_prop=True)
+    inferred = _bulk.infer_shapes(to_proto(graph))
     tensors = graph.tensors()
     for value in inferred.graph.value_info:
         tensor, kind = tensors.get(value.name), value.type.tensor_type

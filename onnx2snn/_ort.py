@@ -1,11 +1,14 @@
-"""onnxruntime sessions as the converter opens them: on the CPU, at onnxruntime's own optimisation level."""
+"""onnxruntime sessions of models of any size, as a rule on the CPU and at onnxruntime's own optimisation level."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import onnx
 import onnxruntime as ort
 
-from ._load import serialise
+from ._bulk import as_argument
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:
@@ -19,4 +22,15 @@ def session_options(threads: int | None) -> ort.SessionOptions:
 
 def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
     """A session of a model."""
-    return ort.InferenceSession(serialise(proto), session_options(threads), providers=["CPUExecutionProvider"])
+    return session_with(proto, session_options(threads))
+
+
+def session_with(
+    proto: onnx.ModelProto,
+    options: ort.SessionOptions,
+    providers: Sequence[Any] = ("CPUExecutionProvider",),
+    **more: Any,
+) -> ort.InferenceSession:
+    """A session of a model with options of one's own; `more` goes to onnxruntime."""
+    with as_argument(proto) as model:
+        return ort.InferenceSession(model, options, providers=list(providers), **more)
