@@ -1,4 +1,4 @@
-"""What the benchmarks over models from the onnx wheel share: where they lie, and how far their spiking models are off."""
+"""What the benchmarks over models of the onnx wheel share: where they lie, and how far off spiking models are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def relative_errors(model: onnx.ModelProto, feed: Mapping[str, Array], times: Se
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about agreement after the one step that the conversion itself simulates
         conversion = onnx2snn.convert(model, dict(feed), method="max", delay=0, timesteps=1)
-    ann = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # foreign files make onnxruntime warn about each unused initializer
+    ann = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     snn = onnx2snn.SpikingSession(conversion.model)
     fixed = snn.inputs[0].shape[0] if snn.inputs[0].shape else None
     count = len(next(iter(feed.values())))
@@ -43,7 +45,9 @@ def relative_errors(model: onnx.ModelProto, feed: Mapping[str, Array], times: Se
         part = {name: value[start : start + size] for name, value in feed.items()}
         wanted = ann.run(None, part)
         for row, found in zip(squares, snn.run_at(None, part, [(t, 0) for t in times]), strict=True):
-            row[0] += sum(float(np.sum(np.square(f.astype(np.float64) - w))) for f, w in zip(found, wanted, strict=True))
+            row[0] += sum(
+                float(np.sum(np.square(f.astype(np.float64) - w))) for f, w in zip(found, wanted, strict=True)
+            )
             row[1] += sum(float(np.sum(np.square(w.astype(np.float64)))) for w in wanted)
     return [float(np.sqrt(error / norm)) if norm else float(np.sqrt(error)) for error, norm in squares]
 

@@ -2,7 +2,7 @@
 
     python benchmarks/topologies.py [--only NAME ...] [--images N] [--write docs/foreign.md]
 
-The wheel's files hold constants in place of weights (`ConstantOfShape`). Here they are drawn with a seed, scaled so that
+The wheel's files hold constants (`ConstantOfShape`) in place of weights. Here they are drawn with a seed, scaled so that
 every layer's output has a variance near 1. Thresholds are maxima over the images scored; no delay.
 """
 

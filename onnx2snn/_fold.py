@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._fold_rules import BACKWARD, FORWARD, KNOWN_DOMAINS, Move, Verdict, keeps_shape
+from ._fold_rules import BACKWARD, FORWARD, KNOWN_DOMAINS
 from ._graph import (
     Array,
     Graph,
@@ -27,6 +27,7 @@ from ._graph import (
     unique_name,
     variable,
 )
+from ._moves import Move, Verdict, keeps_shape
 from ._neuron import IF
 from ._operators import is_weighted
 from ._rewrite import scale_edge, unique_consumers
@@ -166,15 +167,16 @@ class _Fold:
             if consumer.op != IF or mul.name not in self.reasons:  # why it could not move backward says more
                 self.reasons[mul.name] = verdict
             return False
-        result = consumer.outputs[0]
+        results = list(consumer.outputs)
         for index, node in muls.items():
             consumer.inputs[index] = node.inputs[0]
         for node in {id(n): n for n in muls.values()}.values():
             drop(self.graph, node)
         self._set_constants(consumer, verdict)
-        for scale in verdict.scales.values():
-            for after in unique_consumers(result):
-                self._insert(result, scale, after, [i for i, t in enumerate(after.inputs) if t is result])
+        for output, scale in verdict.scales.items():
+            for after in unique_consumers(results[output]):
+                at = [i for i, t in enumerate(after.inputs) if t is results[output]]
+                self._insert(results[output], scale, after, at)
         return True
 
     def _forward_verdict(self, consumer: Node, scales: dict[int, Array]) -> Verdict:

@@ -44,6 +44,7 @@ class Report:
     folded: list[str]
     kept: list[dict[str, Any]]
     moved_pools: list[str]
+    analog: list[str]
     parts: dict[str, Any]
     warnings: list[str]
     seconds: dict[str, float]
@@ -105,6 +106,7 @@ def build_report(
         folded=list(folding.folded),
         kept=[asdict(kept) for kept in folding.kept],
         moved_pools=list(arrangement.moved_pools),
+        analog=metadata["analog"],
         parts=metadata["parts"] | {"nodes": dict(Counter(row.role for row in parts.rows))},
         warnings=list(warnings),
         seconds=seconds,

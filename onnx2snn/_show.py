@@ -158,6 +158,7 @@ def _facts(report: Report) -> RenderableType:
         "\n".join(f"{k['channels']} channels before {k['before']}: {k['reason']}" for k in report.kept) or "none",
     )
     table.add_row("pools moved before neurons", ", ".join(report.moved_pools) or "none")
+    table.add_row("telescoped, not spiking", ", ".join(report.analog) or "none")
     table.add_row(
         "silent channels",
         "\n".join(f"{s['name']}: {len(s['silent'])} of {s['channels']}" for s in report.sites if s["silent"]) or "none",

@@ -61,7 +61,9 @@ class Builder:
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         values = [helper.make_tensor_value_info(name, kind, list(shape)) for name, shape in outputs.items()]
         graph = helper.make_graph(self.nodes, "net", self.inputs, values, self.initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+        others = sorted({node.domain for node in self.nodes if node.domain})
+        opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in others)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=ir)
         onnx.checker.check_model(model, full_check=True)
         return model
 
