@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from . import _bulk
 from ._errors import ModelFileError, OutputError
+from ._opset import runnable
 from ._precision import in_float32
 from ._specs import Dim, TensorSpec
 from ._walk import tensors
@@ -31,9 +32,10 @@ ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model as it came, but for its float type: the checked proto with all data inside, and where it came from.
+    """A model as onnxruntime runs it, checked and with all data inside, and where it came from.
 
-    `proto` computes in float32, whatever float type its inputs, outputs and weights had (`_precision`).
+    `proto` is the model as it came, but for an opset older than 7 (`_opset`) and for layers in another float type than
+    float32 (`_precision`).
     """
 
     proto: onnx.ModelProto
@@ -47,7 +49,8 @@ class LoadedModel:
 def load_model(source: ModelSource) -> LoadedModel:
     """Read and check an ONNX model given as a path, as bytes or as a ModelProto.
 
-    Raises ModelFileError for anything that is not a whole, valid ONNX model.
+    Raises ModelFileError for anything that is not a whole, valid ONNX model, UnsupportedGraphError for an opset before
+    7 that cannot be raised.
     """
     if isinstance(source, onnx.ModelProto):
         proto, name, folder = onnx.ModelProto(), source.graph.name or "model", None
@@ -73,7 +76,7 @@ def load_model(source: ModelSource) -> LoadedModel:
         onnx.checker.check_model(proto if _bulk.fits(proto) else _bulk.light(proto))
     except onnx.checker.ValidationError as error:
         raise ModelFileError(f"'{name}' is not a valid ONNX model: {one_line(error)}") from error
-    return LoadedModel(in_float32(proto), name, digest.hexdigest(), size)
+    return LoadedModel(in_float32(runnable(proto)), name, digest.hexdigest(), size)
 
 
 def _parse(data: bytes, name: str) -> onnx.ModelProto:

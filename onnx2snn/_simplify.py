@@ -18,6 +18,7 @@ import onnxruntime as ort
 from . import _bulk
 from ._errors import ModelFileError, UnsupportedGraphError
 from ._load import LoadedModel, one_line
+from ._opset import raised
 from ._ort import session_options, session_with
 from ._walk import bodies
 
@@ -36,11 +37,11 @@ def simplify(model: LoadedModel) -> onnx.ModelProto:
     """
     _require_unquantised(model.proto.graph)
     proto = _optimise(_own_initializers(model.proto), model.name)
-    raised = _raise_opset(proto)
-    if raised is not proto:  # what were attributes may be Constant nodes now
-        raised = _optimise(raised, model.name)
-    _require_closed_subgraphs(raised.graph)
-    return raised
+    newer = raised(proto, MINIMUM_OPSET)
+    if newer is not proto:  # what were attributes may be Constant nodes now
+        newer = _optimise(newer, model.name)
+    _require_closed_subgraphs(newer.graph)
+    return newer
 
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -127,17 +128,3 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     del optimised.opset_import[:]
     optimised.opset_import.extend(kept)
     return optimised
-
-
-def _raise_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
-    version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    if version >= MINIMUM_OPSET:
-        return proto
-    try:
-        raised = onnx.version_converter.convert_version(_bulk.light(proto), MINIMUM_OPSET)
-    except Exception as error:
-        reason = (
-            f"opset {version} cannot be raised to {MINIMUM_OPSET} ({one_line(error)}); export with opset 18 or newer"
-        )
-        raise UnsupportedGraphError("", "", reason) from error
-    return _bulk.with_weights(raised, proto)

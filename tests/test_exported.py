@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onnx2snn import Conversion, SpikingSession, UnsupportedGraphError, convert
+from onnx2snn._load import load_model
+from onnx2snn._ort import open_session
 
 TIMESTEPS = 256
 
@@ -296,3 +299,35 @@ def test_integer_layers_are_refused_by_name() -> None:
     b.name_output(b.node("Cast", x, to=TensorProto.FLOAT), "output")
     with pytest.raises(UnsupportedGraphError, match=r"node 'product' \(MatMulInteger\).*quantised"):
         convert(b.model({"output": ["batch", 3]}), images(8, 4))
+
+
+# --- files of the onnx wheel ---
+
+WHEEL = Path(onnx.__file__).parent / "backend" / "test" / "data" / "pytorch-converted"
+
+
+@pytest.mark.parametrize("kind", ["AvgPool", "BatchNorm", "Conv", "GLU", "Linear", "PReLU", "Softsign"])
+def test_files_older_than_onnxruntime_compute_what_they_are_stored_with(kind: str) -> None:
+    """Opset 6: broadcasting, slopes along axis 1, attributes that are gone."""
+    paths = sorted(WHEEL.glob(f"test_{kind}*/model.onnx"))
+    assert paths
+    for path in paths:
+        model = load_model(path).proto
+        given = {t.name for t in model.graph.initializer}
+        (name,) = [v.name for v in model.graph.input if v.name not in given]
+        x, wanted = (
+            onnx.load_tensor(path.parent / "test_data_set_0" / f"{which}_0.pb") for which in ("input", "output")
+        )
+        (found,) = open_session(model, 1).run(None, {name: numpy_helper.to_array(x)})
+        np.testing.assert_allclose(found, numpy_helper.to_array(wanted), rtol=1e-3, atol=1e-5)
+
+
+def test_an_opset_before_7_that_cannot_be_raised_is_refused_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> onnx.ModelProto:
+        raise RuntimeError("no adapter for Foo")
+
+    monkeypatch.setattr(onnx.version_converter, "convert_version", fail)
+    with pytest.raises(
+        UnsupportedGraphError, match=r"opset 6 cannot be raised to 7 \(no adapter.*export with opset 18"
+    ):
+        load_model(WHEEL / "test_AvgPool2d" / "model.onnx")
