@@ -13,6 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import onnx2snn
+from onnx2snn._load import load_model
 
 Array = NDArray[Any]
 
@@ -24,18 +25,25 @@ def wheel_data(folder: str) -> Path:
     return Path(onnx.__file__).parent / "backend" / "test" / "data" / folder
 
 
-def relative_errors(model: onnx.ModelProto, feed: Mapping[str, Array], times: Sequence[int] = TIMES) -> list[float]:
+def relative_errors(
+    model: onnx.ModelProto, feed: Mapping[str, Array], times: Sequence[int] = TIMES
+) -> tuple[list[float], int]:
     """||SNN - ANN|| / ||ANN|| over all outputs at each T, on the batch that thresholds (max, delay 0) come from.
 
-    The ANN is onnxruntime's run of the file as it is. A batch the model fixes is filled pass by pass.
+    Also returns the number of nodes that are analog in the spiking core.
+    The ANN is onnxruntime's run of the file, at opset 7 where it is older. A fixed batch is filled pass by pass.
     Raises UnsupportedGraphError where the model is refused.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about agreement after the one step that the conversion itself simulates
-        conversion = onnx2snn.convert(model, dict(feed), method="max", delay=0, timesteps=1)
+        # twice, since of ten samples or more some are held back from calibration
+        twice = {name: np.concatenate([value, value]) for name, value in feed.items()}
+        conversion = onnx2snn.convert(model, twice, method="max", delay=0, timesteps=1)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # foreign files make onnxruntime warn about each unused initializer
-    ann = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    ann = onnxruntime.InferenceSession(
+        load_model(model).proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     snn = onnx2snn.SpikingSession(conversion.model)
     fixed = snn.inputs[0].shape[0] if snn.inputs[0].shape else None
     count = len(next(iter(feed.values())))
@@ -49,7 +57,8 @@ def relative_errors(model: onnx.ModelProto, feed: Mapping[str, Array], times: Se
                 float(np.sum(np.square(f.astype(np.float64) - w))) for f, w in zip(found, wanted, strict=True)
             )
             row[1] += sum(float(np.sum(np.square(w.astype(np.float64)))) for w in wanted)
-    return [float(np.sqrt(error / norm)) if norm else float(np.sqrt(error)) for error, norm in squares]
+    errors = [float(np.sqrt(error / norm)) if norm else float(np.sqrt(error)) for error, norm in squares]
+    return errors, len(snn.metadata["analog"])
 
 
 def write_table(lines: Sequence[str], path: Path, name: str) -> None:

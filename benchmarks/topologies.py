@@ -2,7 +2,7 @@
 
     python benchmarks/topologies.py [--only NAME ...] [--images N] [--write docs/foreign.md]
 
-The wheel's files hold constants (`ConstantOfShape`) in place of weights. Here they are drawn with a seed, scaled so that
+The wheel's files hold constants (`ConstantOfShape`) for weights. Here they are drawn with a seed and scaled so that
 every layer's output has a variance near 1. Thresholds are maxima over the images scored; no delay.
 """
 
@@ -36,8 +36,13 @@ def load(name: str, seed: int = 0) -> onnx.ModelProto:
     model = onnx.load(wheel_data("light") / f"light_{name}.onnx")
     shapes = {t.name: [int(d) for d in numpy_helper.to_array(t)] for t in model.graph.initializer if t.data_type == 7}
     made = {n.output[0]: shapes[n.input[0]] for n in model.graph.node if n.op_type == "ConstantOfShape"}
-    roles = _roles(model, made)
-    scales = _scales(model, made)
+    alias = {
+        n.output[0]: n.input[0]
+        for n in model.graph.node
+        if n.op_type in ("Unsqueeze", "Reshape") and n.input[0] in made
+    }
+    roles = _roles(model, made, alias)
+    scales = _scales(model, made, alias)
     rng = np.random.default_rng(seed)
     weights = [
         numpy_helper.from_array(_draw(rng, roles[name], shape, scales.get(name, 1.0)), name)
@@ -51,22 +56,19 @@ def load(name: str, seed: int = 0) -> onnx.ModelProto:
     return model
 
 
-def _roles(model: onnx.ModelProto, made: dict[str, list[int]]) -> dict[str, str]:
+def _roles(model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]) -> dict[str, str]:
     """What each weight is: a factor or term per channel, a variance, or the weights of a layer."""
     layers = {"Conv": ["weights", "term"], "Gemm": ["weights", "term"], "Mul": ["factor"], "Add": ["term"]}
     layers["BatchNormalization"] = ["factor", "term", "term", "factor"]
-    alias: dict[str, str] = {}
     roles = {}
     for node in model.graph.node:
-        if node.op_type == "Unsqueeze":
-            alias[node.output[0]] = node.input[0]
         for position, role in enumerate(layers.get(node.op_type, []), 1):
             if len(node.input) > position and (name := alias.get(node.input[position], node.input[position])) in made:
                 roles[name] = role
     return roles
 
 
-def _scales(model: onnx.ModelProto, made: dict[str, list[int]]) -> dict[str, float]:
+def _scales(model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]) -> dict[str, float]:
     """The deviation of each layer's weights that gives its output a variance near 1 (mean squares, node by node)."""
     square: dict[str, float] = {}
     scales = {}
@@ -74,8 +76,9 @@ def _scales(model: onnx.ModelProto, made: dict[str, list[int]]) -> dict[str, flo
         known = [square[t] for t in node.input if t in square]
         found = sum(known) if node.op_type == "Sum" else float(np.mean(known)) if known else 1.0
         if node.op_type in ("Conv", "Gemm"):
-            fan_in = int(np.prod(made[node.input[1]][1:]))
-            scales[node.input[1]] = float(1 / np.sqrt(fan_in * found))
+            name = alias.get(node.input[1], node.input[1])
+            fan_in = made[name][-1] if node.op_type == "Gemm" else int(np.prod(made[name][1:]))
+            scales[name] = float(1 / np.sqrt(fan_in * found))
             found = 1.0
         elif node.op_type == "Relu":
             found *= 0.5
@@ -98,18 +101,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    lines = ["| topology | nodes | error at T = 64 | error at T = 256 | ratio | seconds |", "| --- " * 6 + "|"]
+    lines = ["| topology | nodes | analog | error at T = 64 | error at T = 256 | ratio | seconds |", "| --- " * 7 + "|"]
     for name in given.only or NAMES:
         started = time.perf_counter()
         model = load(name)
         (image,) = [v for v in model.graph.input if v.name not in {t.name for t in model.graph.initializer}]
         size = [d.dim_value for d in image.type.tensor_type.shape.dim]
         x = np.random.default_rng(1).standard_normal([given.images, *size[1:]]).astype(np.float32)
-        few, many = relative_errors(model, {image.name: x})
+        (few, many), analog = relative_errors(model, {image.name: x})
         seconds = time.perf_counter() - started
-        row = f"| {name} | {len(model.graph.node)} | {few:.2%} | {many:.2%} | {many / few:.2f} | {seconds:.0f} |"
-        lines.append(row)
-        print(row, flush=True)
+        ratio = many / few
+        lines.append(
+            f"| {name} | {len(model.graph.node)} | {analog} | {few:.2%} | {many:.2%} | {ratio:.2f} | {seconds:.0f} |"
+        )
+        print(lines[-1], flush=True)
     if given.write is not None:
         write_table(lines, given.write, "topologies")
 
