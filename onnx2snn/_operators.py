@@ -180,11 +180,17 @@ def upper_bound(node: Node) -> float | None:
 
 
 def clip_bounds(node: Node) -> tuple[Array | None, Array | None]:
-    """The bounds of a Clip node; an absent bound is infinite, one computed at run time is None."""
+    """The bounds of a Clip node; an absent bound, or the largest number, is infinite, one computed at run time None."""
     absent = np.asarray(np.inf)
     given = [absent if len(node.inputs) <= i or node.inputs[i].is_empty() else constant(node.inputs[i]) for i in (1, 2)]
     low, high = given
-    return (-low if low is absent else low), high
+    return _unbounded(-low if low is absent else low), _unbounded(high)
+
+
+def _unbounded(value: Array | None) -> Array | None:
+    if value is None or not np.issubdtype(value.dtype, np.floating):
+        return value
+    return np.where(np.abs(value) >= np.finfo(np.float32).max, np.copysign(np.inf, value), value)
 
 
 def refusal(node: Node, varies: Callable[[int], bool]) -> str | None:

@@ -135,6 +135,8 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in [*double.graph.input, *double.graph.output, *double.graph.value_info]:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for target in [a for n in double.graph.node if n.op_type == "Cast" for a in n.attribute if a.name == "to"]:
+        target.i = TensorProto.DOUBLE if target.i == TensorProto.FLOAT else target.i
     for fixed in double.graph.initializer:
         if fixed.data_type == TensorProto.FLOAT:
             values = onnx.numpy_helper.to_array(fixed).astype(np.float64)
