@@ -16,19 +16,19 @@ from . import _thresholds
 from ._arrange import arrange
 from ._assemble import Assembly
 from ._balance import Thresholds, settle
+from ._bulk import fits, serialise
 from ._calibrate import calibrate
 from ._correct import correct_bias
 from ._delay import automatic_delay
-from ._errors import GateError, UsageError
+from ._errors import GateError, OutputError, UsageError
 from ._load import (
     LoadedModel,
     ModelSource,
-    atomic_write,
     check_writable,
     input_specs,
     load_model,
     metadata_of,
-    serialise,
+    save_model,
 )
 from ._normalise import normalise
 from ._partition import Partition, partition
@@ -51,11 +51,13 @@ class Conversion:
     report: Report
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model, whole or not at all (OutputError)."""
-        atomic_write(path, self.to_bytes())
+        """Write the model, whole or not at all (OutputError); over 2 GiB with its weights in `PATH.data` beside it."""
+        save_model(path, self.model)
 
     def to_bytes(self) -> bytes:
-        """The model file's bytes; the same for the same input, options and seed."""
+        """The model file's bytes; the same for the same input, options and seed (OutputError over 2 GiB)."""
+        if not fits(self.model):
+            raise OutputError("the model is over 2 GiB, more than one file can hold; save() puts its weights beside it")
         return serialise(self.model)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
 
+from . import _bulk
 from ._ort import types_of
 from ._specs import Dim
 
@@ -159,7 +160,7 @@ def infer_shapes(graph: Graph) -> None:
     What ONNX knows nothing about, operators of other domains above all, onnxruntime is asked for.
     """
     proto = to_proto(graph)
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    inferred = _bulk.infer_shapes(proto)
     tensors = {name: t for name, t in graph.tensors().items() if not isinstance(t, gs.Constant)}
     for value in inferred.graph.value_info:
         tensor, kind = tensors.get(value.name), value.type.tensor_type

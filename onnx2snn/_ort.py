@@ -1,4 +1,4 @@
-"""onnxruntime sessions as the converter opens them: on the CPU, at onnxruntime's own optimisation level."""
+"""onnxruntime sessions of models of any size, as a rule on the CPU and at onnxruntime's own optimisation level."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from ._load import serialise
+from ._bulk import as_argument
 from ._specs import Dim
 
 
@@ -24,7 +24,18 @@ def session_options(threads: int | None) -> ort.SessionOptions:
 
 def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
     """A session of a model."""
-    return ort.InferenceSession(serialise(proto), session_options(threads), providers=["CPUExecutionProvider"])
+    return session_with(proto, session_options(threads))
+
+
+def session_with(
+    proto: onnx.ModelProto,
+    options: ort.SessionOptions,
+    providers: Sequence[Any] = ("CPUExecutionProvider",),
+    **more: Any,
+) -> ort.InferenceSession:
+    """A session of a model with options of one's own; `more` goes to onnxruntime."""
+    with as_argument(proto) as model:
+        return ort.InferenceSession(model, options, providers=list(providers), **more)
 
 
 def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[Any, Sequence[Dim]]]:
@@ -35,7 +46,7 @@ def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[An
     asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
     options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(asked.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = session_with(asked, options)
     found = {o.name: o for o in session.get_outputs() if o.name in names and o.type in _NUMPY_TYPES and o.shape}
     return {name: (_NUMPY_TYPES[o.type], o.shape) for name, o in found.items()}
 

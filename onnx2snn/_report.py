@@ -14,9 +14,10 @@ import onnx
 from . import __version__
 from ._arrange import Arrangement
 from ._balance import Thresholds
+from ._bulk import byte_size
 from ._cut import step_model
 from ._fold import Folding
-from ._load import LoadedModel, serialise
+from ._load import LoadedModel
 from ._partition import Partition
 from ._verify import Verdict
 
@@ -93,7 +94,7 @@ def build_report(
     return Report(
         tool=f"onnx2snn {__version__}",
         model={"name": source.name, "sha256": source.sha256, "bytes": source.size},
-        snn={"bytes": len(serialise(proto)), "neurons": sum(s["neurons"] or 0 for s in sites)},
+        snn={"bytes": byte_size(proto), "neurons": sum(s["neurons"] or 0 for s in sites)},
         settings=metadata["settings"],
         calibrated=metadata["calibrated"],
         timesteps=metadata["timesteps"],

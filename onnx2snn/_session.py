@@ -20,8 +20,8 @@ import onnxruntime as ort
 from . import _cut
 from ._errors import DataError, UsageError
 from ._graph import Array
-from ._load import ModelSource, input_specs, load_model, one_line, output_specs, serialise
-from ._ort import session_options
+from ._load import ModelSource, input_specs, load_model, one_line, output_specs
+from ._ort import session_options, session_with
 from ._specs import TensorSpec
 
 Delay = int | str | None
@@ -120,8 +120,7 @@ class SpikingSession:
     def _open(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
         if proto is None:
             return None
-        options = self._options or session_options(None)
-        return ort.InferenceSession(serialise(proto), options, providers=self._providers)
+        return session_with(proto, self._options or session_options(None), self._providers)
 
     @property
     def metadata(self) -> dict[str, Any]:

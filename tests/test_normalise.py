@@ -10,7 +10,7 @@ import onnx
 import pytest
 from conftest import Array, feed_for, network, random_networks, reference, relative, samples, stable, staged
 from hypothesis import given
-from networks import BLOCKS, NETWORKS, SHAPES, Builder, assemble, inputs_for, mlp, resnet
+from networks import BLOCKS, NETWORKS, SHAPES, Builder, assemble, inputs_for, mlp
 from onnx import helper
 
 from onnx2snn._errors import ModelFileError, UnsupportedGraphError
@@ -212,15 +212,6 @@ def test_a_gemm_that_adds_a_tensor_is_taken_apart(beta: float) -> None:
     graph = normalised(proto)
     assert ops(graph) == ["Gemm", "Add"] if beta == 1 else ["Gemm", "Mul", "Add"]
     assert_same(proto, graph, feed())
-
-
-@pytest.mark.parametrize(("dtype", "named"), [(np.float16, "float16"), (np.float64, "float64")])
-def test_convolutions_in_another_float_type_are_refused_with_the_mend(dtype: type, named: str) -> None:
-    """onnxruntime would hide float16 behind casts, and cannot load float64."""
-    with pytest.raises(UnsupportedGraphError) as error:
-        normalised(resnet(0, dtype))
-    assert (error.value.node, error.value.op) == ("conv0", "Conv")
-    assert error.value.reason == f"it computes in {named}; export the model in float32"
 
 
 def test_inputs_and_outputs_may_have_another_float_type() -> None:
