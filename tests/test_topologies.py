@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime as ort
 import pytest
+from architectures import TOPOLOGIES, inputs_of
 from conftest import Array, relative
-from topologies import TOPOLOGIES, inputs_of
 
 from onnx2snn import SpikingSession
 from onnx2snn._convert import run
