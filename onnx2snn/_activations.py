@@ -221,6 +221,17 @@ def _thresholded(work: _Work) -> None:
         work.node.op, work.node.attrs = "Relu", {}
 
 
+CONDITIONS = {
+    "Relu": "",
+    "Clip": "constant bounds",
+    "Max": "with a constant",
+    "Min": "with a constant",
+    "LeakyRelu": "two neurons each",
+    "PRelu": "constant slopes; two neurons each",
+    "ThresholdedRelu": "a threshold of 0",
+}
+"""The activations that fire, and under which condition."""
+
 RULES: dict[str, Callable[[_Work], None]] = {
     "Clip": _clip,
     "Max": _max,

@@ -69,9 +69,10 @@ def convert(
     `model`: path, bytes or ModelProto. `calibration`: a path (.npy, .npz, .pb, a folder, `script.py:function`), arrays,
     a dict of arrays or batches; None converts with random inputs and warns. The options are those of the command
     line, by the same names: preset, timesteps, delay, method, percentile, granularity, maxpool, iterations, batch_size,
-    seed, threads, save_thresholds, thresholds, max_drop. `progress` is called with (stage, done, total).
+    seed, threads, save_thresholds, thresholds, max_drop, strict. `progress` is called with (stage, done, total).
 
-    Raises UsageError, ModelFileError, DataError, UnsupportedGraphError, GateError (`max_drop`) or StageMismatchError.
+    Raises UsageError, ModelFileError, DataError, UnsupportedGraphError, GateError (`max_drop`, `strict`) or
+    StageMismatchError.
     """
     conversion = run(model, calibration, Settings.of(options), progress)
     for text in conversion.report.warnings:
@@ -100,12 +101,14 @@ def run(
             with computing(specs):
                 original = run_model(source.proto, feed, settings.threads)
             normalised = run_model(graph, feed, settings.threads)
-            check_stage("normalise", original, normalised)
         with clock("arrange"):
             graph, arrangement = arrange(graph)
+            parts = partition(graph, arrangement)
+            parts.require_convertible()  # before the stages are compared: random numbers would differ
+            if settings.strict:
+                parts.require_spiking()
+            check_stage("normalise", original, normalised)
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
-        parts = partition(graph, arrangement)
-        parts.require_convertible()
         with clock("calibrate"), computing(specs):
             found = (
                 _thresholds.load(settings.thresholds, parts.sites, source.sha256, settings.granularity)

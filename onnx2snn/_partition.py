@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._arrange import Arrangement
-from ._errors import UnsupportedGraphError
+from ._errors import GateError, UnsupportedGraphError
 from ._flow import between_weights, reach, reach_back, shape_only, varying
 from ._graph import Graph, Node, Tensor, constant, dims_of, producer, rank
 from ._operators import MAX_POOLS, Role, is_weighted, nonlinearity, refusal, standard, upper_bound
@@ -75,10 +75,20 @@ class Partition:
                 raise UnsupportedGraphError(row.node, row.op, row.reason)
         if not self.sites:
             reason = (
-                "there is nothing to convert: the network has no activation (Relu or Clip(0, u)) "
+                "there is nothing to convert: the network has no activation (Relu, Clip or the like) "
                 "between two weighted operators (Conv, ConvTranspose, Gemm, MatMul)"
             )
             raise UnsupportedGraphError("", "", reason)
+
+    def require_spiking(self) -> None:
+        """Raise GateError where an operator of the core is analog."""
+        analog = [row for row in self.rows if row.role == "analog"]
+        if analog:
+            first, others = analog[0], f" and {len(analog) - 1} more" if len(analog) > 1 else ""
+            raise GateError(
+                f"node '{first.node}' ({first.op}){others} would be analog ({first.reason}), which --strict forbids; "
+                "convert without it, or exchange the operator in the network"
+            )
 
 
 def partition(graph: Graph, arrangement: Arrangement) -> Partition:

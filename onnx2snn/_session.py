@@ -132,12 +132,12 @@ class SpikingSession:
         """The neuron sites: name, kind, source node, spike tensor, channels, shape."""
         return list(self._model.metadata["neurons"])
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The ANN's own inputs."""
         return tuple(s for s in input_specs(self._model.proto) if s.name in self._model.inputs)
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The ANN's own outputs."""
         return tuple(s for s in output_specs(self._model.proto) if s.name in self._model.outputs)

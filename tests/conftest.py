@@ -129,7 +129,7 @@ def samples(name: str, count: int, dtype: Any = np.float32) -> dict[str, Array]:
 
 
 def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model with every float32 tensor in float64."""
+    """A copy of a model with every float32 tensor in float64 that may be."""
     double = onnx.ModelProto()
     double.CopyFrom(model)
     for value in [*double.graph.input, *double.graph.output, *double.graph.value_info]:
@@ -137,8 +137,9 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
     for target in [a for n in double.graph.node if n.op_type == "Cast" for a in n.attribute if a.name == "to"]:
         target.i = TensorProto.DOUBLE if target.i == TensorProto.FLOAT else target.i
+    single = {name for node in double.graph.node if node.op_type == "Resize" for name in node.input[1:]}
     for fixed in double.graph.initializer:
-        if fixed.data_type == TensorProto.FLOAT:
+        if fixed.data_type == TensorProto.FLOAT and fixed.name not in single:
             values = onnx.numpy_helper.to_array(fixed).astype(np.float64)
             fixed.CopyFrom(onnx.numpy_helper.from_array(values, fixed.name))
     return double

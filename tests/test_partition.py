@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Staged, network, staged
-from networks import BLOCKS, Builder, assemble, mlp
+from networks import BLOCKS, Builder, assemble
 from onnx import helper
 
 from onnx2snn._errors import UnsupportedGraphError
@@ -216,9 +216,11 @@ def test_whole_numbers_that_leave_the_core_are_refused() -> None:
     )
 
 
-def test_a_network_in_another_float_type_is_refused_with_the_mend() -> None:
-    model = staged(mlp(0, np.float64))
-    assert refusals(model)[0] == ("h1", "Relu", "it computes in float64; export the model in float32")
+def test_an_activation_of_whole_numbers_is_refused() -> None:
+    b = Net()
+    x = b.node("Relu", b.node("Cast", b.conv(b.start(), 4, 4), to=6), name="culprit")
+    model = b.end(b.node("Cast", x, to=1))
+    assert refusals(model)[0] == ("culprit", "Relu", "it computes in int32; export the model in float32")
 
 
 @pytest.mark.parametrize("block", BLOCKS)
