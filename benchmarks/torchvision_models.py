@@ -1,12 +1,11 @@
 """torchvision's own definitions of the paper's networks, exported with random weights and converted.
 
-    python -m venv VENV && VENV/bin/pip install torch==2.13.0 onnxscript pillow . && VENV/bin/pip install --no-deps torchvision==0.28.0
-    VENV/bin/python benchmarks/torchvision_models.py [--only NAME ...] [--exporter dynamo|torchscript]
+    pip install torch==2.13.0 onnxscript pillow && pip install --no-deps torchvision==0.28.0
+    python benchmarks/torchvision_models.py [--only NAME ...] [--exporter dynamo|torchscript] [--write docs/foreign.md]
 
 Weights and statistics are torchvision's initial ones. (With BatchNorm statistics of random data random networks become
-chaotic: every layer then enlarges an error, whatever made it.)
-Of the detectors backbone, pyramid and heads are exported: class scores and box offsets, before anchors are decoded. With
-`--whole` it is the whole detector, as the torchscript exporter writes it, decoding and non-maximum suppression included.
+chaotic: every layer then enlarges an error, whatever made it.) Of the detectors backbone, pyramid and heads are
+exported: class scores and box offsets, before anchors are decoded and boxes suppressed.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import io
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from foreign import relative_errors
+from foreign import relative_errors, write_table
 from torch import Tensor, nn
 
 import onnx2snn
@@ -92,19 +92,21 @@ def exported(model: nn.Module, image: Tensor, exporter: str) -> onnx.ModelProto:
         if exporter == "dynamo":
             program = torch.onnx.export(model, (image,), dynamo=True, verbose=False)
             assert program is not None
-            return program.model_proto
+            model_proto: onnx.ModelProto = program.model_proto
+            return model_proto
         buffer = io.BytesIO()
         torch.onnx.export(model, (image,), buffer, dynamo=False, opset_version=17)
     return onnx.load_from_string(buffer.getvalue())
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, or write it into a document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--exporter", choices=("dynamo", "torchscript"), default="dynamo")
+    parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    print("| network | nodes | analog | error at T = 64 | error at T = 256 | seconds |\n" + "| --- " * 6 + "|")
+    lines = ["| network | nodes | analog | error at T = 64 | error at T = 256 | seconds |", "| --- " * 6 + "|"]
     for name in given.only:
         model, image = build(name)
         proto = exported(model, image, given.exporter)
@@ -115,7 +117,10 @@ def main() -> None:
         except onnx2snn.UnsupportedGraphError as error:
             outcome = f" | {error} | "
         seconds = time.perf_counter() - started
-        print(f"| {name} | {len(proto.graph.node)} | {outcome} | {seconds:.0f} |", flush=True)
+        lines.append(f"| {name} | {len(proto.graph.node)} | {outcome} | {seconds:.0f} |")
+        print(lines[-1], flush=True)
+    if given.write is not None:
+        write_table(lines, given.write, "torchvision")
 
 
 if __name__ == "__main__":
