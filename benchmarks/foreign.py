@@ -39,11 +39,7 @@ def relative_errors(
         # twice, since of ten samples or more some are held back from calibration
         twice = {name: np.concatenate([value, value]) for name, value in feed.items()}
         conversion = onnx2snn.convert(model, twice, method="max", delay=0, timesteps=1)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # foreign files make onnxruntime warn about each unused initializer
-    ann = onnxruntime.InferenceSession(
-        load_model(model).proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    ann = quiet_session(load_model(model).proto)
     snn = onnx2snn.SpikingSession(conversion.model)
     fixed = snn.inputs[0].shape[0] if snn.inputs[0].shape else None
     count = len(next(iter(feed.values())))
@@ -59,6 +55,13 @@ def relative_errors(
             row[1] += sum(float(np.sum(np.square(w.astype(np.float64)))) for w in wanted)
     errors = [float(np.sqrt(error / norm)) if norm else float(np.sqrt(error)) for error, norm in squares]
     return errors, len(snn.metadata["analog"])
+
+
+def quiet_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A session that does not warn of every initializer that is unused or listed as an input."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def write_table(lines: Sequence[str], path: Path, name: str) -> None:

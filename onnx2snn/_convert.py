@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,8 @@ from ._bulk import fits, serialise
 from ._calibrate import calibrate
 from ._correct import correct_bias
 from ._delay import automatic_delay
-from ._errors import GateError, OutputError, UsageError
+from ._errors import DataError, GateError, OutputError, UsageError
+from ._graph import Array
 from ._load import (
     LoadedModel,
     ModelSource,
@@ -36,9 +37,11 @@ from ._progress import Progress, silent_progress
 from ._report import Report, build_report
 from ._session import computing, resolve_delay
 from ._settings import Settings
+from ._specs import TensorSpec, fixed_batch
 from ._split import Split, gather
 from ._thresholds import Calibration
 from ._verify import as_clipped, check_stage, compare, run_balanced, run_model
+from ._vocabulary import index_bounds
 
 VERIFY_BATCH = 50
 
@@ -93,13 +96,12 @@ def run(
             check_writable(settings.save_thresholds)
         if calibration is None:
             settings = settings.without_data()
-        data = gather(calibration, specs, settings.seed)
+        data = gather(calibration, specs, settings.seed, index_bounds(source.proto))
     with data.samples:
         feed = data.check_feed(specs)
         with clock("normalise"):
             graph = normalise(source)
-            with computing(specs):
-                original = run_model(source.proto, feed, settings.threads)
+            original = _original(source, data, feed, specs, settings.threads)
             normalised = run_model(graph, feed, settings.threads)
         with clock("arrange"):
             graph, arrangement = arrange(graph)
@@ -164,6 +166,33 @@ def run(
 def _require_ann(source: LoadedModel) -> None:
     if metadata_of(source.proto) is not None:
         raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
+
+
+def _original(
+    source: LoadedModel, data: Split, feed: Mapping[str, Array], specs: Sequence[TensorSpec], threads: int | None
+) -> list[Array]:
+    """The ANN's outputs on the data; DataError, with what else may be wrong than the data, where there are none."""
+    try:
+        with computing(specs):
+            return run_model(source.proto, feed, threads)
+    except DataError as error:
+        if data.random:
+            guessed = f" ({'; '.join(data.notes)})" if data.notes else ""
+            raise DataError(f"on random inputs{guessed} {error}: give --calibration with typical inputs") from error
+        if fixed_batch(specs) is None and _computes(source, {n: v[:1] for n, v in feed.items()}, threads):
+            named = ", ".join(f"'{spec.name}'" for spec in specs)
+            reason = f"the model computes one sample at a time only, though {named} may have any number of samples"
+            raise DataError(f"{reason}; fix its batch dimension to 1") from error
+        raise
+
+
+def _computes(source: LoadedModel, feed: Mapping[str, Array], threads: int | None) -> bool:
+    try:
+        with computing(()):
+            run_model(source.proto, feed, threads)
+    except DataError:
+        return False
+    return True
 
 
 def _complaints(

@@ -14,9 +14,10 @@ from networks import Builder, Dims, mlp, resnet, vgg
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx2snn import Conversion, SpikingSession, UnsupportedGraphError, convert
+from onnx2snn import Conversion, DataError, SpikingSession, UnsupportedGraphError, convert
 from onnx2snn._load import load_model
 from onnx2snn._ort import open_session
+from onnx2snn._vocabulary import index_bounds
 
 TIMESTEPS = 256
 
@@ -331,3 +332,45 @@ def test_an_opset_before_7_that_cannot_be_raised_is_refused_with_the_mend(monkey
         UnsupportedGraphError, match=r"opset 6 cannot be raised to 7 \(no adapter.*export with opset 18"
     ):
         load_model(WHEEL / "test_AvgPool2d" / "model.onnx")
+
+
+# --- indices ---
+
+
+@pytest.mark.parametrize("through", ["", "Cast", "Unsqueeze"])
+def test_random_indices_are_taken_from_the_smallest_table_they_are_read_from(through: str) -> None:
+    """Without calibration data, a conversion with random tokens must not read past a vocabulary."""
+    b = Builder()
+    tokens = b.input("tokens", ["batch", 5], np.int32 if through == "Cast" else np.int64)
+    table, small = (b.const(b.rng.standard_normal((rows, 6))) for rows in (11, 7))
+    if through:
+        more: dict[str, Any] = {"to": TensorProto.INT64} if through == "Cast" else {}
+        tokens = b.node(through, tokens, *([b.const([1], np.int64)] if through == "Unsqueeze" else []), **more)
+    x = b.node("Add", b.node("Gather", table, tokens), b.node("Gather", small, tokens))
+    x = b.node("Relu", b.gemm(b.node("Flatten", x), 30, 8))
+    b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8)), 8, 3), "output")
+    model = b.model({"output": ["batch", 3]})
+    assert index_bounds(model) == {"tokens": 7}
+    with pytest.warns(UserWarning, match="no calibration data"):
+        convert(model, timesteps=4)
+
+
+def test_random_words_past_a_vocabulary_the_graph_does_not_tell_are_explained() -> None:
+    b = Builder()
+    tokens = b.node("Add", b.input("tokens", ["batch", 5], np.int64), b.const(1, np.int64))
+    x = b.node("Gather", b.const(b.rng.standard_normal((11, 6))), tokens)
+    x = b.node("Relu", b.gemm(b.node("Flatten", x), 30, 8))
+    b.name_output(b.gemm(x, 8, 3), "output")
+    with pytest.raises(
+        DataError, match=r"random inputs \(values of input 'tokens' drawn over all of int64.*calibration"
+    ):
+        convert(b.model({"output": ["batch", 3]}), timesteps=4)
+
+
+def test_a_batch_baked_into_a_model_that_declares_a_free_one_is_explained() -> None:
+    b = Builder()
+    x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 4, 4]), 2, 4))
+    x = b.node("Reshape", b.node("Relu", b.conv(x, 4, 4)), b.const([1, 64], np.int64))
+    b.name_output(b.gemm(x, 64, 3), "output")
+    with pytest.raises(DataError, match=r"one sample at a time.*'input'.*fix its batch dimension to 1"):
+        convert(b.model({"output": [1, 3]}), images(8, 2, 4, 4))

@@ -1,6 +1,6 @@
 """The nine classic topologies of the onnx wheel, with random weights: error of their spiking models at T = 64 and 256.
 
-    python benchmarks/topologies.py [--only NAME ...] [--images N] [--write docs/foreign.md]
+    python benchmarks/classic.py [--only NAME ...] [--images N] [--write docs/foreign.md]
 
 The wheel's files hold constants (`ConstantOfShape`) for weights. Here they are drawn with a seed and scaled so that
 every layer's output has a variance near 1. Thresholds are maxima over the images scored; no delay.
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from foreign import Array, relative_errors, wheel_data, write_table
+from foreign import Array, quiet_session, relative_errors, wheel_data, write_table
 from onnx import helper, numpy_helper
 
 NAMES = (
@@ -53,7 +53,31 @@ def load(name: str, seed: int = 0) -> onnx.ModelProto:
     model.graph.node.extend(kept)
     model.graph.initializer.extend(weights)  # listed among the inputs, as everything is in IR 3
     model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights)
+    _scale_scores(model, images(model, 1))
     return model
+
+
+def images(model: onnx.ModelProto, count: int) -> dict[str, Array]:
+    """Seeded normal images."""
+    given = {t.name for t in model.graph.initializer}
+    (image,) = [v for v in model.graph.input if v.name not in given]
+    size = [d.dim_value for d in image.type.tensor_type.shape.dim]
+    return {image.name: np.random.default_rng(1).standard_normal([count, *size[1:]]).astype(np.float32)}
+
+
+def _scale_scores(model: onnx.ModelProto, feed: dict[str, Array]) -> None:
+    """Divide the last layer's weights by the deviation of its scores: what pools average away is not foreseen."""
+    last = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm")][-1]
+    asked = onnx.ModelProto()
+    asked.CopyFrom(model)
+    del asked.graph.output[:]
+    asked.graph.output.append(onnx.ValueInfoProto(name=last.output[0]))
+    (scores,) = quiet_session(asked).run(None, feed)
+    source = {t: n.input[0] for n in model.graph.node if n.op_type == "Reshape" for t in n.output}
+    name = source.get(last.input[1], last.input[1])
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) / scores.std(), name))
 
 
 def _roles(model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]) -> dict[str, str]:
@@ -105,10 +129,7 @@ def main() -> None:
     for name in given.only or NAMES:
         started = time.perf_counter()
         model = load(name)
-        (image,) = [v for v in model.graph.input if v.name not in {t.name for t in model.graph.initializer}]
-        size = [d.dim_value for d in image.type.tensor_type.shape.dim]
-        x = np.random.default_rng(1).standard_normal([given.images, *size[1:]]).astype(np.float32)
-        (few, many), analog = relative_errors(model, {image.name: x})
+        (few, many), analog = relative_errors(model, images(model, given.images))
         seconds = time.perf_counter() - started
         ratio = many / few
         lines.append(
@@ -116,7 +137,7 @@ def main() -> None:
         )
         print(lines[-1], flush=True)
     if given.write is not None:
-        write_table(lines, given.write, "topologies")
+        write_table(lines, given.write, "classic")
 
 
 if __name__ == "__main__":
