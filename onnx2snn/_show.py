@@ -91,6 +91,7 @@ def inspection(about: dict[str, Any]) -> list[RenderableType]:
             table.add_row(*(str(neuron[key]) for key in ("name", "kind", "source", "channels", "shape")))
         kept = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
         summary = "spiking model: " + ", ".join(f"{key} {metadata[key]}" for key in kept)
+        summary += f", analog nodes: {', '.join(metadata['analog']) or 'none'}"
     else:
         for heading in ("node", "operator", "becomes", "because"):
             table.add_column(heading, overflow="fold")

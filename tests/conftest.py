@@ -34,9 +34,9 @@ def stable(examples: int) -> settings:
 
 
 @st.composite
-def random_networks(draw: st.DrawFn) -> onnx.ModelProto:
-    """Networks of a few random blocks; activations are drawn more often, so that the core is not empty."""
-    kinds = st.sampled_from(sorted(BLOCKS) + ["relu"] * 8)
+def random_networks(draw: st.DrawFn, *more: str) -> onnx.ModelProto:
+    """Networks of a few random blocks, or `more` of them; activations are drawn more often, so that some fire."""
+    kinds = st.sampled_from(sorted(BLOCKS) + ["relu"] * 8 + list(more))
     blocks = draw(st.lists(kinds, min_size=2, max_size=6))
     batch: int | str = "batch" if draw(st.booleans()) else 2
     return assemble(blocks, draw(st.integers(0, 2**16)), batch=batch)

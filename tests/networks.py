@@ -159,12 +159,12 @@ ASSEMBLED_INPUT: Shape = (2, 6, 5)
 
 
 def assemble(blocks: Sequence[str], seed: int = 0, *, batch: int | str = "batch") -> onnx.ModelProto:
-    """Conv, Relu, some of BLOCKS, Conv, Relu, Flatten, Gemm; input [batch,2,6,5], output [batch,3]."""
+    """Conv, Relu, some blocks (or refused ones), Conv, Relu, Flatten, Gemm; input [batch,2,6,5], output [batch,3]."""
     b = Builder(seed)
     x, shape = b.node("Relu", b.conv(b.input("input", [batch, *ASSEMBLED_INPUT]), 2, 4)), (4, 6, 5)
     for block in blocks:
         b.past.append((x, shape))
-        x, shape = BLOCKS[block](b, x, shape)
+        x, shape = (BLOCKS | REFUSED_BLOCKS)[block](b, x, shape)
     x = b.node("Flatten", b.node("Relu", b.conv(x, shape[0], 3, 1)))
     b.name_output(b.gemm(x, 3 * shape[1] * shape[2], 3), "output")
     return b.model({"output": [batch, 3]})
@@ -537,3 +537,16 @@ BLOCKS: dict[str, Block] = {
     "identity": _plain("Identity"),
     "dropout": _plain("Dropout"),
 }
+
+
+def _noisy(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    return b.node("Add", x, b.node("RandomNormalLike", x)), shape
+
+
+def _counted(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    active = b.node("Cast", b.node("Shape", b.node("NonZero", x)), to=1)
+    return b.node("Div", x, b.node("ReduceMax", active)), shape
+
+
+REFUSED_BLOCKS: dict[str, Block] = {"noise": _noisy, "non-zeros": _counted}
+"""Blocks with an operator that cannot run between neurons."""

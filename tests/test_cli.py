@@ -574,7 +574,11 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str
 
 INSPECTED: dict[str, tuple[str, Callable[[dict[str, Any]], bool], list[str]]] = {
     "an ANN": ("resnet.onnx", lambda a: a["kind"] == "ann" and a["convertible"], ["a1", "neuron", "convertible: "]),
-    "a spiking model": ("snn.onnx", lambda a: a["kind"] == "snn", ["h1", "IF", "spiking model: ", "timesteps 32"]),
+    "a spiking model": (
+        "snn.onnx",
+        lambda a: a["kind"] == "snn",
+        ["h1", "IF", "spiking model: ", "timesteps 32", "analog nodes: none"],
+    ),
     "a refused operator": (
         "stubborn.onnx",
         lambda a: not a["convertible"] and "culprit" in a["reason"],
