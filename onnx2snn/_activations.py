@@ -158,7 +158,10 @@ def _clip(work: _Work) -> None:
     The constant stays an Add: in a bias behind a zero padding it would be wrong at the borders.
     """
     bounds = scalar_bounds(work.node)
-    if bounds is None or bounds[0] == 0 or np.isinf(bounds).all():
+    if bounds is None or bounds[0] == 0:
+        return
+    if np.isinf(bounds).all():
+        work.node.op, work.node.inputs = "Identity", work.node.inputs[:1]
         return
     low, high = bounds
     z = work.node.inputs[0]
