@@ -144,8 +144,10 @@ def _role(node: Node, sites: set[str], downstream: set[str], upstream: set[str],
     if reason is not None:
         return "refused", reason
     if node.op in MAX_POOLS and standard(node):
-        used = len(node.outputs) > 1 and node.outputs[1].outputs
-        return ("analog", "its indices are used") if used else ("pooled", "pools the input current")
+        if len(node.outputs) > 1 and node.outputs[1].outputs:
+            return "analog", "telescoped: its indices are used"
+        before = any(taker.name in sites for taker in node.outputs[0].outputs)
+        return "pooled", "pools the input current of its neuron" if before else "pools its input in place"
     reason = nonlinearity(node, varies.__getitem__) or _not_floating(node, moving)
     return ("analog", f"telescoped: {reason}") if reason else ("linear", "exact per time-step")
 

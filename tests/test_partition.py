@@ -52,6 +52,14 @@ def test_a_pool_of_a_spiking_current_is_told_from_one_of_the_encoder() -> None:
     assert (found["maxpool2"], found["pool"]) == ("encoder", "pooled")
 
 
+def test_a_pool_says_whether_it_stands_before_a_neuron() -> None:
+    b = Net()
+    x = b.node("MaxPool", b.node("Relu", b.conv(b.start(), 4, 4)), name="moved", kernel_shape=[1, 1])
+    model = b.end(b.node("MaxPool", b.node("Add", x, "first_out"), name="stayed", kernel_shape=[1, 1]))
+    reasons = {row.node: row.reason for row in model.parts.rows if row.role == "pooled"}
+    assert reasons == {"moved": "pools the input current of its neuron", "stayed": "pools its input in place"}
+
+
 class Net(Builder):
     """Conv, Relu `first`; whatever comes next; Conv, Relu `last`, Conv."""
 
