@@ -42,7 +42,8 @@ class Assembly:
         """The spiking graph, thresholds folded."""
         graph = self.corrected(offsets)
         chosen = self.settings.chosen("neuron")
-        return fold(rewrite(graph, self.parts, self.thresholds, self.settings.maxpool, chosen))
+        spiking = rewrite(graph, self.parts, self.thresholds, self.settings.maxpool, chosen)
+        return fold(spiking, self.parts.names("analog"))
 
     def emit(self, snn: Graph) -> onnx.ModelProto:
         """The step graph with its states and metadata; the graph given is changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from . import _bulk
 from ._errors import UnsupportedGraphError
@@ -28,7 +28,28 @@ def raised(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         reason = f"opset {before} cannot be raised to {version} ({first}); export with opset 18 or newer"
         raise UnsupportedGraphError("", "", reason) from error
+    if before < NEW_RESIZE <= version:
+        _resize_as_before(converted)
     return _bulk.with_weights(converted, proto)
+
+
+NEW_RESIZE = 11
+"""The opset from which on Resize, as Upsample is called since, maps coordinates by half pixels unless told not to."""
+
+
+def _resize_as_before(model: onnx.ModelProto) -> None:
+    """Say what was meant before there were attributes for it: x / scale, rounded down (up, where it shrinks).
+
+    onnx's converter leaves them out; the rounding is onnxruntime's, ONNX did not define any.
+    """
+    fixed = {t.name: t for t in model.graph.initializer}
+    fixed |= {n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute}
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            scales = fixed.get(node.input[2])
+            shrinks = scales is not None and bool((numpy_helper.to_array(scales) < 1).any())
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "ceil" if shrinks else "floor"))
 
 
 def runnable(proto: onnx.ModelProto) -> onnx.ModelProto:

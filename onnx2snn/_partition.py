@@ -5,7 +5,7 @@ The very same table drives the converter and `onnx2snn inspect`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -115,6 +115,9 @@ def partition(graph: Graph, arrangement: Arrangement) -> Partition:
         if problem is not None:
             rows[node.name] = Row(node.name, node.op, "refused", problem)
     found = [_site(node, arrangement) for node in nodes if rows[node.name].role == "neuron"]
+    for site in found:
+        if site.source != site.name:
+            rows[site.name] = replace(rows[site.name], reason=f"fires, for a part of '{site.source}'")
     return Partition(tuple(rows.values()), tuple(found))
 
 

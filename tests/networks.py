@@ -381,11 +381,11 @@ def _divided(op: str) -> Block:
 
     def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
         c, h, w = shape
+        if c == 1 or (op == "Transpose" and c % 2):
+            return x, shape
         if op == "Split":
             x = b.node("Split", x, b.const([c // 2, c - c // 2], np.int64), axis=1, outputs=2)
-            return (b.node("Concat", f"{x}1", x, axis=1) if c > 1 else x), shape
-        if c % 2:
-            return x, shape
+            return b.node("Concat", f"{x}1", x, axis=1), shape
         x = b.node("Reshape", x, b.const([0, 2, c // 2, h, w], np.int64))
         x = b.node("Transpose", x, perm=[0, 2, 1, 3, 4])
         return b.node("Reshape", x, b.const([0, c, h, w], np.int64)), shape

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from networks import NETWORKS, Builder, inputs_for, mlp
@@ -73,6 +74,27 @@ def test_a_refused_node_has_its_own_reason() -> None:
     row = next(row for row in inspect(refused())["nodes"] if row["node"] == "noise")
     reason = "it draws random numbers at every step"
     assert row == {"node": "noise", "op": "RandomNormalLike", "role": "refused", "reason": reason}
+
+
+def test_a_node_refused_before_there_is_a_table_is_its_only_row() -> None:
+    b = Builder()
+    scale = b.const(0.05), b.const(0, np.uint8)
+    x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8))
+    x = b.node("DequantizeLinear", b.node("QuantizeLinear", x, *scale, name="quantise"), *scale)
+    b.name_output(b.gemm(x, 8, 3), "logits")
+    about = inspect(b.model({"logits": ["batch", 3]}))
+    assert [(row["node"], row["op"], row["role"]) for row in about["nodes"]] == [
+        ("quantise", "QuantizeLinear", "refused")
+    ]
+    assert about["summary"] == {"refused": 1}
+    assert about["nodes"][0]["reason"] in about["reason"]
+
+
+def test_neurons_that_are_part_of_a_node_name_it() -> None:
+    rows = {row["node"]: row for row in inspect(between_neurons("LeakyRelu", "leaky"))["nodes"]}
+    assert (rows["leaky"]["role"], rows["leaky"]["reason"]) == ("neuron", "fires")
+    assert rows["leaky/negative"]["role"] == "neuron"
+    assert rows["leaky/negative"]["reason"] == "fires, for a part of 'leaky'"
 
 
 def test_a_telescoped_node_is_named_as_in_the_converted_model() -> None:

@@ -18,6 +18,7 @@ from onnx2snn._graph import Graph, constant
 from onnx2snn._load import load_model
 from onnx2snn._normalise import normalise
 from onnx2snn._simplify import MINIMUM_OPSET
+from onnx2snn._verify import run_model
 
 TOLERANCE = 1e-5
 
@@ -307,3 +308,20 @@ def test_staged_is_a_pure_function() -> None:
     """The same model gives the same graph."""
     one, other = (staged(NETWORKS["vgg"]()) for _ in range(2))
     assert [(n.op, n.name) for n in one.arranged.nodes] == [(n.op, n.name) for n in other.arranged.nodes]
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("opset", "scale"), [(7, 2.0), (9, 2.0), (9, 1.5), (10, 1.5), (10, 0.5)])
+def test_images_are_resized_as_they_were_before_opset_11(mode: str, opset: int, scale: float) -> None:
+    b = Builder()
+    x = b.input("input", ["batch", 2, 6, 8])
+    if opset == 7:
+        x = b.node("Upsample", x, scales=[1.0, 1.0, scale, scale], mode=mode)
+    else:
+        scales = b.const([1, 1, scale, scale], np.float32)
+        x = b.node("Upsample" if opset == 9 else "Resize", x, scales, mode=mode)
+    b.name_output(b.node("Relu", b.conv(x, 2, 3)), "output")
+    proto = b.model({"output": ["batch", 3, None, None]}, opset=opset)
+    feed = {"input": np.random.default_rng(0).standard_normal((2, 2, 6, 8)).astype(np.float32)}
+    (wanted,), (found,) = (run_model(model, feed, 1) for model in (proto, normalised(proto)))
+    assert relative(found, wanted) <= 1e-6

@@ -15,7 +15,7 @@ from onnx2snn._ort import session_options
 from onnx2snn._settings import Settings
 
 TIMESTEPS = 64
-CONSTANT = 40.0
+CONSTANT = 20.0
 """C: the relative L2 error after T steps is at most C / T."""
 
 IMAGES: Array = np.random.default_rng(7).standard_normal((2, *ASSEMBLED_INPUT)).astype(np.float32)

@@ -158,6 +158,21 @@ def test_a_region_is_entered_and_left_once_by_each_tensor(block: str, entries: i
     assert (ops.count(MEAN_SO_FAR), ops.count(INCREASE)) == (entries, exits)
 
 
+def test_every_telescoped_node_is_in_the_converted_model() -> None:
+    """Products with constants, too, which would otherwise merge with the thresholds."""
+    b = Net()
+    y = b.node("Mul", b.node("Sigmoid", b.conv(b.start(), 4, 4), name="one"), b.const(2.0), name="twice")
+    proto = b.end(b.node("Tanh", y, name="two")).source.proto
+    x = np.random.default_rng(2).standard_normal((20, 2, 4, 3)).astype(np.float32)
+    conversion = run(proto, x, Settings(method="max", timesteps=4, delay=0, threads=1))
+    assert conversion.report.analog == ["one", "twice", "two"]
+    assert {"one", "twice", "two"} <= {node.name for node in conversion.model.graph.node}
+    session = SpikingSession(conversion.model)
+    ann = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,), (wanted,) = session.run(None, {"input": x[:2]}, 256, 0), ann.run(None, {"input": x[:2]})
+    assert relative(found, wanted) <= 0.03
+
+
 def run_as_any_host(model: onnx.ModelProto, x: Array, timesteps: int) -> list[Array]:
     """Zeros of shape [1, ..., 1] for every further input, run, feed the states back; the first output of each step."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
