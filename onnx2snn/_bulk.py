@@ -34,13 +34,17 @@ def heavy(proto: onnx.ModelProto) -> list[TensorProto]:
 
 def fits(proto: onnx.ModelProto) -> bool:
     """Whether a model can be serialised as one message."""
-    return byte_size(proto) <= LIMIT
+    return _estimate(proto) <= LIMIT
 
 
 def byte_size(proto: onnx.ModelProto) -> int:
     """The bytes of a model with all its weights; past the limit a close estimate."""
-    estimate = int(_without_weights(proto).ByteSize()) + sum(len(t.raw_data) for t in heavy(proto))
-    return int(proto.ByteSize()) if estimate <= LIMIT else estimate
+    return int(proto.ByteSize()) if fits(proto) else _estimate(proto)
+
+
+def _estimate(proto: onnx.ModelProto) -> int:
+    """Less the names and dimensions of heavy weights, for which the limit leaves room; measuring would serialise."""
+    return int(_without_weights(proto).ByteSize()) + sum(len(t.raw_data) for t in heavy(proto))
 
 
 def serialise(proto: onnx.ModelProto) -> bytes:

@@ -20,7 +20,7 @@ from ._bulk import fits, serialise
 from ._calibrate import calibrate
 from ._correct import correct_bias
 from ._delay import automatic_delay
-from ._errors import DataError, GateError, OutputError, UsageError
+from ._errors import DataError, GateError, OutputError, UnsupportedGraphError, UsageError
 from ._graph import Array
 from ._load import (
     LoadedModel,
@@ -92,6 +92,7 @@ def run(
         source = load_model(model)
         _require_ann(source)
         specs = input_specs(source.proto)
+        _require_numpy(specs)
         if settings.save_thresholds is not None:
             check_writable(settings.save_thresholds)
         if calibration is None:
@@ -166,6 +167,13 @@ def run(
 def _require_ann(source: LoadedModel) -> None:
     if metadata_of(source.proto) is not None:
         raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
+
+
+def _require_numpy(specs: Sequence[TensorSpec]) -> None:
+    for spec in specs:
+        if spec.dtype.kind == "V":  # a type that NumPy does not know
+            reason = f"onnxruntime takes no NumPy array for input '{spec}'; declare it as float32 or float16"
+            raise UnsupportedGraphError("", "", reason)
 
 
 def _original(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -374,3 +375,47 @@ def test_a_batch_baked_into_a_model_that_declares_a_free_one_is_explained() -> N
     b.name_output(b.gemm(x, 64, 3), "output")
     with pytest.raises(DataError, match=r"one sample at a time.*'input'.*fix its batch dimension to 1"):
         convert(b.model({"output": [1, 3]}), images(8, 2, 4, 4))
+
+
+# --- float types, once more: where they are not at the ends ---
+
+
+def inner(kind: int) -> onnx.ModelProto:
+    """Dense layers in another float type between casts."""
+    b = Builder()
+    x = b.node("Cast", b.input("input", ["batch", 8]), to=kind)
+    for size in (16, 12, 4):
+        weights = b.node(
+            "Cast", b.const(b.rng.standard_normal((8 if size == 16 else 16 if size == 12 else 12, size)) / 3), to=kind
+        )
+        x = b.node("MatMul", x, weights)
+        x = b.node("Relu", x) if size > 4 else x
+    b.name_output(b.node("Cast", x, to=TensorProto.FLOAT), "output")
+    return b.model({"output": ["batch", 4]})
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE])
+def test_layers_between_casts_to_another_float_type_compute_in_float32(kind: int) -> None:
+    assert_converts(inner(kind), images(8, 8))
+
+
+def test_a_type_no_layer_computes_in_stays() -> None:
+    """Sizes computed in float64, where float32 would round 2^24 + 1; weights stored in float16."""
+    b = Builder()
+    weights = b.node("Cast", b.const(b.rng.standard_normal((8, 6)) / 3, np.float16), to=TensorProto.FLOAT)
+    x = b.node("Relu", b.node("MatMul", b.input("input", ["batch", 8]), weights))
+    b.name_output(b.gemm(x, 6, 3), "output")
+    shift = b.node("Sub", b.const(2.0**24 + 1, np.float64), b.const(2.0**24, np.float64))
+    rows = b.node("Mul", b.node("Cast", b.node("Shape", "output"), to=TensorProto.DOUBLE), shift)
+    b.name_output(b.node("Cast", rows, to=TensorProto.FLOAT), "rows")
+    model = b.model({"output": ["batch", 3], "rows": [2]})
+    assert_converts(model, images(8, 8))
+    assert load_model(model).proto == model
+
+
+def test_an_input_in_bfloat16_is_refused_with_the_mend() -> None:
+    b = Builder()
+    x = b.node("Cast", b.input("input", ["batch", 8], ml_dtypes.bfloat16), to=TensorProto.FLOAT)
+    b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8)), 8, 3), "output")
+    with pytest.raises(UnsupportedGraphError, match=r"'input bfloat16\[batch,8\]'; declare it as float32"):
+        convert(b.model({"output": ["batch", 3]}), images(8, 8, dtype=ml_dtypes.bfloat16))
