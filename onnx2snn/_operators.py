@@ -1,8 +1,8 @@
 """The table of operators: what each one is to a network that runs once per time-step.
 
-Adding an operator is one row here (and one test). A row says which inputs may vary in time; all others have to be
-constant in time. Evaluated per step, a linear (or affine) operator is exact in the mean; whatever has no row, or breaks
-it, is telescoped.
+Adding an operator is one row here and one case in its test; `_catalogue` brings the README up to date. A row says which
+inputs may vary in time; all others have to be constant in time. Evaluated per step, a linear (or affine) operator is
+exact in the mean; whatever has no row, or breaks it, is telescoped.
 """
 
 from __future__ import annotations

@@ -184,7 +184,9 @@ MOVES = [
 ]
 
 
-@pytest.mark.parametrize(("activation", "mover", "moves"), MOVES)
+@pytest.mark.parametrize(
+    ("activation", "mover", "moves"), MOVES, ids=[f"{n}-{m[1].__name__}" for n, m in enumerate(MOVES)]
+)
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_pool_moves_past_what_it_changes_places_with(
     activation: Callable[[Net, str], str], mover: Callable[[Net, str], str], moves: bool, shared: bool
