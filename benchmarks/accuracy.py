@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py ANN CALIBRATION TEST [--study NAME ...] [--seeds 0,1,2] [--timesteps 4,8,16,32]
                                   [--limit N] [--threads N] [--cache FILE.json] [--plots FOLDER]
 
-Everything is fitted on CALIBRATION alone and scored on TEST; T counts every step, the delay included. With several seeds
-a figure is the mean, with the smallest and the largest behind it. Finished figures are kept in the cache, so that a run
+Everything is fitted on CALIBRATION alone and scored on TEST; T counts every step, the delay included. With several
+seeds a figure is the mean, with the smallest and the largest behind it. Finished figures are kept in the cache, so that a run
 can be taken up again. Plots need matplotlib (the extra `bench`).
 """
 

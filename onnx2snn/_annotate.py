@@ -16,7 +16,6 @@ from onnx import helper
 
 from . import __version__
 from ._cut import FORMAT, step_model
-from ._fold_rules import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from ._graph import (
     SNN_DOMAIN,
     Graph,
@@ -35,7 +34,9 @@ from ._graph import (
 )
 from ._load import METADATA_KEY, LoadedModel, input_specs
 from ._neuron import BY_OP, attributes
+from ._operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from ._partition import Partition
+from ._telescope import lower_telescoped
 
 MINIMUM_IR = 10
 
@@ -78,9 +79,29 @@ class Step:
         self.extra.append((before, after))
         return before, after
 
-    def emit(self, op: str, inputs: Sequence[Tensor], output: Tensor) -> None:
+    def emit(self, op: str, inputs: Sequence[Tensor], output: Tensor, **attrs: Any) -> None:
         """Append a node that makes a tensor already there."""
-        add_node(self.graph, op, unique_name(self.taken, f"{output.name}/{op.lower()}"), inputs, [output])
+        add_node(self.graph, op, unique_name(self.taken, f"{output.name}/{op.lower()}"), inputs, [output], attrs)
+
+    def computed(self, x: Tensor) -> Tensor:
+        """A tensor in the type states have."""
+        if x.dtype is None or x.dtype == self.dtype:
+            return x
+        return self.node("Cast", f"{x.name}/computed", [x], like=x, dtype=self.dtype, to=_onnx_type(self.dtype))
+
+    def emit_computed(self, op: str, inputs: Sequence[Tensor], output: Tensor) -> None:
+        """Append a node that computes in the type states have, for a tensor of maybe another."""
+        if output.dtype is None or output.dtype == self.dtype:
+            self.emit(op, inputs, output)
+        else:
+            computed = self.node(op, f"{output.name}/{op.lower()}", inputs, like=output, dtype=self.dtype)
+            self.emit("Cast", [computed], output, to=_onnx_type(output.dtype))
+
+    def number_for(self, number: Tensor, x: Tensor) -> Tensor:
+        """A tensor of shape [1] for use beside x, whose rank it must not raise."""
+        if x.shape:
+            return number
+        return self.node("Squeeze", f"{number.name}/for/{x.name}", [number], like=x, dtype=self.dtype)
 
 
 def annotate(
@@ -107,7 +128,7 @@ def annotate(
         "delay_auto": delay_auto,
         "states": step.states,
         "neurons": neurons,
-        "analog": [],
+        "analog": [node.name for node in step.graph.nodes if node.name in parts.names("analog")],
         "parts": {"encoder": [], "readout": [s["mean"] for s in step.states if "mean" in s]},
         "calibrated": calibrated,
     }
@@ -128,6 +149,7 @@ def lower(
     step = Step(graph, np.dtype(dtype), names, names_in(graph))
     divisor = _clock(step, delay)
     rules = {ACCUMULATED_MAX_POOL: _max_pool} | dict.fromkeys(BY_OP, _neuron)
+    lower_telescoped(step, [n for n in graph.nodes if n.op in (MEAN_SO_FAR, INCREASE)])
     for node in list(graph.nodes):
         if node.domain == SNN_DOMAIN and node.op in rules:
             rules[node.op](step, node)
@@ -191,9 +213,11 @@ def _running_mean(step: Step, node: Node, count: Tensor, keep: Tensor | None) ->
     x, mean = node.inputs[0], node.outputs[0]
     before, after = step.state(f"{x.name}/sum", mean, "sum", mean=mean.name)
     drop(step.graph, node)
-    kept = before if keep is None else step.node("Mul", f"{x.name}/kept", [before, keep], like=before)
-    step.emit("Add", [kept, x], after)
-    step.emit("Div", [after, count], mean)
+    kept = before
+    if keep is not None:
+        kept = step.node("Mul", f"{x.name}/kept", [before, step.number_for(keep, x)], like=before)
+    step.emit("Add", [kept, step.computed(x)], after)
+    step.emit_computed("Div", [after, step.number_for(count, x)], mean)
 
 
 def _max_pool(step: Step, node: Node) -> None:

@@ -36,9 +36,8 @@ class Assembly:
         """The spiking graph, thresholds folded."""
         chosen, settings = str(self.settings.chosen("neuron")), self.settings
         thetas, potentials = self.thresholds, correction.potentials
-        return fold(
-            rewrite(correction.graph, self.parts, thetas, settings.maxpool, chosen, settings.levels, potentials)
-        )
+        spiking = rewrite(correction.graph, self.parts, thetas, settings.maxpool, chosen, settings.levels, potentials)
+        return fold(spiking, self.parts.names("analog"))
 
     def emit(self, snn: Graph) -> onnx.ModelProto:
         """The step graph with its states and metadata; the graph given is changed."""

@@ -36,11 +36,14 @@ class Calibrator:
         inputs: Sequence[TensorSpec],
         threads: int | None,
     ) -> None:
-        """`batch`: samples per iteration, in several passes where the model's own batch size is fixed."""
+        """`batch`: samples per iteration, in several passes where the model's own batch size is fixed.
+
+        They are whole passes as far as there are samples enough: what fills a pass up would count twice.
+        """
         self.graph, self.sites, self.samples, self.threads = graph, tuple(sites), samples, threads
         self.granularity = granularity
         self.fixed = fixed_batch(inputs)
-        self.batch = max(1, min(batch, len(samples)))
+        self.batch = max(1, whole_passes(min(batch, len(samples)), self.fixed))
 
     def open(self, statistic: str) -> ort.InferenceSession:
         """A session that returns the statistic of each site."""
@@ -66,25 +69,27 @@ class Calibrator:
         """Thresholds as inputs of an instrumented graph."""
         return {threshold_input(s): t.astype(np.float32) for s, t in zip(self.sites, thetas, strict=True)}
 
-    def epoch(self) -> list[Array]:
-        """All samples in order, in batches."""
-        order = np.arange(len(self.samples))
+    def epoch(self, every: bool = False) -> list[Array]:
+        """All samples in order, in batches; without `every`, less those that would not fill a pass."""
+        count = len(self.samples)
+        order = np.arange(count if every else whole_passes(count, self.fixed))
         return [order[start : start + self.batch] for start in range(0, len(order), self.batch)]
 
     def means(self) -> list[Array]:
         """Mean activation per channel over one pass through the samples (ANN units)."""
         session = self.open("mean")
         totals: list[Array] = [np.zeros(s.threshold_shape(self.granularity)) for s in self.sites]
-        for indices in self.epoch():
+        batches = self.epoch()
+        for indices in batches:
             for total, found in zip(totals, self.statistics(session, indices, {}), strict=True):
                 total += np.mean(np.asarray(found, np.float64), axis=0) * len(indices)
-        return [total / len(self.samples) for total in totals]
+        return [total / sum(map(len, batches)) for total in totals]
 
     def maxima(self, progress: Progress) -> list[Array]:
         """Largest activation per channel (or per site) over one pass through the samples (ANN units)."""
         session = self.open("maximum")
         tops: list[Array] = [np.zeros(s.threshold_shape(self.granularity)) for s in self.sites]
-        batches = self.epoch()
+        batches = self.epoch(every=True)
         for done, indices in enumerate(batches, 1):
             found = self.statistics(session, indices, {})
             tops = [np.maximum(top, np.max(f, axis=0)) for top, f in zip(tops, found, strict=True)]
@@ -137,6 +142,11 @@ class Calibrator:
                 waiting = np.concatenate([waiting, rng.permutation(len(self.samples))])
             yield waiting[: self.batch]
             waiting = waiting[self.batch :]
+
+
+def whole_passes(count: int, fixed: int | None) -> int:
+    """The samples, of `count`, that fill passes of a fixed batch (all where the batch is free, or none fills one)."""
+    return count - count % fixed if fixed is not None and count >= fixed else count
 
 
 def calibrate(

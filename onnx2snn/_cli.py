@@ -54,9 +54,9 @@ def convert_parser() -> argparse.ArgumentParser:
     types: dict[str, Callable[[str], Any]] = {"int": int, "int | None": int, "float": float, "float | None": float}
     for option in fields(Settings):
         about = dict(option.metadata)
-        if "choices" not in about:
+        if "choices" not in about and "action" not in about:
             about.setdefault("type", types.get(str(option.type), str))
-        if option.default is not None:
+        if option.default is not None and "action" not in about:
             about["help"] += f" (default: {option.default})"
         parser.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, **about)
     parser.add_argument("--report", metavar="FILE.json", help="write the report as JSON; - for stdout")

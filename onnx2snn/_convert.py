@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,22 +18,22 @@ from ._assemble import Assembly
 from ._automatic import fewest_timesteps
 from ._balance import Thresholds, settle
 from ._batchnorm import BATCH_NORM, Gaussian, informed, recorded_statistics, site_statistics
+from ._bulk import fits, serialise
 from ._calibrate import calibrate
 from ._correct import Correction, correct_in_rounds
 from ._cost import cost, inference_seconds
 from ._delay import automatic_delay
-from ._errors import GateError, UsageError
+from ._errors import DataError, GateError, OutputError, UnsupportedGraphError, UsageError
 from ._graph import Array, Graph
 from ._layerwise import correct_layerwise
 from ._load import (
     LoadedModel,
     ModelSource,
-    atomic_write,
     check_writable,
     input_specs,
     load_model,
     metadata_of,
-    serialise,
+    save_model,
 )
 from ._normalise import normalise
 from ._partition import Partition, partition
@@ -41,10 +41,11 @@ from ._progress import Progress, silent_progress
 from ._report import Report, build_report
 from ._session import computing, resolve_delay
 from ._settings import Settings
-from ._specs import TensorSpec
+from ._specs import TensorSpec, fixed_batch
 from ._split import Split, gather
 from ._thresholds import Calibration
 from ._verify import as_clipped, check_stage, compare, run_balanced, run_model
+from ._vocabulary import index_bounds
 
 VERIFY_BATCH = 50
 
@@ -57,11 +58,13 @@ class Conversion:
     report: Report
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model, whole or not at all (OutputError)."""
-        atomic_write(path, self.to_bytes())
+        """Write the model, whole or not at all (OutputError); over 2 GiB with its weights in `PATH.data` beside it."""
+        save_model(path, self.model)
 
     def to_bytes(self) -> bytes:
-        """The model file's bytes; the same for the same input, options and seed."""
+        """The model file's bytes; the same for the same input, options and seed (OutputError over 2 GiB)."""
+        if not fits(self.model):
+            raise OutputError("the model is over 2 GiB, more than one file can hold; save() puts its weights beside it")
         return serialise(self.model)
 
 
@@ -73,10 +76,11 @@ def convert(
     `model`: path, bytes or ModelProto. `calibration`: a path (.npy, .npz, .pb, a folder, `script.py:function`), arrays,
     a dict of arrays or batches; None converts with random inputs and warns. The options are those of the command
     line, by the same names: preset, timesteps, delay, method, percentile, granularity, maxpool, neuron, levels,
-    correct, rounds, iterations, batch_size, seed, threads, save_thresholds, thresholds, max_drop.
+    correct, rounds, iterations, batch_size, seed, threads, save_thresholds, thresholds, max_drop, strict.
     `progress` is called with (stage, done, total).
 
-    Raises UsageError, ModelFileError, DataError, UnsupportedGraphError, GateError (`max_drop`) or StageMismatchError.
+    Raises UsageError, ModelFileError, DataError, UnsupportedGraphError, GateError (`max_drop`, `strict`) or
+    StageMismatchError.
     """
     conversion = run(model, calibration, Settings.of(options), progress)
     for text in conversion.report.warnings:
@@ -129,26 +133,28 @@ def _prepared(model: ModelSource, calibration: object, settings: Settings) -> It
         source = load_model(model)
         _require_ann(source)
         specs = input_specs(source.proto)
+        _require_numpy(specs)
         if settings.save_thresholds is not None:
             check_writable(settings.save_thresholds)
         free = calibration is None and settings.method is None
         if calibration is None:
             settings = settings.without_data()
-        data = gather(calibration, specs, settings.seed)
+        data = gather(calibration, specs, settings.seed, index_bounds(source.proto))
         recorded = recorded_statistics(source.proto) if free else {}
     with data.samples:
         feed = data.check_feed(specs)
         with clock("normalise"):
             graph = normalise(source)
-            with computing(specs):
-                original = run_model(source.proto, feed, settings.threads)
+            original = _original(source, data, feed, specs, settings.threads)
             normalised = run_model(graph, feed, settings.threads)
-            check_stage("normalise", original, normalised)
         with clock("arrange"):
             graph, arrangement = arrange(graph)
+            parts = partition(graph, arrangement)
+            parts.require_convertible()  # before the stages are compared: random numbers would differ
+            if settings.strict:
+                parts.require_spiking()
+            check_stage("normalise", original, normalised)
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
-        parts = partition(graph, arrangement)
-        parts.require_convertible()
         statistics = site_statistics(graph, parts.sites, recorded)
         with computing(specs):
             inference = inference_seconds(source.proto, data.fit, specs, settings)
@@ -249,6 +255,40 @@ def _correct(plan: Assembly, graph: Graph, data: Split, specs: Sequence[TensorSp
 def _require_ann(source: LoadedModel) -> None:
     if metadata_of(source.proto) is not None:
         raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
+
+
+def _require_numpy(specs: Sequence[TensorSpec]) -> None:
+    for spec in specs:
+        if spec.dtype.kind == "V":  # a type that NumPy does not know
+            reason = f"onnxruntime takes no NumPy array for input '{spec}'; declare it as float32 or float16"
+            raise UnsupportedGraphError("", "", reason)
+
+
+def _original(
+    source: LoadedModel, data: Split, feed: Mapping[str, Array], specs: Sequence[TensorSpec], threads: int | None
+) -> list[Array]:
+    """The ANN's outputs on the data; DataError, with what else may be wrong than the data, where there are none."""
+    try:
+        with computing(specs):
+            return run_model(source.proto, feed, threads)
+    except DataError as error:
+        if data.random:
+            guessed = f" ({'; '.join(data.notes)})" if data.notes else ""
+            raise DataError(f"on random inputs{guessed} {error}: give --calibration with typical inputs") from error
+        if fixed_batch(specs) is None and _computes(source, {n: v[:1] for n, v in feed.items()}, threads):
+            named = ", ".join(f"'{spec.name}'" for spec in specs)
+            reason = f"the model computes one sample at a time only, though {named} may have any number of samples"
+            raise DataError(f"{reason}; fix its batch dimension to 1") from error
+        raise
+
+
+def _computes(source: LoadedModel, feed: Mapping[str, Array], threads: int | None) -> bool:
+    try:
+        with computing(()):
+            run_model(source.proto, feed, threads)
+    except DataError:
+        return False
+    return True
 
 
 def _complaints(ready: _Ready, settings: Settings, found: Calibration, balanced: Sequence[Thresholds]) -> Iterator[str]:

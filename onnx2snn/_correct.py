@@ -167,7 +167,7 @@ def _into_bias(graph: Graph, tensor: Tensor, offset: Array, taken: set[str]) -> 
 
 
 def _extend_bias(node: Node, offset: Array, taken: set[str]) -> bool:
-    if node.op == "MatMul" or node.attrs.get("beta", 1.0) != 1.0:
+    if node.op == "MatMul" or node.attrs.get("beta", 1.0) != 1.0 or constant(node.inputs[1]) is None:
         return False
     bias = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
     if bias is not None and constant(bias) is None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -108,10 +108,13 @@ def open_samples(
         raise
 
 
-def random_samples(inputs: Sequence[TensorSpec], count: int, seed: int) -> tuple[Samples, list[str]]:
+def random_samples(
+    inputs: Sequence[TensorSpec], count: int, seed: int, bounds: Mapping[str, int] | None = None
+) -> tuple[Samples, list[str]]:
     """Make `count` samples up: N(0,1) for floats, uniform over the range of integers, 0 or 1 for bool.
 
-    Also returns a note for each dimension that had to be guessed. DataError for a type or shape that has no samples.
+    Integers of an input in `bounds` are at least 0 and less than its bound. Also returns a note for each dimension
+    or vocabulary that had to be guessed. DataError for a type or shape that has no samples.
     """
     guesses: dict[object, int] = {}
     notes: list[str] = []
@@ -132,17 +135,24 @@ def random_samples(inputs: Sequence[TensorSpec], count: int, seed: int) -> tuple
                     notes.append(f"dimension {what} of input '{spec.name}' taken as {guesses[key]}")
                 dim = guesses[key]
             shape.append(dim)
-        draw = partial(_draw, spec.dtype, tuple(shape[1:]), (seed, number))
+        low, high = 0, (bounds or {}).get(spec.name, 0) - 1
+        if spec.dtype.kind in "iu" and high < 0:
+            low, high = int(np.iinfo(spec.dtype).min), int(np.iinfo(spec.dtype).max)
+            if spec.dtype.itemsize > 1:  # a byte is a pixel; more may be a word
+                notes.append(f"values of input '{spec.name}' drawn over all of {spec.dtype}, whatever they stand for")
+        draw = partial(_draw, spec.dtype, tuple(shape[1:]), (seed, number), (low, high))
         rows[spec.name] = Rows(spec.dtype, tuple(shape), draw)
     return Samples(rows), notes
 
 
-def _draw(dtype: np.dtype[Any], shape: tuple[int, ...], seed: tuple[int, int], indices: Array) -> Array:
+def _draw(
+    dtype: np.dtype[Any], shape: tuple[int, ...], seed: tuple[int, int], ends: tuple[int, int], indices: Array
+) -> Array:
     out = np.empty((len(indices), *shape), dtype)
     for row, index in enumerate(indices):
         random = np.random.default_rng((*seed, int(index)))  # one stream per sample: any order gives the same data
         if dtype.kind in "iu":
-            out[row] = random.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+            out[row] = random.integers(*ends, shape, dtype, endpoint=True)
         else:
             out[row] = random.integers(0, 2, shape) if dtype.kind == "b" else random.standard_normal(shape)
     return out

@@ -10,12 +10,12 @@ import numpy as np
 
 from ._data import open_samples
 from ._errors import GateError, UsageError
-from ._load import ModelSource, input_specs, load_model, metadata_of
+from ._load import ModelSource, input_specs, load_model, metadata_of, output_specs
 from ._metrics import METRICS
 from ._ort import open_session, session_options
 from ._progress import Progress, silent_progress
 from ._session import Delay, SpikingSession, affordable_batch, computing, resolve_delay
-from ._specs import first_samples, fixed_batch
+from ._specs import first_samples, fixed_batch, mismatch
 
 BATCH = 100
 
@@ -52,9 +52,10 @@ def evaluate(
     times = list(timesteps or [session.metadata["timesteps"]])
     delays = [resolve_delay(delay, t, session.metadata["delay"], session.metadata["delay_auto"]) for t in times]
     specs = input_specs(source.proto)
-    if [s.name for s in specs] != [s.name for s in session.inputs]:
+    found = mismatch(specs, session.inputs) or mismatch(output_specs(source.proto), session.outputs)
+    if found is not None:
         raise UsageError(
-            f"'{source.name}' and the spiking model take different inputs; the SNN was made from another model"
+            f"'{source.name}' and the spiking model do not fit together ({found}): the SNN was made from another model"
         )
     reference = open_session(source.proto, threads)
     with open_samples(data, specs) as samples:

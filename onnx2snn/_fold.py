@@ -6,12 +6,12 @@ Neighbouring factors merge. What is left - an identity shortcut meets θ_in / θ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ._fold_rules import BACKWARD, FORWARD, KNOWN_DOMAINS, Move, Verdict, keeps_shape
+from ._fold_rules import BACKWARD, FORWARD, KNOWN_DOMAINS
 from ._graph import (
     Array,
     Graph,
@@ -27,6 +27,7 @@ from ._graph import (
     unique_name,
     variable,
 )
+from ._moves import Move, Verdict, keeps_shape
 from ._neuron import IF
 from ._operators import is_weighted
 from ._rewrite import scale_edge, unique_consumers
@@ -50,9 +51,12 @@ class Folding:
     kept: tuple[Kept, ...]
 
 
-def fold(graph: Graph) -> tuple[Graph, Folding]:
-    """Move all constant factors of a spiking graph; the graph given is changed."""
-    state = _Fold(graph, names_in(graph))
+def fold(graph: Graph, fixed: Collection[str] = ()) -> tuple[Graph, Folding]:
+    """Move all constant factors of a spiking graph; the graph given is changed.
+
+    `fixed` names products that stay where they are, whatever moves past them: those of telescoped regions.
+    """
+    state = _Fold(graph, names_in(graph), fixed)
     state.split()
     state.run(state.move_back)
     state.run(state.move_forward)
@@ -76,13 +80,16 @@ def _scale_of(node: Node) -> Array:
 
 
 class _Fold:
-    def __init__(self, graph: Graph, taken: set[str]) -> None:
-        self.graph, self.taken = graph, taken
+    def __init__(self, graph: Graph, taken: set[str], fixed: Collection[str]) -> None:
+        self.graph, self.taken, self.fixed = graph, taken, fixed
         self.folded: set[str] = set()
         self.reasons: dict[str, str] = {}
 
     def scales(self) -> Iterator[Node]:
-        yield from [node for node in self.graph.nodes if _is_scale(node)]
+        yield from [node for node in self.graph.nodes if self._moves(node)]
+
+    def _moves(self, node: Node) -> bool:
+        return node.name not in self.fixed and _is_scale(node)
 
     def run(self, move: Callable[[Node], bool]) -> None:
         moved = True
@@ -159,22 +166,23 @@ class _Fold:
         muls = {
             i: n
             for i, n in feeding.items()
-            if n is not None and _is_scale(n) and len(unique_consumers(n.outputs[0])) == 1
+            if n is not None and self._moves(n) and len(unique_consumers(n.outputs[0])) == 1
         }
         verdict = self._forward_verdict(consumer, {i: _scale_of(n) for i, n in muls.items()})
         if isinstance(verdict, str):
             if consumer.op != IF or mul.name not in self.reasons:  # why it could not move backward says more
                 self.reasons[mul.name] = verdict
             return False
-        result = consumer.outputs[0]
+        results = list(consumer.outputs)
         for index, node in muls.items():
             consumer.inputs[index] = node.inputs[0]
         for node in {id(n): n for n in muls.values()}.values():
             drop(self.graph, node)
         self._set_constants(consumer, verdict)
-        for scale in verdict.scales.values():
-            for after in unique_consumers(result):
-                self._insert(result, scale, after, [i for i, t in enumerate(after.inputs) if t is result])
+        for output, scale in verdict.scales.items():
+            for after in unique_consumers(results[output]):
+                at = [i for i, t in enumerate(after.inputs) if t is results[output]]
+                self._insert(results[output], scale, after, at)
         return True
 
     def _forward_verdict(self, consumer: Node, scales: dict[int, Array]) -> Verdict:
@@ -186,8 +194,14 @@ class _Fold:
             return f"'{consumer.name}' ({consumer.op}) makes an output of the model"
         return f"at '{consumer.name}' ({consumer.op}): {verdict}" if isinstance(verdict, str) else verdict
 
+    def _retype(self, node: Node) -> None:
+        values = _scale_of(node).astype(node.inputs[0].dtype or np.float32)
+        node.inputs[1] = make_constant(node.inputs[1].name, values)
+
     def finish(self) -> Iterator[Kept]:
         """Merge equal factors of one tensor, bring the constants to their tensor's type, and list what is left."""
+        for node in [n for n in self.graph.nodes if n.name in self.fixed and _is_scale(n)]:
+            self._retype(node)
         seen: dict[tuple[int, bytes, tuple[int, ...]], Node] = {}
         left: list[Node] = []
         for node in self.scales():
@@ -202,8 +216,7 @@ class _Fold:
                 continue
             seen[key] = node
             left.append(node)
-            dtype = node.inputs[0].dtype or np.float32
-            node.inputs[1] = make_constant(node.inputs[1].name, scale.astype(dtype))
+            self._retype(node)
         for node in left:
             out = node.outputs[0]
             before = ", ".join(n.name for n in unique_consumers(out)) or out.name

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
 
+from . import _bulk
+from ._ort import types_of
 from ._specs import Dim
 
 Graph = Any
@@ -168,13 +170,20 @@ def names_in(graph: Graph) -> set[str]:
 
 
 def infer_shapes(graph: Graph) -> None:
-    """Write inferred types and shapes onto the graph's tensors (a tensor that cannot be inferred keeps None)."""
-    inferred = onnx.shape_inference.infer_shapes(to_proto(graph), data_prop=True)
-    tensors = graph.tensors()
+    """Write inferred types and shapes onto the graph's tensors (a tensor that cannot be inferred keeps None).
+
+    What ONNX knows nothing about, operators of other domains above all, onnxruntime is asked for.
+    """
+    proto = to_proto(graph)
+    inferred = _bulk.infer_shapes(proto)
+    tensors = {name: t for name, t in graph.tensors().items() if not isinstance(t, gs.Constant)}
     for value in inferred.graph.value_info:
         tensor, kind = tensors.get(value.name), value.type.tensor_type
-        if tensor is None or isinstance(tensor, gs.Constant):
+        if tensor is None or not value.type.HasField("tensor_type"):
             continue
         tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if kind.HasField("shape"):
             tensor.shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
+    unknown = [name for name, tensor in tensors.items() if name and tensor.shape is None and tensor.inputs]
+    for name, (dtype, shape) in (types_of(proto, unknown) if unknown else {}).items():
+        tensors[name].dtype, tensors[name].shape = dtype, list(shape)

@@ -11,14 +11,15 @@ from ._cut import step_model
 from ._errors import UnsupportedGraphError
 from ._load import ModelSource, input_specs, load_model, metadata_of, output_specs
 from ._normalise import normalise
-from ._partition import partition
+from ._partition import Row, partition
 
 
 def inspect(model: ModelSource) -> dict[str, Any]:
     """Describe a model of either kind, as plain data; the converter goes by the very same table.
 
     ANN: {"kind": "ann", "convertible": bool, "reason": str | None, "inputs", "outputs", "summary": {role: nodes},
-    "nodes": [{"node", "op", "role", "reason"}]}; nodes are those of the normalised graph.
+    "nodes": [{"node", "op", "role", "reason"}]}; nodes are those of the graph in which neurons
+    are about to be put.
     SNN: {"kind": "snn", "inputs", "outputs", "metadata": {...}}.
     """
     source = load_model(model)
@@ -41,5 +42,7 @@ def inspect(model: ModelSource) -> dict[str, Any]:
         parts.require_convertible()
     except UnsupportedGraphError as error:
         reason = str(error)
+        if not rows and error.op:  # refused before there was a table
+            rows = [asdict(Row(error.node, error.op, "refused", error.reason))]
     summary = dict(Counter(row["role"] for row in rows))
     return {"kind": "ann", **about, "convertible": reason is None, "reason": reason, "summary": summary, "nodes": rows}

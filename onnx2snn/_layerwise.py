@@ -105,11 +105,15 @@ class _Sweep:
         """The SNN's mean outputs at the sites before a segment, over steps start+1..end."""
         return {name: self.sent[name].mean(start, end) for name in segment.takes}
 
+    def each_step(self, segment: Segment) -> bool:
+        """Whether a segment is computed of each step's output: the paper's max-pools; what is telescoped never is."""
+        return self.settings.maxpool == "current" and not segment.analog
+
     def answers(self, segment: Segment) -> Iterator[dict[str, Array]]:
-        """What the sites before a segment answer, step by step: the mean so far, or with --maxpool current the step's
-        own output."""
+        """What the sites before a segment answer, step by step: the mean so far, or where each step is taken alone the
+        step's own output."""
         sites = {name: self.sent[name] for name in segment.takes}
-        if self.settings.maxpool == "current":
+        if self.each_step(segment):
             yield from ({n: s.scaled(s.spikes[t], 1) for n, s in sites.items()} for t in range(self.settings.steps))
             return
         totals = {name: np.zeros(site.spikes.shape[1:], np.float32) for name, site in sites.items()}
@@ -212,7 +216,7 @@ def _currents(sweep: _Sweep, piece: Segment) -> Array:
 
     Up to step t the current sums to t F(mean output so far), F the ANN's own segment: exact for every segment that is
     linear, and what a max-pool of the accumulated current or a telescoped operator sends by definition. With
-    --maxpool current it is F of each step's own output.
+    --maxpool current it is F of each step's own output, where nothing is telescoped.
     """
     assert piece.current is not None
     steps = sweep.settings.steps
@@ -221,7 +225,7 @@ def _currents(sweep: _Sweep, piece: Segment) -> Array:
         (constant,) = sweep.compute(session, {})
         return np.broadcast_to(constant, (steps, *constant.shape))
     found = np.stack([sweep.compute(session, answer)[0] for answer in sweep.answers(piece)])
-    if sweep.settings.maxpool == "current":
+    if sweep.each_step(piece):
         return found
     found *= np.arange(1, steps + 1, dtype=np.float32).reshape(-1, *[1] * (found.ndim - 1))
     found[1:] -= found[:-1].copy()

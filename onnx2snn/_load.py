@@ -17,8 +17,12 @@ import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
 
+from . import _bulk
 from ._errors import ModelFileError, OutputError
+from ._opset import runnable
+from ._precision import in_float32
 from ._specs import Dim, TensorSpec
+from ._walk import tensors
 
 METADATA_KEY = "onnx2snn"
 """The `metadata_props` key under which an emitted model holds its description."""
@@ -28,43 +32,63 @@ ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model as it came: the checked proto with all data inside, and where it came from."""
+    """A model as onnxruntime runs it, checked and with all data inside, and where it came from.
+
+    `proto` is the model as it came, but for an opset older than 7 (`_opset`) and for layers in another float type than
+    float32 (`_precision`).
+    """
 
     proto: onnx.ModelProto
     name: str
     sha256: str
+    """Hash of the model file's bytes, followed by its external data where it has any."""
     size: int
-    """Bytes of the model file itself (external data not counted)."""
+    """Bytes of the model, external data included."""
 
 
 def load_model(source: ModelSource) -> LoadedModel:
     """Read and check an ONNX model given as a path, as bytes or as a ModelProto.
 
-    Raises ModelFileError for anything that is not a whole, valid ONNX model.
+    Raises ModelFileError for anything that is not a whole, valid ONNX model, UnsupportedGraphError for an opset before
+    7 that cannot be raised.
     """
-    data, name, folder = _read(source)
-    proto = onnx.ModelProto()
-    try:
-        proto.ParseFromString(data)
-    except DecodeError as error:
-        raise ModelFileError(f"'{name}' is not an ONNX model, or it is truncated; export it again") from error
+    if isinstance(source, onnx.ModelProto):
+        proto, name, folder = onnx.ModelProto(), source.graph.name or "model", None
+        proto.CopyFrom(source)
+        size, digest = _bulk.byte_size(source), _bulk.digest(source)
+    else:
+        data, name, folder = _read(source)
+        proto, size, digest = _parse(data, name), len(data), hashlib.sha256(data)
     if not proto.graph.node:
         raise ModelFileError(f"'{name}' holds no ONNX graph; give the path of an exported .onnx model")
+    external = [t for t in tensors(proto) if onnx.external_data_helper.uses_external_data(t)]
+    if external and folder is None:
+        raise ModelFileError(f"'{name}' has external data, and nothing tells where; give the path of its file")
     if folder is not None:
         try:
             onnx.load_external_data_for_model(proto, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise ModelFileError(f"the external data of '{name}' cannot be read: {one_line(error)}") from error
+    for tensor in external:
+        digest.update(tensor.raw_data)
+        size += len(tensor.raw_data)
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(proto if _bulk.fits(proto) else _bulk.light(proto))
     except onnx.checker.ValidationError as error:
         raise ModelFileError(f"'{name}' is not a valid ONNX model: {one_line(error)}") from error
-    return LoadedModel(proto, name, hashlib.sha256(data).hexdigest(), len(data))
+    return LoadedModel(in_float32(runnable(proto)), name, digest.hexdigest(), size)
 
 
-def _read(source: ModelSource) -> tuple[bytes, str, Path | None]:
-    if isinstance(source, onnx.ModelProto):
-        return source.SerializeToString(deterministic=True), source.graph.name or "model", None
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelFileError(f"'{name}' is not an ONNX model, or it is truncated; export it again") from error
+    return proto
+
+
+def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str, Path | None]:
     if isinstance(source, bytes):
         return source, "model bytes", None
     path = Path(source)
@@ -115,12 +139,6 @@ def metadata_of(proto: onnx.ModelProto) -> str | None:
     return next((p.value for p in proto.metadata_props if p.key == METADATA_KEY), None)
 
 
-def serialise(proto: onnx.ModelProto) -> bytes:
-    """The bytes of a model, the same for the same model."""
-    data: bytes = proto.SerializeToString(deterministic=True)
-    return data
-
-
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """Refuse early what `atomic_write` would refuse after minutes of work (OutputError)."""
     target = Path(path)
@@ -167,3 +185,13 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file whole or not at all (OutputError)."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def save_model(path: str | os.PathLike[str], proto: onnx.ModelProto) -> None:
+    """Write a model whole or not at all (OutputError); past protobuf's 2 GiB its weights go to `PATH.data`."""
+    if _bulk.fits(proto):
+        atomic_write(path, _bulk.serialise(proto))
+        return
+    beside = Path(path).with_name(f"{Path(path).name}.data")
+    with atomic_path(path) as model, atomic_path(beside) as data:
+        _bulk.write(proto, model, data, beside.name)

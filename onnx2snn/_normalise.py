@@ -45,7 +45,7 @@ def normalise(model: LoadedModel) -> Graph:
     """The canonical graph of a model.
 
     Raises ModelFileError where onnxruntime cannot load the model, UnsupportedGraphError where its opset cannot be
-    raised to 18, a node is in training mode, a layer does not compute in float32, or a subgraph is not closed.
+    raised to 18, a node is in training mode, the network is quantised, or a subgraph is not closed.
     """
     graph = to_graph(simplify(model))
     _name_nodes(graph)

@@ -1,11 +1,16 @@
-"""onnxruntime sessions as the converter opens them: on the CPU, at onnxruntime's own optimisation level."""
+"""onnxruntime sessions of models of any size, as a rule on the CPU and at onnxruntime's own optimisation level."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import onnx
 import onnxruntime as ort
 
-from ._load import serialise
+from ._bulk import as_argument
+from ._specs import Dim
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:
@@ -19,4 +24,34 @@ def session_options(threads: int | None) -> ort.SessionOptions:
 
 def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
     """A session of a model."""
-    return ort.InferenceSession(serialise(proto), session_options(threads), providers=["CPUExecutionProvider"])
+    return session_with(proto, session_options(threads))
+
+
+def session_with(
+    proto: onnx.ModelProto,
+    options: ort.SessionOptions,
+    providers: Sequence[Any] = ("CPUExecutionProvider",),
+    **more: Any,
+) -> ort.InferenceSession:
+    """A session of a model with options of one's own; `more` goes to onnxruntime."""
+    with as_argument(proto) as model:
+        return ort.InferenceSession(model, options, providers=list(providers), **more)
+
+
+def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[Any, Sequence[Dim]]]:
+    """What onnxruntime infers of inner tensors, type and shape by name; a tensor of unknown rank is left out."""
+    asked = onnx.ModelProto()
+    asked.CopyFrom(proto)
+    given = {value.name for value in asked.graph.output}
+    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
+    options = session_options(None)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = session_with(asked, options)
+    found = {o.name: o for o in session.get_outputs() if o.name in names and o.type in _NUMPY_TYPES and o.shape}
+    return {name: (_NUMPY_TYPES[o.type], o.shape) for name, o in found.items()}
+
+
+_NUMPY_TYPES = {f"tensor({name})": np.dtype(name) for name in ("int8", "int16", "int32", "int64", "bool")}
+_NUMPY_TYPES |= {f"tensor({name})": np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")}
+_NUMPY_TYPES |= {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
+_NUMPY_TYPES |= {"tensor(float16)": np.dtype(np.float16)}

@@ -5,14 +5,15 @@ The very same table drives the converter and `onnx2snn inspect`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ._arrange import Arrangement
-from ._errors import UnsupportedGraphError
+from ._errors import GateError, UnsupportedGraphError
+from ._flow import between_weights, reach, reach_back, shape_only, varying
 from ._graph import Graph, Node, Tensor, constant, dims_of, producer, rank
-from ._operators import MAX_POOLS, SHAPE_ONLY, Role, is_weighted, refusal, standard, upper_bound
+from ._operators import MAX_POOLS, Role, is_weighted, nonlinearity, refusal, standard, upper_bound
 from ._specs import Dim
 
 
@@ -74,10 +75,20 @@ class Partition:
                 raise UnsupportedGraphError(row.node, row.op, row.reason)
         if not self.sites:
             reason = (
-                "there is nothing to convert: the network has no activation (Relu or Clip(0, u)) "
+                "there is nothing to convert: the network has no activation (Relu, Clip or the like) "
                 "between two weighted operators (Conv, ConvTranspose, Gemm, MatMul)"
             )
             raise UnsupportedGraphError("", "", reason)
+
+    def require_spiking(self) -> None:
+        """Raise GateError where an operator of the core is analog."""
+        analog = [row for row in self.rows if row.role == "analog"]
+        if analog:
+            first, others = analog[0], f" and {len(analog) - 1} more" if len(analog) > 1 else ""
+            raise GateError(
+                f"node '{first.node}' ({first.op}){others} would be analog ({first.reason}), which --strict forbids; "
+                "convert without it, or exchange the operator in the network"
+            )
 
 
 def partition(graph: Graph, arrangement: Arrangement) -> Partition:
@@ -85,28 +96,36 @@ def partition(graph: Graph, arrangement: Arrangement) -> Partition:
 
     A neuron site is a supported activation with a weighted operator on a path before it and another on a path after it.
     encoder: whatever is not downstream of a neuron; readout: what is, and leads to no neuron; core: the rest.
+    In the core, what is linear runs per step; what is not is telescoped, together with the linear operators that lie
+    between two such without a neuron between.
     """
     nodes = list(graph.nodes)
-    weights_before = _reach(nodes, is_weighted)
-    weights_after = _reach_back(nodes, is_weighted)
-    sites = {
-        n.name
-        for n in nodes
-        if upper_bound(n) is not None and n.name in weights_before and n.name in weights_after and n.outputs
-    }
-    downstream = _reach(nodes, lambda n: n.name in sites)
-    upstream = _reach_back(nodes, lambda n: n.name in sites)
-    varying = _varying(nodes, sites)
-    rows, found = [], []
+    weighted = between_weights(nodes)
+    sites = {n.name for n in nodes if n.name in weighted and upper_bound(n) is not None}
+    downstream = reach(nodes, lambda n: n.name in sites)
+    upstream = reach_back(nodes, lambda n: n.name in sites)
+    moving = varying(nodes, sites)
+    rows = {}
     for node in nodes:
-        role, reason = _row(node, sites, downstream, upstream, varying)
-        rows.append(Row(node.name, node.op, role, reason))
-        if role == "neuron":
-            found.append(_site(node, arrangement))
-    return Partition(tuple(rows), tuple(found))
+        rows[node.name] = _row(node, sites, downstream, upstream, moving)
+    _widen(nodes, rows)
+    outputs = {t.name for t in graph.outputs}
+    for node in nodes:
+        problem = _unstateable(node, rows, moving, outputs) if rows[node.name].role in CORE else None
+        if problem is not None:
+            rows[node.name] = Row(node.name, node.op, "refused", problem)
+    found = [_site(node, arrangement) for node in nodes if rows[node.name].role == "neuron"]
+    for site in found:
+        if site.source != site.name:
+            rows[site.name] = replace(rows[site.name], reason=f"fires, for a part of '{site.source}'")
+    return Partition(tuple(rows.values()), tuple(found))
 
 
-def _row(node: Node, sites: set[str], downstream: set[str], upstream: set[str], varying: set[str]) -> tuple[Role, str]:
+def _row(node: Node, sites: set[str], downstream: set[str], upstream: set[str], moving: set[str]) -> Row:
+    return Row(node.name, node.op, *_role(node, sites, downstream, upstream, moving))
+
+
+def _role(node: Node, sites: set[str], downstream: set[str], upstream: set[str], moving: set[str]) -> tuple[Role, str]:
     if node.name in sites:
         tensor = node.outputs[0]
         if not rank(tensor):
@@ -118,48 +137,62 @@ def _row(node: Node, sites: set[str], downstream: set[str], upstream: set[str], 
         return "encoder", "constant in time: computed once per input"
     if node.name not in upstream:
         return "readout", "acts on the mean over the evaluation window"
-    moving = [t.name in varying for t in node.inputs]
-    if not any(moving) or (node.op in SHAPE_ONLY and standard(node)):
-        return "linear", "constant in time"
+    varies = [t.name in moving for t in node.inputs]
+    if not any(varies) or shape_only(node):
+        return "linear", CONSTANT
+    reason = refusal(node, varies.__getitem__)
+    if reason is not None:
+        return "refused", reason
     if node.op in MAX_POOLS and standard(node):
         if len(node.outputs) > 1 and node.outputs[1].outputs:
-            return "refused", "its indices are used"
-        return "pooled", "pools the input current"
-    reason = refusal(node, lambda index: moving[index])
-    return ("refused", reason) if reason else ("linear", "exact per time-step")
+            return "analog", "telescoped: its indices are used"
+        before = any(taker.name in sites for taker in node.outputs[0].outputs)
+        return "pooled", "pools the input current of its neuron" if before else "pools its input in place"
+    reason = nonlinearity(node, varies.__getitem__) or _not_floating(node, moving)
+    return ("analog", f"telescoped: {reason}") if reason else ("linear", "exact per time-step")
 
 
-def _reach(nodes: list[Node], start: object) -> set[str]:
-    """Names of the nodes strictly downstream of those for which `start` holds (nodes sorted)."""
-    return _spread(nodes, start, lambda n: n.inputs, lambda n: n.outputs)
+CONSTANT = "constant in time"
+CORE: tuple[Role, ...] = ("neuron", "linear", "pooled", "analog")
+INSIDE, STEPPED = {"analog", "refused"}, {"neuron", "linear", "refused"}
+"""Roles that take what a telescoped operator makes, and what any other makes, as it is."""
 
 
-def _reach_back(nodes: list[Node], start: object) -> set[str]:
-    """Names of the nodes strictly upstream of those for which `start` holds (nodes sorted)."""
-    return _spread(nodes[::-1], start, lambda n: n.outputs, lambda n: n.inputs)
+def _not_floating(node: Node, moving: set[str]) -> str | None:
+    """Whole numbers and booleans have no mean: what handles them acts on the mean of what came before."""
+    for tensor in [*node.inputs, *node.outputs]:
+        if tensor.name in moving and not _floating(tensor):
+            return f"'{tensor.name}' is {np.dtype(tensor.dtype)}"
+    return None
 
 
-def _spread(nodes: list[Node], start: object, entering: object, leaving: object) -> set[str]:
-    assert callable(start) and callable(entering) and callable(leaving)
-    lit: set[int] = set()
-    reached: set[str] = set()
-    for node in nodes:
-        hit = any(id(t) in lit for t in entering(node))
-        if hit:
-            reached.add(node.name)
-        if hit or start(node):
-            lit.update(id(t) for t in leaving(node))
-    return reached
+def _floating(tensor: Tensor) -> bool:
+    return tensor.dtype is None or np.issubdtype(tensor.dtype, np.floating)
 
 
-def _varying(nodes: list[Node], sites: set[str]) -> set[str]:
-    """Names of the tensors whose values change from one time-step to the next."""
-    varying: set[str] = set()
-    for node in nodes:
-        moves = any(t.name in varying for t in node.inputs) and not (node.op in SHAPE_ONLY and standard(node))
-        if node.name in sites or moves:
-            varying.update(t.name for t in node.outputs)
-    return varying
+def _widen(nodes: list[Node], rows: dict[str, Row]) -> None:
+    """Telescope the linear operators and max-pools that lie between telescoped ones with no neuron between."""
+    inside = {r.node for r in rows.values() if r.role in ("linear", "pooled", "analog") and r.reason != CONSTANT}
+    core = [node for node in nodes if node.name in inside]
+
+    def telescoped(node: Node) -> bool:
+        return rows[node.name].role == "analog"
+
+    for name in reach(core, telescoped) & reach_back(core, telescoped):
+        if rows[name].role != "analog":
+            rows[name] = Row(name, rows[name].op, "analog", "telescoped: lies between operators that are")
+
+
+def _unstateable(node: Node, rows: dict[str, Row], moving: set[str], outputs: set[str]) -> str | None:
+    """Why a state that is needed between a core node and those behind it cannot be kept."""
+    for tensor in [t for t in node.outputs if t.name in moving]:
+        takers = {rows[n.name].role for n in tensor.outputs if not shape_only(n)}
+        others = takers - (INSIDE if rows[node.name].role == "analog" else STEPPED)
+        if (others or tensor.name in outputs) and rank(tensor) is None:
+            return f"the rank of '{tensor.name}' is unknown"
+        if (others or tensor.name in outputs) and not _floating(tensor):
+            return f"'{tensor.name}' is {np.dtype(tensor.dtype)}, which has no mean for what comes behind"
+    return None
 
 
 def _site(node: Node, arrangement: Arrangement) -> Site:

@@ -14,11 +14,12 @@ import onnx
 from . import __version__
 from ._arrange import Arrangement
 from ._balance import Thresholds
+from ._bulk import byte_size
 from ._correct import Correction
 from ._cost import Cost
 from ._cut import step_model
 from ._fold import Folding
-from ._load import LoadedModel, serialise
+from ._load import LoadedModel
 from ._partition import Partition
 from ._verify import Verdict
 
@@ -47,6 +48,7 @@ class Report:
     kept: list[dict[str, Any]]
     unfitted: list[dict[str, str]]
     moved_pools: list[str]
+    analog: list[str]
     parts: dict[str, Any]
     warnings: list[str]
     seconds: dict[str, float]
@@ -99,7 +101,7 @@ def build_report(
     return Report(
         tool=f"onnx2snn {__version__}",
         model={"name": source.name, "sha256": source.sha256, "bytes": source.size},
-        snn={"bytes": len(serialise(proto)), "neurons": sum(s["neurons"] or 0 for s in sites)},
+        snn={"bytes": byte_size(proto), "neurons": sum(s["neurons"] or 0 for s in sites)},
         settings=metadata["settings"],
         calibrated=metadata["calibrated"],
         timesteps=metadata["timesteps"],
@@ -112,6 +114,7 @@ def build_report(
         kept=[asdict(kept) for kept in folding.kept],
         unfitted=[{"node": node, "reason": reason} for node, reason in correction.skipped],
         moved_pools=list(arrangement.moved_pools),
+        analog=metadata["analog"],
         parts=metadata["parts"] | {"nodes": dict(Counter(row.role for row in parts.rows))},
         warnings=list(warnings),
         seconds=dict(seconds),

@@ -1,8 +1,8 @@
 """ANN graph -> spiking graph, thresholds still outside the weights.
 
 Each activation becomes Mul(1/θ) -> IF -> Mul(θ) (paper, section 4.3), what the readout takes from the core becomes a
-running mean, and a max-pool inside the core pools the accumulated current. `RunningMean` and `AccumulatedMaxPool` are
-stateful; `annotate` lowers them to standard operators.
+running mean, a max-pool inside the core pools the accumulated current, and what is not linear is telescoped. The
+operators that stand for this are stateful; `annotate` lowers them to standard ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._fold_rules import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from ._graph import (
     SNN_DOMAIN,
     Array,
@@ -28,8 +27,9 @@ from ._graph import (
     variable,
 )
 from ._neuron import INITIAL_POTENTIAL, neuron_for
-from ._operators import MAX_POOLS
-from ._partition import Partition
+from ._operators import ACCUMULATED_MAX_POOL, INCREASE, MAX_POOLS, RUNNING_MEAN
+from ._partition import CORE, Partition
+from ._telescope import telescope
 
 
 def rewrite(
@@ -50,14 +50,15 @@ def rewrite(
     "current" pools each step's current (paper, theorem 2).
     """
     graph = graph.copy()
+    telescope(graph, parts)
     taken = names_in(graph)
     by_name = {node.name: node for node in graph.nodes}
-    varying = _crossing(graph, parts)
+    crossing = _crossing(graph, parts)
     for node in graph.nodes:
         if maxpool == "accumulate" and node.op in MAX_POOLS and parts.role(node) == "pooled":
             node.attrs = {**node.attrs, "pool": node.op}
             node.op, node.domain = ACCUMULATED_MAX_POOL, SNN_DOMAIN
-    readout = {tensor.name: _average(graph, tensor, consumers, taken) for tensor, consumers in varying}
+    readout = {tensor.name: _average(graph, tensor, consumers, taken) for tensor, consumers in crossing}
     kind = neuron_for(neuron, levels)
     starts = potentials if potentials is not None else [np.array([INITIAL_POTENTIAL])] * len(parts.sites)
     for site, theta, start in zip(parts.sites, thresholds, starts, strict=True):
@@ -69,10 +70,10 @@ def rewrite(
 
 def _crossing(graph: Graph, parts: Partition) -> list[tuple[Tensor, list[Node]]]:
     """Tensors that core nodes hand to the readout (or out of the model), with the readout nodes that take them."""
-    readout, core = parts.names("readout"), parts.names("neuron", "linear", "pooled")
+    readout, core = parts.names("readout"), parts.names(*CORE)
     found = []
     for node in graph.nodes:
-        for tensor in node.outputs if node.name in core else ():
+        for tensor in node.outputs if node.name in core or node.op == INCREASE else ():
             consumers = [n for n in tensor.outputs if n.name in readout]
             if (consumers or is_output(graph, tensor)) and (
                 tensor.dtype is None or np.issubdtype(tensor.dtype, np.floating)

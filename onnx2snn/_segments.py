@@ -29,13 +29,14 @@ class Segment:
     """What lies between the sites before and one site; `site` None: the readout.
 
     `takes`: the site tensors it reads; `current`: the input current of its site; `responses`: the operators with
-    weights whose input depends on spikes, in order.
+    weights whose input depends on spikes, in order; `analog`: whether a telescoped operator is part of it.
     """
 
     site: Site | None
     takes: tuple[str, ...]
     current: str | None
     responses: tuple[Response, ...]
+    analog: bool = False
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -47,12 +48,13 @@ def segments(graph: Graph, parts: Partition) -> list[Segment]:
     """One segment a site, in order, and the readout last."""
     by_name = {node.name: node for node in graph.nodes}
     ends = {site.tensor for site in parts.sites}
-    readout = parts.names("readout")
+    readout, analog = parts.names("readout"), parts.names("analog")
     found = []
     for site in parts.sites:
         current = by_name[site.name].inputs[0]
         nodes, takes = _before(graph, [current], ends)
-        found.append(Segment(site, takes, current.name, _responses(graph, nodes, takes)))
+        telescoped = any(node.name in analog for node in nodes)
+        found.append(Segment(site, takes, current.name, _responses(graph, nodes, takes), telescoped))
     tops = [node.inputs[0] for node in graph.nodes if node.name in readout and is_weighted(node)]
     nodes, takes = _before(graph, [*tops, *graph.outputs], ends)
     found.append(Segment(None, takes, None, _responses(graph, [n for n in nodes if n.name in readout], takes)))

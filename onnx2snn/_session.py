@@ -20,8 +20,8 @@ import onnxruntime as ort
 from . import _cut
 from ._errors import DataError, UsageError
 from ._graph import Array
-from ._load import ModelSource, input_specs, load_model, one_line, output_specs, serialise
-from ._ort import session_options
+from ._load import ModelSource, input_specs, load_model, one_line, output_specs
+from ._ort import session_options, session_with
 from ._specs import TensorSpec
 
 Delay = int | str | None
@@ -120,8 +120,7 @@ class SpikingSession:
     def _open(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
         if proto is None:
             return None
-        options = self._options or session_options(None)
-        return ort.InferenceSession(serialise(proto), options, providers=self._providers)
+        return session_with(proto, self._options or session_options(None), self._providers)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -133,12 +132,12 @@ class SpikingSession:
         """The neuron sites: name, kind, source node, spike tensor, channels, shape."""
         return list(self._model.metadata["neurons"])
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The ANN's own inputs."""
         return tuple(s for s in input_specs(self._model.proto) if s.name in self._model.inputs)
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The ANN's own outputs."""
         return tuple(s for s in output_specs(self._model.proto) if s.name in self._model.outputs)

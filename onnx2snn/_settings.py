@@ -89,6 +89,9 @@ class Settings:
     max_drop: float | None = _option(
         None, "fail (exit code 1) if agreement with the ANN is more than X percentage points below 100", metavar="X"
     )
+    strict: bool = _option(
+        False, "fail (exit code 1) if an operator of the spiking part would be analog: telescoped", action="store_true"
+    )
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -103,6 +106,8 @@ class Settings:
                 continue
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 raise UsageError(f"{name} is {value!r}; it has to be a whole number of at least {least}")
+        if not isinstance(self.strict, bool):
+            raise UsageError(f"strict is {self.strict!r}; it has to be True or False")
         if not 0 < self.percentile <= 100:
             raise UsageError(f"percentile is {self.percentile}; it has to be above 0 and at most 100")
         if self.max_drop is not None and not self.max_drop >= 0:

@@ -91,6 +91,7 @@ def inspection(about: dict[str, Any]) -> list[RenderableType]:
             table.add_row(*(str(neuron[key]) for key in ("name", "kind", "source", "channels", "shape")))
         kept = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
         summary = "spiking model: " + ", ".join(f"{key} {metadata[key]}" for key in kept)
+        summary += f", analog nodes: {', '.join(metadata['analog']) or 'none'}"
     else:
         for heading in ("node", "operator", "becomes", "because"):
             table.add_column(heading, overflow="fold")
@@ -158,6 +159,7 @@ def _facts(report: Report) -> RenderableType:
         "\n".join(f"{k['channels']} channels before {k['before']}: {k['reason']}" for k in report.kept) or "none",
     )
     table.add_row("pools moved before neurons", ", ".join(report.moved_pools) or "none")
+    table.add_row("telescoped, not spiking", ", ".join(report.analog) or "none")
     table.add_row(
         "silent channels",
         "\n".join(f"{s['name']}: {len(s['silent'])} of {s['channels']}" for s in report.sites if s["silent"]) or "none",

@@ -6,15 +6,21 @@ functions.
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime as ort
 
+from . import _bulk
 from ._errors import ModelFileError, UnsupportedGraphError
 from ._load import LoadedModel, one_line
-from ._ort import session_options
+from ._opset import raised
+from ._ort import session_options, session_with
+from ._walk import bodies
 
 MINIMUM_OPSET = 18
 
@@ -26,35 +32,47 @@ transposed one; SpaceToDepth), under a name the model does not have."""
 def simplify(model: LoadedModel) -> onnx.ModelProto:
     """The model at opset 18 or newer, optimised by onnxruntime.
 
-    Raises ModelFileError where onnxruntime cannot load it, UnsupportedGraphError where its opset cannot be raised, a
-    layer does not compute in float32, or a subgraph reads tensors from outside.
+    Raises ModelFileError where onnxruntime cannot load it, UnsupportedGraphError where its opset cannot be raised, it
+    is quantised, or a subgraph reads tensors from outside.
     """
-    _require_float32(model.proto)
+    _require_unquantised(model.proto.graph)
     proto = _optimise(_own_initializers(model.proto), model.name)
-    raised = _raise_opset(proto)
-    if raised is not proto:  # what were attributes may be Constant nodes now
-        raised = _optimise(raised, model.name)
-    _require_closed_subgraphs(raised.graph)
-    return raised
+    newer = raised(proto, MINIMUM_OPSET)
+    if newer is not proto:  # what were attributes may be Constant nodes now
+        newer = _optimise(newer, model.name)
+    _require_closed_subgraphs(newer.graph)
+    return newer
 
 
-def _require_float32(proto: onnx.ModelProto) -> None:
-    """Refuse, by its own name, a layer that onnxruntime would hide behind casts to float32 or cannot load at all."""
-    graph = onnx.shape_inference.infer_shapes(proto).graph
-    types = {v.name: v.type.tensor_type.elem_type for v in [*graph.input, *graph.value_info, *graph.output]}
-    for node in graph.node:
-        found = types.get(node.output[0]) if node.output and node.domain in ("", "ai.onnx") else None
-        if found in _NOT_COMPUTED.get(node.op_type, ()):
-            named = onnx.TensorProto.DataType.Name(found).lower().replace("double", "float64")
-            raise UnsupportedGraphError(
-                node.name or node.output[0], node.op_type, f"it computes in {named}; export the model in float32"
-            )
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear")
+QUANTISED = re.compile(r"QLinear\w+|\w+Integer|QGemm|QAttention|QEmbed\w+|DynamicQuantize(MatMul|LSTM)|MatMulNBits")
+"""Operators that compute with integer weights (ONNX's own and onnxruntime's)."""
 
 
-_HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-_NOT_COMPUTED = dict.fromkeys(("Conv", "ConvTranspose"), (*_HALF, onnx.TensorProto.DOUBLE)) | dict.fromkeys(
-    ("Gemm", "MatMul"), _HALF
-)
+def _require_unquantised(graph: onnx.GraphProto) -> None:
+    """Refuse a quantised network: its integers would have to be real numbers again before neurons replace anything.
+
+    Dequantised weights are constants, and what is quantised before the first or after the last layer stays as it is.
+    """
+    nodes = list(graph.node)
+    forth = _behind(nodes, lambda n: n.input, lambda n: n.output)
+    back = reversed(_behind(nodes[::-1], lambda n: n.output, lambda n: n.input))
+    for node, after, before in zip(nodes, forth, back, strict=True):
+        if QUANTISED.fullmatch(node.op_type) or (after and before and node.op_type in QUANTISING):
+            reason = "the network is quantised; give the floating-point model it was made from"
+            raise UnsupportedGraphError(node.name or node.output[0], node.op_type, reason)
+
+
+def _behind(nodes: Sequence[onnx.NodeProto], entering: Callable[..., Any], leaving: Callable[..., Any]) -> list[bool]:
+    """Of each node, in the order given, whether a layer with weights stands before it."""
+    lit: set[str] = set()
+    found = []
+    for node in nodes:
+        found.append(not lit.isdisjoint(entering(node)))
+        if found[-1] or node.op_type in LAYERS:
+            lit.update(filter(None, leaving(node)))
+    return found
 
 
 def _require_closed_subgraphs(graph: onnx.GraphProto) -> None:
@@ -69,8 +87,9 @@ def _require_closed_subgraphs(graph: onnx.GraphProto) -> None:
 def _read_from_outside(node: onnx.NodeProto) -> set[str]:
     """The names that a node's subgraphs use and do not define."""
     read: set[str] = set()
-    for body in [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]:
+    for body in bodies(node):
         known = {v.name for v in [*body.input, *body.initializer]} | {o for n in body.node for o in n.output}
+        read |= {v.name for v in body.output} - known
         for inner in body.node:
             read |= ({t for t in inner.input if t} | _read_from_outside(inner)) - known
     return read
@@ -93,12 +112,14 @@ def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory(prefix="onnx2snn-") as folder:
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # or quantised weights would not be folded
+    with tempfile.TemporaryDirectory(prefix="onnx2snn-", ignore_cleanup_errors=True) as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+        if not _bulk.fits(proto):
+            for key, value in (("file_name", "optimised.data"), ("min_size_in_bytes", str(_bulk.HEAVY))):
+                options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
         try:
-            ort.InferenceSession(
-                proto.SerializeToString(), options, providers=["CPUExecutionProvider"], disabled_optimizers=UNWANTED
-            )
+            session_with(proto, options, disabled_optimizers=UNWANTED)
         except Exception as error:
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
         optimised = onnx.load(options.optimized_model_filepath)
@@ -107,16 +128,3 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     del optimised.opset_import[:]
     optimised.opset_import.extend(kept)
     return optimised
-
-
-def _raise_opset(proto: onnx.ModelProto) -> onnx.ModelProto:
-    version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-    if version >= MINIMUM_OPSET:
-        return proto
-    try:
-        return onnx.version_converter.convert_version(proto, MINIMUM_OPSET)
-    except Exception as error:
-        reason = (
-            f"opset {version} cannot be raised to {MINIMUM_OPSET} ({one_line(error)}); export with opset 18 or newer"
-        )
-        raise UnsupportedGraphError("", "", reason) from error

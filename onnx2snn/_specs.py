@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,14 @@ class TensorSpec:
     def __str__(self) -> str:
         dims = "?" if self.shape is None else ",".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.name} {self.dtype}[{dims}]"
+
+
+def mismatch(one: Sequence[TensorSpec], other: Sequence[TensorSpec]) -> str | None:
+    """The first difference between two lists of inputs (or outputs) for a sentence, or None."""
+    for a, b in zip_longest(one, other):
+        if a != b:
+            return f"{a or 'nothing'} against {b or 'nothing'}"
+    return None
 
 
 def first_samples(outputs: Sequence[NDArray[Any]], count: int) -> list[NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,10 +32,12 @@ class Split:
         return self.held.batch(np.resize(np.arange(len(self.held)), size))
 
 
-def gather(calibration: object, specs: Sequence[TensorSpec], seed: int) -> Split:
-    """Open the calibration data, or make random inputs up where there is none (DataError)."""
+def gather(
+    calibration: object, specs: Sequence[TensorSpec], seed: int, bounds: Mapping[str, int] | None = None
+) -> Split:
+    """Open the calibration data, or make random inputs up where there is none (DataError); `bounds`: of indices."""
     if calibration is None:
-        return _random(specs, seed)
+        return _random(specs, seed, bounds)
     samples = open_samples(calibration, specs)
     count = len(samples)
     order = np.random.default_rng(seed).permutation(count)
@@ -46,12 +48,12 @@ def gather(calibration: object, specs: Sequence[TensorSpec], seed: int) -> Split
     return Split(samples, fit, held, random=False, held_back=True)
 
 
-def _random(specs: Sequence[TensorSpec], seed: int) -> Split:
+def _random(specs: Sequence[TensorSpec], seed: int, bounds: Mapping[str, int] | None) -> Split:
     """At most 64 random inputs, fewer where one input is large: without data a conversion takes seconds."""
-    one, notes = random_samples(specs, 1, seed)
+    one, notes = random_samples(specs, 1, seed, bounds)
     size = sum(value.size for value in one.batch([0]).values())
     count = int(np.clip(2**22 // size, 8, RANDOM_SAMPLES))
     scored = int(np.clip(2**18 // size, 1, count // 4))
-    samples, _ = random_samples(specs, count + scored, seed)
+    samples, _ = random_samples(specs, count + scored, seed, bounds)
     fit, held = samples.subset(np.arange(count)), samples.subset(np.arange(count, count + scored))
     return Split(samples, fit, held, random=True, held_back=True, notes=notes)

@@ -11,11 +11,11 @@ import onnxruntime as ort
 
 from ._data import Samples
 from ._errors import StageMismatchError
-from ._fold_rules import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from ._graph import SNN_DOMAIN, Array, Graph, make_constant, to_proto
 from ._instrument import RATE, instrument, threshold_input
 from ._metrics import Agreement, difference
 from ._neuron import BY_OP
+from ._operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from ._ort import open_session, session_options
 from ._partition import Site
 from ._session import SpikingSession, affordable_batch
@@ -83,7 +83,7 @@ def as_clipped(graph: Graph) -> Graph:
             bounds = {"low": 0, "high": node.attrs["levels"]}
             node.op, node.attrs = "Clip", {}
             node.inputs.extend([make_constant(f"{node.name}/{n}", np.array(b, np.float32)) for n, b in bounds.items()])
-        elif node.op == RUNNING_MEAN:
+        elif node.op in (RUNNING_MEAN, MEAN_SO_FAR, INCREASE):
             node.op = "Identity"
         elif node.op == ACCUMULATED_MAX_POOL:
             node.attrs = dict(node.attrs)

@@ -34,9 +34,9 @@ def stable(examples: int) -> settings:
 
 
 @st.composite
-def random_networks(draw: st.DrawFn) -> onnx.ModelProto:
-    """Networks of a few random blocks; activations are drawn more often, so that the core is not empty."""
-    kinds = st.sampled_from(sorted(BLOCKS) + ["relu"] * 8)
+def random_networks(draw: st.DrawFn, *more: str) -> onnx.ModelProto:
+    """Networks of a few random blocks, or `more` of them; activations are drawn more often, so that some fire."""
+    kinds = st.sampled_from(sorted(BLOCKS) + ["relu"] * 8 + list(more))
     blocks = draw(st.lists(kinds, min_size=2, max_size=6))
     batch: int | str = "batch" if draw(st.booleans()) else 2
     return assemble(blocks, draw(st.integers(0, 2**16)), batch=batch)
@@ -129,14 +129,17 @@ def samples(name: str, count: int, dtype: Any = np.float32) -> dict[str, Array]:
 
 
 def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model with every float32 tensor in float64."""
+    """A copy of a model with every float32 tensor in float64 that may be."""
     double = onnx.ModelProto()
     double.CopyFrom(model)
     for value in [*double.graph.input, *double.graph.output, *double.graph.value_info]:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for target in [a for n in double.graph.node if n.op_type == "Cast" for a in n.attribute if a.name == "to"]:
+        target.i = TensorProto.DOUBLE if target.i == TensorProto.FLOAT else target.i
+    single = {name for node in double.graph.node if node.op_type == "Resize" for name in node.input[1:]}
     for fixed in double.graph.initializer:
-        if fixed.data_type == TensorProto.FLOAT:
+        if fixed.data_type == TensorProto.FLOAT and fixed.name not in single:
             values = onnx.numpy_helper.to_array(fixed).astype(np.float64)
             fixed.CopyFrom(onnx.numpy_helper.from_array(values, fixed.name))
     return double

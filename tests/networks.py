@@ -21,6 +21,8 @@ class Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
+        self.past: list[tuple[str, tuple[int, ...]]] = []
+        """Tensors [batch, *shape] that `assemble` has made so far, for shortcuts."""
 
     def input(self, name: str, shape: Dims, dtype: Any = None) -> str:
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype or self.dtype))
@@ -61,7 +63,9 @@ class Builder:
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         values = [helper.make_tensor_value_info(name, kind, list(shape)) for name, shape in outputs.items()]
         graph = helper.make_graph(self.nodes, "net", self.inputs, values, self.initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+        others = sorted({node.domain for node in self.nodes if node.domain})
+        opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in others)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=ir)
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -155,11 +159,12 @@ ASSEMBLED_INPUT: Shape = (2, 6, 5)
 
 
 def assemble(blocks: Sequence[str], seed: int = 0, *, batch: int | str = "batch") -> onnx.ModelProto:
-    """Conv, Relu, some of BLOCKS, Conv, Relu, Flatten, Gemm; input [batch,2,6,5], output [batch,3]."""
+    """Conv, Relu, some blocks (or refused ones), Conv, Relu, Flatten, Gemm; input [batch,2,6,5], output [batch,3]."""
     b = Builder(seed)
     x, shape = b.node("Relu", b.conv(b.input("input", [batch, *ASSEMBLED_INPUT]), 2, 4)), (4, 6, 5)
     for block in blocks:
-        x, shape = BLOCKS[block](b, x, shape)
+        b.past.append((x, shape))
+        x, shape = (BLOCKS | REFUSED_BLOCKS)[block](b, x, shape)
     x = b.node("Flatten", b.node("Relu", b.conv(x, shape[0], 3, 1)))
     b.name_output(b.gemm(x, 3 * shape[1] * shape[2], 3), "output")
     return b.model({"output": [batch, 3]})
@@ -322,6 +327,144 @@ def _turned(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
     return b.node("Transpose", x, perm=[0, 2, 3, 1]), (h, w, c)
 
 
+def _shortcut(op: str) -> Block:
+    """From any earlier tensor of the same shape (of the same height and width, for a Concat)."""
+
+    def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+        same = [p for p in b.past if p[1] == shape or (op == "Concat" and p[1][1:] == shape[1:])]
+        other, (channels, *_) = same[int(b.rng.integers(len(same)))]
+        if op == "Concat":
+            return b.node("Concat", other, x, axis=1), (channels + shape[0], *shape[1:])
+        return b.node(op, b.conv(x, shape[0], shape[0]), other), shape
+
+    return block
+
+
+def _shared(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    """One convolution on two levels."""
+    c = shape[0]
+    weights = b.const(b.rng.standard_normal((c, c, 3, 3)) / np.sqrt(9 * c))
+    x = b.node("Relu", b.node("Conv", x, weights, pads=[1] * 4))
+    return b.node("Conv", x, weights, pads=[1] * 4), shape
+
+
+def _several(op: str) -> Block:
+    def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+        c = shape[0]
+        return b.node(op, x, b.node("Relu", b.conv(x, c, c)), b.const(np.full((1, c, 1, 1), 0.2)), x), shape
+
+    return block
+
+
+def _masked(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    mask = b.const(b.rng.random(shape[1:]) < 0.5, np.bool_)
+    return b.node("Where", mask, x, b.conv(x, shape[0], shape[0])), shape
+
+
+def _reduced(op: str) -> Block:
+    """Over the rows, the axis dropped and put back."""
+
+    def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+        axis = b.const([2], np.int64)
+        x = b.node("Mul", b.node(op, x, axis, keepdims=0), b.const(0.5))
+        return b.node("Unsqueeze", x, axis), (shape[0], 1, shape[2])
+
+    return block
+
+
+def _cumulated(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    return b.node("CumSum", b.node("Mul", x, b.const(1 / shape[2])), b.const(3, np.int64)), shape
+
+
+def _divided(op: str) -> Block:
+    """The halves of the channels change places; or the channels of two groups are shuffled."""
+
+    def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+        c, h, w = shape
+        if c == 1 or (op == "Transpose" and c % 2):
+            return x, shape
+        if op == "Split":
+            x = b.node("Split", x, b.const([c // 2, c - c // 2], np.int64), axis=1, outputs=2)
+            return b.node("Concat", f"{x}1", x, axis=1), shape
+        x = b.node("Reshape", x, b.const([0, 2, c // 2, h, w], np.int64))
+        x = b.node("Transpose", x, perm=[0, 2, 1, 3, 4])
+        return b.node("Reshape", x, b.const([0, c, h, w], np.int64)), shape
+
+    return block
+
+
+def _in_blocks(op: str, **attrs: Any) -> Block:
+    def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+        c, h, w = shape
+        if op == "DepthToSpace":
+            if c % 4 or h * w > 60:
+                return x, shape
+            return b.node(op, x, blocksize=2, **attrs), (c // 4, 2 * h, 2 * w)
+        return (x, shape) if h % 2 or w % 2 else (b.node(op, x, blocksize=2), (4 * c, h // 2, w // 2))
+
+    return block
+
+
+def _resized(mode: str) -> Block:
+    def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+        c, h, w = shape
+        if h * w > 60:
+            return x, shape
+        return b.node("Resize", x, "", b.const([1, 1, 2, 1.5], np.float32), mode=mode), (c, 2 * h, int(1.5 * w))
+
+    return block
+
+
+def _expanded(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    """Image-level pooling, spread over the image again."""
+    y = b.node("Expand", b.node("GlobalAveragePool", x), b.const([1, 1, *shape[1:]], np.int64))
+    return b.node("Concat", x, y, axis=1), (2 * shape[0], *shape[1:])
+
+
+def _tiled(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    return b.node("Tile", x, b.const([1, 1, 2, 1], np.int64)), (shape[0], 2 * shape[1], shape[2])
+
+
+def _summed_products(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    c = shape[0]
+    weights = b.const(b.rng.standard_normal((c, 4)) / np.sqrt(c))
+    return b.node("Einsum", x, weights, equation="nchw,cd->ndhw"), (4, *shape[1:])
+
+
+def _inception(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    """A max-pool behind a Concat of activations and of a pool."""
+    c, h, w = shape
+    same: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1] * 4}
+    one = b.node("Clip", b.conv(x, c, 2, 1), b.const(-0.5), b.const(1.5))
+    other = b.node("MaxPool", b.node("Relu", b.conv(x, c, 2)), **same)
+    return b.node("MaxPool", b.node("Concat", one, other, axis=1), **same), (4, h, w)
+
+
+def _slopes(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    return b.node("PRelu", b.conv(x, shape[0], shape[0]), b.const(b.rng.uniform(-0.2, 0.5, (shape[0], 1, 1)))), shape
+
+
+def _after_conv(op: str, *values: Any, **attrs: Any) -> Block:
+    """A convolution and then an operator with constants, or an analog one."""
+
+    def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+        return b.node(op, b.conv(x, shape[0], shape[0]), *map(b.const, values), **attrs), shape
+
+    return block
+
+
+def _gate(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    """Squeeze and excite."""
+    squeezed = b.node("Relu", b.conv(b.node("GlobalAveragePool", x), shape[0], 2, 1))
+    return b.node("Mul", x, b.node("Sigmoid", b.conv(squeezed, 2, shape[0], 1))), shape
+
+
+def _attention(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    """Of the rows of each channel to one another."""
+    scores = b.node("MatMul", x, b.node("Transpose", b.conv(x, shape[0], shape[0]), perm=[0, 1, 3, 2]))
+    return b.node("MatMul", b.node("Softmax", scores, axis=-1), x), shape
+
+
 BLOCKS: dict[str, Block] = {
     "relu": _plain("Relu"),
     "clip": _clip6,
@@ -359,6 +502,51 @@ BLOCKS: dict[str, Block] = {
     "pad channels": _padded(1),
     "pad rows": _padded(2),
     "transpose": _turned,
+    "add earlier": _shortcut("Add"),
+    "concat earlier": _shortcut("Concat"),
+    "shared conv": _shared,
+    "sum": _several("Sum"),
+    "mean": _several("Mean"),
+    "where": _masked,
+    "reduce mean": _reduced("ReduceMean"),
+    "reduce sum": _reduced("ReduceSum"),
+    "cumsum": _cumulated,
+    "split": _divided("Split"),
+    "shuffle": _divided("Transpose"),
+    "depth to space": _in_blocks("DepthToSpace"),
+    "depth to space, columns first": _in_blocks("DepthToSpace", mode="CRD"),
+    "space to depth": _in_blocks("SpaceToDepth"),
+    "resize nearest": _resized("nearest"),
+    "resize linear": _resized("linear"),
+    "expand": _expanded,
+    "tile": _tiled,
+    "einsum": _summed_products,
+    "inception": _inception,
+    "prelu": _slopes,
+    "leaky relu": _after_conv("LeakyRelu", alpha=0.2),
+    "clip to both sides": _after_conv("Clip", -0.7, 0.9),
+    "clip above": _after_conv("Clip", -np.inf, 0.9),
+    "min": _after_conv("Min", 0.5),
+    "max": _after_conv("Max", -0.2),
+    "sigmoid": _after_conv("Sigmoid"),
+    "softmax": _after_conv("Softmax", axis=1),
+    "hard swish": _after_conv("HardSwish"),
+    "lrn": _after_conv("LRN", size=3),
+    "gate": _gate,
+    "attention": _attention,
     "identity": _plain("Identity"),
     "dropout": _plain("Dropout"),
 }
+
+
+def _noisy(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    return b.node("Add", x, b.node("RandomNormalLike", x)), shape
+
+
+def _counted(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
+    active = b.node("Cast", b.node("Shape", b.node("NonZero", x)), to=1)
+    return b.node("Div", x, b.node("ReduceMax", active)), shape
+
+
+REFUSED_BLOCKS: dict[str, Block] = {"noise": _noisy, "non-zeros": _counted}
+"""Blocks with an operator that cannot run between neurons."""

@@ -20,10 +20,10 @@ from onnx2snn._annotate import lower
 from onnx2snn._convert import run
 from onnx2snn._errors import UsageError
 from onnx2snn._fold import fold
-from onnx2snn._fold_rules import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from onnx2snn._graph import SNN_DOMAIN, add_node, to_graph, to_proto
 from onnx2snn._load import METADATA_KEY, load_model
 from onnx2snn._neuron import IF
+from onnx2snn._operators import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from onnx2snn._partition import Partition
 from onnx2snn._rewrite import rewrite
 from onnx2snn._settings import Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import pytest
 from conftest import Array, Staged, feed_for, network, random_networks, reference, relative, samples, stable, staged
 from hypothesis import given
 from networks import ASSEMBLED_INPUT, BLOCKS, NETWORKS, Builder, assemble
+
+from onnx2snn._graph import producer
 
 POOL: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [1, 1]}
 
@@ -121,12 +123,144 @@ def test_a_pool_behind_anything_else_stays() -> None:
     assert model.arrangement.moved_pools == []
 
 
-def test_a_clip_that_does_not_start_at_zero_keeps_its_pool() -> None:
-    b = Net()
-    x = b.conv(b.start(), 3, 3)
-    x = b.node("MaxPool", b.node("Clip", x, b.const(-1.0), b.const(1.0)), **POOL)
-    model = b.end(x)
-    assert ops(model)[-3:] == ["Clip", "MaxPool", "Conv"]
+def padded(b: Net, x: str) -> str:
+    return b.node("Pad", x, b.const([0, 0, 1, 0, 0, 0, 0, 2], np.int64), name="mover")
+
+
+def reflected(b: Net, x: str) -> str:
+    return b.node("Pad", x, b.const([0, 0, 1, 0, 0, 0, 0, 2], np.int64), mode="reflect", name="mover")
+
+
+def padded_with_ones(b: Net, x: str) -> str:
+    return b.node("Pad", x, b.const([0, 0, 1, 0, 0, 0, 0, 2], np.int64), b.const(1.0), name="mover")
+
+
+def turned(b: Net, x: str) -> str:
+    return b.node("Transpose", x, perm=[0, 1, 3, 2], name="mover")
+
+
+def both(b: Net, x: str) -> str:
+    x = b.node("Transpose", x, perm=[0, 1, 3, 2], name="turn")
+    return b.node("Pad", x, b.const([0, 0, 1, 0, 0, 0, 0, 2], np.int64), name="mover")
+
+
+def untouched(b: Net, x: str) -> str:
+    return x
+
+
+def clip(low: float, high: float) -> Callable[[Net, str], str]:
+    return lambda b, x: b.node("Clip", x, b.const(low), b.const(high), name="f")
+
+
+def leaky(alpha: float) -> Callable[[Net, str], str]:
+    return lambda b, x: b.node("LeakyRelu", x, alpha=alpha, name="f")
+
+
+def learned(*slopes: float) -> Callable[[Net, str], str]:
+    return lambda b, x: b.node("PRelu", x, b.const(np.reshape(slopes, (-1, 1, 1))), name="f")
+
+
+def relu(b: Net, x: str) -> str:
+    return b.node("Relu", x, name="f")
+
+
+MOVES = [
+    (relu, padded, True),
+    (relu, reflected, True),
+    (relu, padded_with_ones, False),
+    (relu, turned, True),
+    (relu, both, True),
+    (clip(-1.0, 1.0), untouched, True),
+    (clip(-1.0, 1.0), padded, True),
+    (clip(0.5, 1.0), untouched, True),
+    (clip(0.5, 1.0), padded, False),
+    (clip(0.5, 1.0), reflected, True),
+    (leaky(0.2), both, True),
+    (leaky(-0.2), untouched, False),
+    (learned(0.1, 0.2, 0.3), untouched, True),
+    (learned(0.1, 0.2, 0.3), turned, False),
+    (learned(0.1), turned, True),
+    (learned(0.1, -0.2, 0.3), untouched, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("activation", "mover", "moves"), MOVES, ids=[f"{n}-{m[1].__name__}" for n, m in enumerate(MOVES)]
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_pool_moves_past_what_it_changes_places_with(
+    activation: Callable[[Net, str], str], mover: Callable[[Net, str], str], moves: bool, shared: bool
+) -> None:
+    """A network that also uses what is moved past keeps it, and computes the same."""
+    b = Net(5)
+    x = b.conv(b.start(), 3, 3, name="before")
+    x = activation(b, x)
+    y = mover(b, x)
+    z = b.conv(b.node("MaxPool", y, name="pool", kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4), 3, 3)
+    if shared:
+        z = b.node("Add", z, b.node("ReduceMean", b.node("Relu", b.conv(x, 3, 3)), b.const([2, 3], np.int64)))
+        z = b.node("Add", z, y)
+    model = b.end(b.node("Relu", z, name="last"))
+    assert model.arrangement.moved_pools == (["pool"] if moves else [])
+    assert_same(model, feed_for(model.source.proto))
+    roles = {row.op: row.role for row in model.parts.rows if row.node.startswith("pool")}
+    assert roles == {"MaxPool": "pooled"}
+    pool = next(node for node in model.arranged.nodes if node.name == "pool")
+    behind = [n.op for n in pool.outputs[0].outputs]
+    assert bool({"Relu", "Clip"} & set(behind) or {"Mul", "Add"} & set(behind)) == moves
+    model.parts.require_convertible()
+
+
+def fire(b: Net, x: str, name: str) -> str:
+    return b.node("Relu", b.conv(x, 3, 3), name=name)
+
+
+def test_a_pool_behind_a_concat_moves_into_every_branch() -> None:
+    """SqueezeNet's fire module; one branch comes by a Pad, and one is a pool of its own."""
+    b = Net(5)
+    x = b.start()
+    skipped = b.node("MaxPool", fire(b, x, "two"), name="inner", kernel_shape=[3, 3], pads=[1] * 4)
+    third = b.node("Pad", fire(b, x, "three"), b.const([0] * 8, np.int64))
+    x = b.node("Concat", fire(b, x, "one"), skipped, third, axis=-3, name="concat")
+    model = b.end(b.node("Relu", b.conv(b.node("MaxPool", x, name="pool", **POOL), 9, 3)))
+    assert model.arrangement.moved_pools == ["inner", "pool"]
+    concat = next(node for node in model.arranged.nodes if node.op == "Concat")
+    assert [producer(t).op for t in concat.inputs] == ["Relu"] * 3
+    assert {site.source for site in model.parts.sites} >= {"one", "two", "three"}
+    assert len(model.parts.sites) == 5
+    assert_same(model, feed_for(model.source.proto))
+
+
+def test_a_branch_that_is_constant_in_time_is_pooled_once() -> None:
+    b = Net(5)
+    x = b.start()
+    image = b.conv("input", 2, 3, name="image")
+    x = b.node("Concat", x, b.node("Tanh", image), axis=1)
+    model = b.end(b.node("Relu", b.conv(b.node("MaxPool", x, name="pool", **POOL), 6, 3)))
+    assert [row.role for row in model.parts.rows if row.op == "MaxPool"] == ["encoder", "encoder"]
+    assert_same(model, feed_for(model.source.proto))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_pool_behind_a_concat_with_a_branch_it_cannot_enter_stays(axis: int) -> None:
+    """Or one along an axis it pools: in place, on the accumulated current."""
+    b = Net(5)
+    x = b.start()
+    other = b.conv(x, 3, 3) if axis == 1 else fire(b, x, "other")
+    x = b.node("Concat", fire(b, x, "one"), other, axis=axis)
+    model = b.end(b.node("Relu", b.conv(b.node("MaxPool", x, name="pool", **POOL), 6 if axis == 1 else 3, 3)))
+    assert model.arrangement.moved_pools == []
+    assert [row.role for row in model.parts.rows if row.node == "pool"] == ["pooled"]
+    assert_same(model, feed_for(model.source.proto))
+
+
+def test_a_pool_behind_a_sum_of_spikes_stays() -> None:
+    b = Net(5)
+    x = b.start()
+    x = b.node("MaxPool", b.node("Add", fire(b, x, "one"), x), name="pool", **POOL)
+    model = b.end(b.node("Relu", b.conv(x, 3, 3)))
+    assert model.arrangement.moved_pools == []
+    assert [row.role for row in model.parts.rows if row.node == "pool"] == ["pooled"]
 
 
 def test_shapes_are_those_after_the_pool() -> None:

@@ -30,3 +30,48 @@ def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(study: str, 
     assert last.startswith(f"| {row} |")
     assert last.count("|") == 4
     assert len(json.loads(cache.read_text())) == 2
+
+
+def table(script: str, *options: str) -> list[list[str]]:
+    """The rows that a benchmark prints, in cells."""
+    command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / script), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "%" in line]
+
+
+def test_classic_topologies_convert_and_four_times_the_steps_halve_the_error_at_least() -> None:
+    """The two cheapest of nine; docs/foreign.md has all of them."""
+    rows = table("classic.py", "--only", "shufflenet", "squeezenet")
+    assert [row[0] for row in rows] == ["shufflenet", "squeezenet"]
+    for *_, few, many, _ratio, _seconds in rows:
+        assert 0 < float(many.strip("%")) <= float(few.strip("%")) / 2
+
+
+CONVERTED = [
+    "AvgPool1d_stride",
+    "BatchNorm3d_eval",
+    "Conv1d_dilated",
+    "Conv2d_depthwise_with_multiplier",
+    "Conv3d_groups",
+    "ConvTranspose2d",
+    "ELU",
+    "Embedding",
+    "GLU",
+    "Linear",
+    "MaxPool3d_stride_padding",
+    "PReLU_2d_multiparam",
+    "PixelShuffle",
+    "ReflectionPad2d",
+    "Softmax",
+    "Softsign",
+]
+
+
+def test_models_as_pytorch_exported_them_convert_inside_a_spiking_network() -> None:
+    """A sample of 82; docs/foreign.md has all of them."""
+    rows = table("pytorch_converted.py", "--only", *(f"test_{name}" for name in CONVERTED))
+    *models, summary = rows
+    assert [row[0] for row in models] == CONVERTED
+    assert all(float(row[-1].strip("%")) <= 5 for row in models)
+    assert summary[0].startswith("16 of 16 convert")

@@ -304,3 +304,21 @@ def test_a_network_of_fixed_batch_is_measured_like_one_of_free_batch() -> None:
     fixed, free = (calibrator(staged(resnet(batch=batch)), data, 6) for batch in (3, "batch"))
     close(fixed.means(), free.means(), 1e-4)
     close(fixed.maxima(silent_progress), free.maxima(silent_progress), 1e-4)
+
+
+def test_what_fills_up_a_fixed_batch_counts_in_no_mean() -> None:
+    """Seven samples in passes of three: the seventh has a part in the maxima alone."""
+    data = inputs_for("resnet", 7)
+    data[6] *= 10
+    fixed = calibrator(staged(resnet(batch=3)), data, 7)
+    six, seven = (calibrator(staged(resnet()), data[:count], count) for count in (6, 7))
+    close(fixed.means(), six.means(), 1e-4)
+    close(fixed.maxima(silent_progress), seven.maxima(silent_progress), 1e-4)
+    assert all(count.sum() % 6 == 0 for count, _ in fixed.histograms(silent_progress))
+    assert fixed.batch == 6  # and so in local balancing
+
+
+def test_where_samples_fill_no_pass_of_a_fixed_batch_all_count() -> None:
+    counter = calibrator(staged(resnet(batch=3)), inputs_for("resnet", 2), 100)
+    assert [len(indices) for indices in counter.epoch()] == [2]
+    assert counter.batch == 2

@@ -25,11 +25,11 @@ Array = NDArray[Any]
 FAST = ["--iterations", "150", "--batch-size", "50"]
 
 
-def stubborn() -> onnx.ModelProto:
-    """A network with an operator between two spiking layers that cannot be converted."""
+def stubborn(op: str = "RandomUniformLike") -> onnx.ModelProto:
+    """A network with an operator between two spiking layers, by default one that cannot be converted."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
-    x = b.node("Softplus", x, name="culprit")
+    x = b.node(op, x, name="culprit")
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8), name="h2"), 8, 3), "logits")
     return b.model({"logits": ["batch", 3]})
 
@@ -78,6 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "renamed": renamed(),
         "fixed": resnet(batch=1),
         "stubborn": stubborn(),
+        "analog": stubborn("Softplus"),
         "linear": linear(),
         "bracketed": bracketed(),
     }
@@ -164,7 +165,12 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "empty file": ("empty.onnx -o out/x.onnx", 2, "'empty.onnx'"),
     "folder as model": ("folder -o out/x.onnx", 2, "'folder' is a folder"),
     "spiking already": ("snn.onnx -o out/x.onnx", 2, "'snn.onnx' is a spiking model already"),
-    "unsupported operator": ("stubborn.onnx -o out/x.onnx", 3, "node 'culprit' (Softplus)"),
+    "unsupported operator": ("stubborn.onnx -o out/x.onnx", 3, "node 'culprit' (RandomUniformLike)"),
+    "analog operator": (
+        "analog.onnx -o out/x.onnx --strict --report out/r.json",
+        1,
+        "node 'culprit' (Softplus) would be analog (telescoped: not linear), which --strict forbids",
+    ),
     "nothing to convert": ("linear.onnx -o out/x.onnx", 3, "nothing to convert"),
     # the data
     "no data there": ("mlp.onnx -o out/x.onnx --calibration missing.npz", 2, "missing.npz does not exist"),
@@ -570,11 +576,20 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str
 
 INSPECTED: dict[str, tuple[str, Callable[[dict[str, Any]], bool], list[str]]] = {
     "an ANN": ("resnet.onnx", lambda a: a["kind"] == "ann" and a["convertible"], ["a1", "neuron", "convertible: "]),
-    "a spiking model": ("snn.onnx", lambda a: a["kind"] == "snn", ["h1", "IF", "spiking model: ", "timesteps 32"]),
+    "a spiking model": (
+        "snn.onnx",
+        lambda a: a["kind"] == "snn",
+        ["h1", "IF", "spiking model: ", "timesteps 32", "analog nodes: none"],
+    ),
     "a refused operator": (
         "stubborn.onnx",
         lambda a: not a["convertible"] and "culprit" in a["reason"],
         ["culprit", "refused", "not convertible: node 'culprit'"],
+    ),
+    "an analog operator": (
+        "analog.onnx",
+        lambda a: a["convertible"] and a["summary"]["analog"] == 1,
+        ["culprit", "telescoped: not linear", "convertible: ", "1 analog"],
     ),
     "nothing to convert": ("linear.onnx", lambda a: not a["convertible"], ["not convertible: there is nothing"]),
 }

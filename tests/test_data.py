@@ -196,3 +196,11 @@ def test_guessed_dimensions_are_named(
 def test_random_samples_that_cannot_be_made_are_refused(wrong: TensorSpec, count: int) -> None:
     with pytest.raises(DataError, match="cannot be made"):
         random_samples([wrong], count, seed=0)
+
+
+def test_random_indices_stay_in_their_vocabulary_and_other_words_are_noted() -> None:
+    inputs = [spec("tokens", ("N", 40), np.int64), spec("ids", ("N", 40), np.int32), spec("pixels", ("N", 4), np.uint8)]
+    samples, notes = random_samples(inputs, 100, 0, {"tokens": 7})
+    assert notes == ["values of input 'ids' drawn over all of int32, whatever they stand for"]
+    assert set(np.unique(everything(samples, "tokens"))) == set(range(7))
+    assert np.ptp(everything(samples, "ids").astype(np.float64)) > 2**31

@@ -12,7 +12,7 @@ import pytest
 from networks import NETWORKS, inputs_for, mlp, resnet
 from numpy.typing import NDArray
 
-from onnx2snn import DataError, GateError, ModelFileError, SpikingSession, UsageError, evaluate
+from onnx2snn import DataError, GateError, ModelFileError, SpikingSession, UsageError, convert, evaluate
 from onnx2snn._convert import run as run_conversion
 from onnx2snn._evaluate import check_drop
 from onnx2snn._metrics import METRICS
@@ -138,7 +138,7 @@ def test_another_source_is_a_warning(snn: onnx.ModelProto, labelled: dict[str, A
         ({"timesteps": [4, 0]}, UsageError, "timesteps is 0"),
         ({"timesteps": [4, 8], "delay": 4}, UsageError, "delay is 4"),
         ({"snn": mlp()}, ModelFileError, "not a spiking model"),
-        ({"ann": resnet(), "data": inputs_for("resnet", 2)}, DataError, "the model takes input float32"),
+        ({"ann": resnet(), "data": inputs_for("resnet", 2)}, UsageError, "made from another model"),
         ({"data": {"input": inputs_for("mlp", 2)}, "metric": "top1"}, DataError, "'labels'"),
         ({"data": {"input": inputs_for("mlp", 2), "labels": np.zeros((2, 2))}}, DataError, "labels \\[N\\]"),
     ],
@@ -252,3 +252,25 @@ def test_the_gate_is_in_percentage_points_at_the_largest_time(
     else:
         with pytest.raises(GateError, match=r"top1 drops by \d+\.\d\d percentage points at T = 32"):
             check_drop(found, max_drop)
+
+
+@pytest.mark.parametrize(
+    ("batch", "dtype", "said"),
+    [
+        (4, np.float32, r"input float32\[4,2,8,8\] against input float32\[batch,2,8,8\]"),
+        ("batch", np.float16, r"input float16\[batch,2,8,8\] against input float32"),
+    ],
+)
+def test_an_ann_of_other_shapes_or_types_is_refused(batch: int | str, dtype: type, said: str) -> None:
+    x = inputs_for("resnet", 4)
+    snn = convert(resnet(), x, method="max", timesteps=8).model
+    with pytest.raises(UsageError, match=said):
+        evaluate(resnet(0, dtype, batch=batch), snn, {"input": x.astype(dtype)})
+
+
+def test_an_ann_of_other_outputs_is_refused() -> None:
+    x = inputs_for("mlp", 4)
+    other = mlp()
+    other.graph.output[0].name = other.graph.node[-1].output[0] = "scores"
+    with pytest.raises(UsageError, match=r"scores float32\[batch,3\] against logits float32\[batch,3\]"):
+        evaluate(other, convert(mlp(), x, method="max", timesteps=8).model, {"input": x})

@@ -28,9 +28,11 @@ from networks import BLOCKS, NETWORKS, Builder, assemble
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn._fold import Folding, fold
-from onnx2snn._fold_rules import ACCUMULATED_MAX_POOL, BACKWARD, FORWARD, RUNNING_MEAN, Move, compress
+from onnx2snn._fold_rules import BACKWARD, FORWARD
 from onnx2snn._graph import Graph, Node, constant, make_constant, to_graph
+from onnx2snn._moves import Move, compress
 from onnx2snn._neuron import IF
+from onnx2snn._operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from onnx2snn._rewrite import rewrite
 
 STEPS = 8
@@ -212,9 +214,9 @@ def test_tensors_that_are_outputs_of_the_model_keep_their_values() -> None:
     b.name_output(b.gemm(b.node("Relu", "current"), 5, 3), "output")
     sizes = {"static": 8, "hidden": 8, "current": 5, "output": 3}
     model = staged(b.model({name: ["batch", size] for name, size in sizes.items()}))
-    feed = {"input": RNG.standard_normal((3, 6))}
+    feed = {"input": np.random.default_rng(3).standard_normal((3, 6))}
     run_both(model, feed).assert_same()
-    thetas = [np.full((1, 8), 4.0), np.full((1, 5), 20.0)]
+    thetas = [np.full((1, 8), 6.0), np.full((1, 5), 10.0)]
     graph = step_graph(fold(rewrite(model.arranged64, model.parts, thetas))[0], model)
     last = graph.run(feed, 512)[-1]
     wanted = reference(model.source.proto, {"input": feed["input"].astype(np.float32)})
@@ -288,17 +290,19 @@ class Case:
         return f"{self.op}({', '.join(shapes)}){extra} back {self.back} ahead {dict(self.ahead)}".replace("  ", " ")
 
     def build(self) -> tuple[Graph, Node]:
-        """A float64 graph of this node with its output `y`, shapes inferred."""
-        plain = {ACCUMULATED_MAX_POOL: "MaxPool", RUNNING_MEAN: "Identity"}.get(self.op, self.op)
+        """A float64 graph of this node with its outputs `y`, `y1` ..., shapes inferred."""
+        plain = {ACCUMULATED_MAX_POOL: "MaxPool"} | dict.fromkeys((RUNNING_MEAN, MEAN_SO_FAR, INCREASE), "Identity")
         names = ["" if isinstance(o, str) else f"x{i}" for i, o in enumerate(self.operands)]
         given = dict(zip(names, self.operands, strict=True))
         inputs = [
             helper.make_tensor_value_info(name, TensorProto.DOUBLE, o) for name, o in given.items() if type(o) is tuple
         ]
         fixed = [numpy_helper.from_array(np.asarray(o), n) for n, o in given.items() if not isinstance(o, (tuple, str))]
-        node = helper.make_node(plain, names, ["y"], "node", **self.attrs)
-        output = helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)
-        graph = helper.make_graph([node], "single", inputs, [output], fixed)
+        attrs = dict(self.attrs)
+        made = [f"y{i or ''}" for i in range(attrs.pop("outputs", 1))]
+        node = helper.make_node(plain.get(self.op, self.op), names, made, "node", **attrs)
+        outputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in made]
+        graph = helper.make_graph([node], "single", inputs, outputs, fixed)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
         made = to_graph(onnx.shape_inference.infer_shapes(model))
         return made, made.nodes[0]
@@ -379,6 +383,27 @@ RULES = [
     Case("Gather", [IMAGE, ints(2, 0, -1)], None, ONE, {"axis": 1}),
     Case("Gather", [IMAGE, np.array(-2)], None, ONE, {"axis": 1}),
     Case("Gather", [IMAGE, np.array([[0, 1], [2, 2]])], None, ONE, {"axis": 3}),
+    Case("Sum", [IMAGE, value(4, 1, 1), IMAGE], CHANNELS, {0: CHANNELS, 2: CHANNELS}),
+    Case("Mean", [IMAGE, value(4, 1, 1), IMAGE], CHANNELS, {0: CHANNELS, 2: CHANNELS}),
+    Case("Where", [value(5, 6) > 0, IMAGE, IMAGE], CHANNELS, {1: CHANNELS, 2: CHANNELS}),
+    Case("Where", [value(5, 6) > 0, IMAGE, value(1, 1)], CHANNELS, {1: CHANNELS}),
+    Case("ReduceMean", [IMAGE, ints(2, -1)], CHANNELS, ONE),
+    Case("ReduceSum", [IMAGE, ints(2, 3)], (1, 4), ONE, {"keepdims": 0}),
+    Case("ReduceSum", [IMAGE], LAYER, {0: LAYER}),
+    Case("CumSum", [IMAGE, np.array(-1)], CHANNELS, ONE, {"reverse": 1}),
+    Case("Resize", [IMAGE, "", np.array([1, 1, 2, 1.5], np.float32)], CHANNELS, ONE, {"mode": "linear"}),
+    Case("Expand", [(2, 4, 1, 1), ints(3, 1, 1, 5, 6)], None, ONE),
+    Case("Expand", [(4, 1, 1), ints(2, 4, 5, 6)], CHANNELS, {0: (4, 1, 1)}),
+    Case("Tile", [IMAGE, ints(1, 1, 2, 3)], CHANNELS, ONE),
+    Case("Tile", [IMAGE, ints(1, 2, 1, 1)], None, ONE),
+    Case("DepthToSpace", [(2, 8, 3, 2)], (1, 2, 1, 1), {0: LAYER}, {"blocksize": 2}),
+    Case("DepthToSpace", [(2, 8, 3, 2)], (1, 2, 1, 1), {0: LAYER}, {"blocksize": 2, "mode": "CRD"}),
+    Case("SpaceToDepth", [(2, 4, 6, 4)], LAYER, ONE, {"blocksize": 2}),
+    Case("Cast", [IMAGE], CHANNELS, ONE, {"to": TensorProto.DOUBLE}),
+    Case(MEAN_SO_FAR, [IMAGE], (1, 4, 5, 1), {0: (1, 4, 5, 1)}),
+    Case(INCREASE, [IMAGE], (1, 4, 5, 1), {0: (1, 4, 5, 1)}),
+    Case("Split", [IMAGE, ints(1, 3)], None, ONE, {"axis": 1, "outputs": 2}),
+    Case("Split", [IMAGE, ints(4, 2)], None, ONE, {"axis": -1, "outputs": 2}),
 ]
 
 
@@ -409,17 +434,18 @@ def test_factors_move_forward(case: Case) -> None:
     scales = {index: common[shape] for index, shape in case.ahead.items()}
     graph, node = case.build()
     feed = case.feed()
-    wanted = reference(graph, {name: x * scales.get(int(name[1:]), 1.0) for name, x in feed.items()})[0]
+    wanted = reference(graph, {name: x * scales.get(int(name[1:]), 1.0) for name, x in feed.items()})
     move = FORWARD[case.op](node, scales)
     assert isinstance(move, Move), move
-    found = reference(with_move(graph, node, move), feed)[0]
-    assert found.shape == wanted.shape
-    np.testing.assert_allclose(move.scales.get(0, 1.0) * found, wanted, rtol=1e-12, atol=1e-13)
+    found = reference(with_move(graph, node, move), feed)
+    for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(move.scales.get(index, 1.0) * one, other, rtol=1e-12, atol=1e-13)
 
 
 def test_every_rule_is_in_the_table() -> None:
-    assert {c.op for c in RULES if c.back} == set(BACKWARD)
-    assert {c.op for c in RULES if c.ahead} == set(FORWARD) - {"Shape", "Size"}
+    assert {c.op for c in RULES if c.back} == set(BACKWARD) - {"Upsample"}
+    assert {c.op for c in RULES if c.ahead} == set(FORWARD) - {"Shape", "Size", "EyeLike", "Upsample"}
 
 
 @pytest.mark.parametrize("op", ["Shape", "Size"])
@@ -460,6 +486,19 @@ REFUSALS = [
     Case("Slice", [IMAGE, ints(1), ints(3), ints(1)], (1, 2, 1, 1), says="selects along the scaled axis"),
     Case("Slice", [IMAGE, ints(3), ints(0), ints(2), ints(-1)], CHANNELS, ONE, says="selects along the scaled axis"),
     Case("Gather", [IMAGE, ints(1, 2)], (1, 2, 1, 1), {}, {"axis": 1}, "selects along the scaled axis"),
+    Case("Where", [value(5, 6) > 0, IMAGE, IMAGE], None, {1: CHANNELS}, says="different scales"),
+    Case("Where", [value(5, 6) > 0, IMAGE, (1, 1)], CHANNELS, says="broadcast along the scaled axis"),
+    Case("ReduceMean", [IMAGE, ints(1)], None, ONE, says="varies along an axis it works along"),
+    Case("ReduceSum", [IMAGE, (1,)], LAYER, ONE, says="its axes are not constant"),
+    Case("CumSum", [IMAGE, np.array(1)], CHANNELS, ONE, says="varies along an axis it works along"),
+    Case("Resize", [IMAGE, "", np.array([1, 2, 1, 1.0], np.float32)], (1, 8, 1, 1), ONE, says="varies along an axis"),
+    Case("Expand", [(2, 1, 1, 1), ints(2, 4, 5, 6)], CHANNELS, says="broadcasts along the scaled axis"),
+    Case("Expand", [(5, 6), ints(2, 4, 5, 6)], CHANNELS, says="broadcasts along the scaled axis"),
+    Case("Tile", [IMAGE, ints(1, 2, 1, 1)], (1, 8, 1, 1), says="repeats the scaled axis"),
+    Case("DepthToSpace", [(2, 8, 3, 2)], None, {0: (1, 8, 1, 1)}, {"blocksize": 2}, "varies within a block"),
+    Case("SpaceToDepth", [(2, 2, 6, 4)], (1, 8, 1, 1), {}, {"blocksize": 2}, "varies within a block"),
+    Case("Cast", [IMAGE], CHANNELS, ONE, {"to": TensorProto.INT64}, "from or to whole numbers"),
+    Case("Split", [SPREAD, ints(1, 3)], None, {1: (1,)}, {"axis": 1, "outputs": 2}, "selects along the scaled axis"),
 ]
 
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from networks import NETWORKS, Builder, inputs_for, mlp
@@ -15,13 +16,21 @@ from onnx2snn._convert import run as run_conversion
 from onnx2snn._settings import Settings
 
 
-def refused() -> onnx.ModelProto:
-    """A network with a Softmax between two spiking layers."""
+def between_neurons(op: str, name: str, **attrs: Any) -> onnx.ModelProto:
+    """A network with some operator between two spiking layers."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
-    x = b.node("Softmax", x, name="attention", axis=1)
+    x = b.node(op, x, name=name, **attrs)
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8), name="h2"), 8, 3), "logits")
     return b.model({"logits": ["batch", 3]})
+
+
+def analog() -> onnx.ModelProto:
+    return between_neurons("Softmax", "attention", axis=1)
+
+
+def refused() -> onnx.ModelProto:
+    return between_neurons("RandomNormalLike", "noise")
 
 
 def without_neurons() -> onnx.ModelProto:
@@ -49,7 +58,7 @@ def test_every_part_of_a_network_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "named"), [(refused, "'attention' (Softmax)"), (without_neurons, "nothing to convert")]
+    ("build", "named"), [(refused, "'noise' (RandomNormalLike)"), (without_neurons, "nothing to convert")]
 )
 def test_a_refusal_gives_the_reason_that_convert_gives(build: Any, named: str) -> None:
     about = inspect(build())
@@ -62,9 +71,39 @@ def test_a_refusal_gives_the_reason_that_convert_gives(build: Any, named: str) -
 
 
 def test_a_refused_node_has_its_own_reason() -> None:
-    row = next(row for row in inspect(refused())["nodes"] if row["node"] == "attention")
-    assert row == {"node": "attention", "op": "Softmax", "role": "refused", "reason": row["reason"]}
-    assert "not linear" in row["reason"]
+    row = next(row for row in inspect(refused())["nodes"] if row["node"] == "noise")
+    reason = "it draws random numbers at every step"
+    assert row == {"node": "noise", "op": "RandomNormalLike", "role": "refused", "reason": reason}
+
+
+def test_a_node_refused_before_there_is_a_table_is_its_only_row() -> None:
+    b = Builder()
+    scale = b.const(0.05), b.const(0, np.uint8)
+    x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8))
+    x = b.node("DequantizeLinear", b.node("QuantizeLinear", x, *scale, name="quantise"), *scale)
+    b.name_output(b.gemm(x, 8, 3), "logits")
+    about = inspect(b.model({"logits": ["batch", 3]}))
+    assert [(row["node"], row["op"], row["role"]) for row in about["nodes"]] == [
+        ("quantise", "QuantizeLinear", "refused")
+    ]
+    assert about["summary"] == {"refused": 1}
+    assert about["nodes"][0]["reason"] in about["reason"]
+
+
+def test_neurons_that_are_part_of_a_node_name_it() -> None:
+    rows = {row["node"]: row for row in inspect(between_neurons("LeakyRelu", "leaky"))["nodes"]}
+    assert (rows["leaky"]["role"], rows["leaky"]["reason"]) == ("neuron", "fires")
+    assert rows["leaky/negative"]["role"] == "neuron"
+    assert rows["leaky/negative"]["reason"] == "fires, for a part of 'leaky'"
+
+
+def test_a_telescoped_node_is_named_as_in_the_converted_model() -> None:
+    about = inspect(analog())
+    assert about["convertible"]
+    row = next(row for row in about["nodes"] if row["node"] == "attention")
+    assert row == {"node": "attention", "op": "Softmax", "role": "analog", "reason": "telescoped: not linear"}
+    conversion = run_conversion(analog(), inputs_for("mlp", 20), Settings(method="max", timesteps=2))
+    assert inspect(conversion.model)["metadata"]["analog"] == conversion.report.analog == ["attention"]
 
 
 @pytest.mark.parametrize("name", ["mlp", "segmenter"])
@@ -79,7 +118,7 @@ def test_a_spiking_model_is_described_by_its_metadata(name: str) -> None:
 
 def test_both_kinds_are_plain_data() -> None:
     snn = run_conversion(mlp(), inputs_for("mlp", 20), Settings(method="max", timesteps=4)).model
-    for model in (mlp(), refused(), snn):
+    for model in (mlp(), analog(), refused(), snn):
         about = inspect(model)
         assert json.loads(json.dumps(about)) == about
 

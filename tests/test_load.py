@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from networks import Builder, inputs_for, mlp, segmenter
+from conftest import reference, relative
+from networks import Builder, inputs_for, mlp, resnet, segmenter, vgg
 from onnx import TensorProto, helper
 
-from onnx2snn import ModelFileError, OutputError, convert
+from onnx2snn import ModelFileError, OutputError, SpikingSession, _bulk, convert
+from onnx2snn._evaluate import evaluate
 from onnx2snn._load import atomic_path, atomic_write, check_writable, input_specs, load_model, output_specs, write_npz
 
 # --- reading ---
@@ -103,6 +106,81 @@ def test_external_data_that_is_not_whole_is_refused(damage: str, tmp_path: Path)
     with pytest.raises(ModelFileError, match=r"external data of .*big\.onnx") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_hash_covers_external_data(tmp_path: Path) -> None:
+    path = with_external_data(tmp_path)
+    before = load_model(path)
+    assert before.size == path.stat().st_size + sum(len(t.raw_data) for t in mlp().graph.initializer)
+    data = bytearray((tmp_path / "big.data").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "big.data").write_bytes(data)
+    assert load_model(path).sha256 != before.sha256
+
+
+def test_external_data_of_a_model_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    path = with_external_data(tmp_path)
+    for source in (path.read_bytes(), onnx.load(path, load_external_data=False)):
+        with pytest.raises(ModelFileError, match=r"external data.*give the path of its file"):
+            load_model(source)
+
+
+# --- models past protobuf's limit ---
+
+
+@pytest.fixture
+def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if messages could hold 3 kB, and weights were large from 100 bytes on."""
+    monkeypatch.setattr(_bulk, "LIMIT", 3000)
+    monkeypatch.setattr(_bulk, "HEAVY", 100)
+
+
+@pytest.mark.usefixtures("low_limit")
+@pytest.mark.parametrize("opset", [13, 18])
+def test_a_model_too_large_for_one_file_is_read_converted_written_and_run(opset: int, tmp_path: Path) -> None:
+    model = vgg()
+    model.opset_import[0].version = opset
+    path, target = tmp_path / "big.onnx", tmp_path / "big.snn.onnx"
+    stored = onnx.ModelProto.FromString(model.SerializeToString())  # saving takes the weights out
+    onnx.save_model(stored, path, save_as_external_data=True, location="big.data", size_threshold=100)
+    x = inputs_for("vgg", 8)
+    conversion = convert(path, x, method="max", timesteps=256, delay=0)
+    assert _bulk.byte_size(conversion.model) > _bulk.LIMIT
+    conversion.save(target)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["big.data", "big.onnx", "big.snn.onnx", "big.snn.onnx.data"]
+    assert target.stat().st_size < _bulk.byte_size(conversion.model) - 3000
+    (wanted,) = reference(model, {"input": x})
+    found = SpikingSession(target, onnxruntime.SessionOptions()).run(None, {"input": x})
+    assert relative(found[0], wanted) < 0.05
+    stepped = onnxruntime.InferenceSession(target)  # stock onnxruntime reads the two files as well
+    states = {i.name: np.zeros([1] * len(i.shape), np.float32) for i in stepped.get_inputs()[1:]}
+    for _ in range(256):
+        answer, *after = stepped.run(None, {"input": x, **states})
+        states = dict(zip(states, after, strict=True))
+    np.testing.assert_allclose(answer, found[0], rtol=1e-4, atol=1e-4)
+    assert evaluate(path, target, {"input": x})["snn"][0]["agreement"] > 0.8
+    with pytest.raises(OutputError, match="save"):
+        conversion.to_bytes()
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_a_large_proto_converts_to_what_its_file_converts_to() -> None:
+    one, other = (convert(model, inputs_for("resnet", 8), method="max") for model in (resnet(), resnet()))
+    assert one.model == other.model
+    assert load_model(resnet()).sha256 != load_model(resnet(1)).sha256
+
+
+@pytest.mark.usefixtures("low_limit")
+def test_when_weights_cannot_be_written_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conversion = convert(resnet(), inputs_for("resnet", 8), method="max")
+
+    def fail(_: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OutputError, match="No space left"):
+        conversion.save(tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 # --- inputs and outputs ---

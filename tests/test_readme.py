@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import onnx2snn
+from onnx2snn._activations import CONDITIONS, RULES
+from onnx2snn._catalogue import BEGIN, END, catalogue, updated
 from onnx2snn._cli import COMMANDS
-from onnx2snn._operators import LINEAR, MAX_POOLS
+from onnx2snn._operators import LINEAR, MAX_POOLS, NOT_TELESCOPED
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,7 +76,17 @@ def test_every_command_and_option_is_mentioned(command: str) -> None:
                 assert option in about, f"{option} of 'onnx2snn {command}' is not in the README"
 
 
-def test_every_supported_operator_is_mentioned() -> None:
-    limits = README[README.index("## Limits") :]
-    for op in [*LINEAR, *MAX_POOLS]:
-        assert op in limits, f"{op} is not in the README's list"
+def test_the_supported_operators_are_those_of_the_tables() -> None:
+    """If this fails: python -m onnx2snn._catalogue README.md."""
+    assert updated(README) == README
+    section = README[README.index(BEGIN) : README.index(END)]
+    for op in [*LINEAR, *MAX_POOLS, *RULES, *NOT_TELESCOPED]:
+        assert re.search(rf"\b{op}\b", section), f"{op} is not in the README's table"
+    assert set(RULES) | {"Relu"} == set(CONDITIONS)
+
+
+def test_the_script_puts_the_tables_between_the_marks(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    run([sys.executable, "-m", "onnx2snn._catalogue", "page.md"], tmp_path)
+    assert path.read_text(encoding="utf-8") == f"before\n{BEGIN}\n{catalogue()}\n{END}\nafter\n"

@@ -43,6 +43,8 @@ from onnx2snn._settings import Settings
         ({"granularity": None}, "granularity is None"),
         ({"maxpool": "none"}, "maxpool is 'none'; it has to be one of accumulate, current"),
         ({"maxpool": None}, "maxpool is None"),
+        ({"strict": 1}, "strict is 1; it has to be True or False"),
+        ({"strict": None}, "strict is None"),
         ({"time_steps": 8}, "no option 'time_steps'; the options are preset, timesteps, delay"),
     ],
 )
@@ -60,6 +62,7 @@ def test_values_that_make_no_sense_are_usage_errors(options: dict[str, Any], nam
         {"delay": 31},
         {"method": "percentile", "percentile": 100},
         {"max_drop": 0},
+        {"strict": True},
         {"threads": 1, "seed": 0, "iterations": 1, "batch_size": 1},
         {"method": None, "threads": None, "max_drop": None},
     ],
@@ -114,6 +117,7 @@ def test_every_option_is_a_command_line_option_with_the_same_default_and_a_help(
         ("--percentile 99.9", 99.9),
         ("--threads 2", 2),
         ("--max-drop 1", 1.0),
+        ("--strict", True),
     ],
 )
 def test_command_line_values_have_the_types_of_the_keywords(text: str, value: Any) -> None:
