@@ -83,7 +83,7 @@ def eval_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="onnx2snn eval", description="Score an ANN and its spiking model side by side.")
     parser.add_argument("ann", metavar="ANN", help="the ANN, an .onnx file")
     parser.add_argument("snn", metavar="SNN", help="the spiking model made of it")
-    parser.add_argument("--data", metavar="FILE.npz", required=True, help="inputs by name, and labels for top1")
+    parser.add_argument("--data", metavar="FILE.npz", required=True, help="inputs by name, and what metrics need")
     parser.add_argument(
         "--timesteps",
         type=_numbers,
@@ -92,14 +92,21 @@ def eval_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
     parser.add_argument(
-        "--metric", metavar="top1|agreement", help="default: top1 where the data has labels, else agreement"
+        "--metric",
+        metavar="NAME",
+        help="top1 or top5 (data: labels), miou (masks), map (boxes, classes), mse (labels), agreement, or "
+        "script.py:function(outputs, labels); default: by what the data holds, else agreement",
     )
     parser.add_argument(
         "--max-drop",
         type=_points,
         metavar="X",
-        help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage points below the ANN",
+        help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage points below the ANN "
+        "(mse: more than X percent above)",
     )
+    parser.add_argument("--no-energy", action="store_true", help="count no synaptic operations; about a third faster")
+    for name, what in (("sop", "synaptic operation; default: 77e-15"), ("flop", "operation of the ANN; 12.5e-12")):
+        parser.add_argument(f"--{name}-joules", type=float, metavar="J", help=f"energy of one {what}")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
     parser.add_argument("--threads", type=_threads, metavar="N", help="onnxruntime's threads; default: its own choice")
@@ -148,14 +155,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Onnx2snnError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt as stop:
+        said = stop.args[0] if stop.args else "nothing was written"
+        print(f"interrupted; {said}", file=sys.stderr)  # noqa: T201
         return 130
     return 0
 
 
 def _convert(given: argparse.Namespace) -> None:
-    from ._load import atomic_write, check_writable
+    from ._load import check_writable
 
     settings = Settings(**{option.name: getattr(given, option.name) for option in fields(Settings)})
     check_writable(given.output)
@@ -176,7 +184,7 @@ def _convert(given: argparse.Namespace) -> None:
     _show.warn(report.warnings)
     conversion.save(given.output)
     if given.report is not None:
-        _write_json(given.report, report.to_dict(), atomic_write)
+        _write_json(given.report, report.to_dict())
 
 
 def _require_distinct(read: dict[str, str | None], written: dict[str, str | None]) -> None:
@@ -234,33 +242,42 @@ def _joined(name: str, batches: Sequence[Any], size: int) -> Any:
 
 
 def _eval(given: argparse.Namespace) -> None:
-    from ._load import atomic_write, check_writable
+    from ._load import check_writable
 
     if given.json not in (None, "-"):
         check_writable(given.json)
         _require_distinct({"ANN": given.ann, "SNN": given.snn, "--data": given.data}, {"--json": given.json})
     from . import _show
-    from ._evaluate import check_drop, evaluate
+    from ._evaluate import EvaluationInterrupted, check_drop, evaluate
 
+    prices = {"sop_joules": given.sop_joules, "flop_joules": given.flop_joules}
+    interrupted = False
     with _show.progress_bar(given.quiet) as progress:
-        result = evaluate(
-            given.ann,
-            given.snn,
-            given.data,
-            timesteps=given.timesteps,
-            delay=given.delay,
-            metric=given.metric,
-            limit=given.limit,
-            threads=given.threads,
-            progress=progress,
-        )
+        try:
+            result = evaluate(
+                given.ann,
+                given.snn,
+                given.data,
+                timesteps=given.timesteps,
+                delay=given.delay,
+                metric=given.metric,
+                limit=given.limit,
+                threads=given.threads,
+                energy=not given.no_energy,
+                progress=progress,
+                **{name: price for name, price in prices.items() if price is not None},
+            )
+        except EvaluationInterrupted as stop:
+            result, interrupted = stop.result, True
     if not given.quiet:
-        _show.show([_show.score_table(result)])
+        _show.show(_show.score_tables(result))
     _show.warn(result["warnings"])
-    if given.max_drop is not None:
+    if given.max_drop is not None and not interrupted:
         check_drop(result, given.max_drop)
     if given.json is not None:
-        _write_json(given.json, result, atomic_write)
+        _write_json(given.json, result)
+    if interrupted:
+        raise KeyboardInterrupt(f"the result is of the first {result['samples']} samples")
 
 
 def _inspect(given: argparse.Namespace) -> None:
@@ -284,9 +301,11 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
 }
 
 
-def _write_json(path: str, value: object, write: Callable[[str, bytes], None]) -> None:
+def _write_json(path: str, value: object) -> None:
+    from ._load import atomic_write
+
     text = json.dumps(value, indent=2) + "\n"
     if path == "-":
         sys.stdout.write(text)
     else:
-        write(path, text.encode())
+        atomic_write(path, text.encode())

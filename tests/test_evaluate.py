@@ -47,10 +47,22 @@ def labelled() -> dict[str, Array]:
 
 def test_the_result_has_the_shape_it_promises(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
     result = evaluate(mlp(), snn, labelled, timesteps=[4, 16], delay=1)
-    assert set(result) == {"samples", "ann", "snn", "warnings", "seconds"}
+    assert set(result) == {"samples", "partial", "ann", "snn", "energy", "warnings", "seconds"}
+    assert result["partial"] is False
     assert result["samples"] == COUNT
     assert result["ann"] == {"top1": 0.9}
-    assert [set(row) for row in result["snn"]] == [{"timesteps", "delay", "top1"}] * 2
+    costs = {
+        "spikes",
+        "rate",
+        "sops",
+        "flops",
+        "energy_j",
+        "analog_j",
+        "frames_per_joule",
+        "ratio",
+        "ratio_with_analog",
+    }
+    assert [set(row) for row in result["snn"]] == [{"timesteps", "delay", "top1", "drop", "drop_95", *costs}] * 2
     assert [(row["timesteps"], row["delay"]) for row in result["snn"]] == [(4, 1), (16, 1)]
 
 
@@ -133,7 +145,7 @@ def test_another_source_is_a_warning(snn: onnx.ModelProto, labelled: dict[str, A
 @pytest.mark.parametrize(
     ("options", "error", "named"),
     [
-        ({"metric": "top5000"}, UsageError, "metric is 'top5000'; it has to be one of top1, agreement"),
+        ({"metric": "top5000"}, UsageError, "metric is 'top5000'; it has to be one of top1, top5"),
         ({"limit": 0}, UsageError, "limit is 0"),
         ({"timesteps": [4, 0]}, UsageError, "timesteps is 0"),
         ({"timesteps": [4, 8], "delay": 4}, UsageError, "delay is 4"),
@@ -156,10 +168,9 @@ def test_what_cannot_be_scored_is_an_error(
 
 def score(name: str, outputs: list[Array], wanted: list[Array], pieces: int = 1) -> float:
     metric = METRICS[name]()
-    count = len(outputs[0])
-    for part in np.array_split(np.arange(count), pieces):
-        metric.add([o[part] for o in outputs], [w[part] for w in wanted])
-    return metric.value()
+    parts = np.array_split(np.arange(len(outputs[0])), pieces)
+    rows = [metric.measure([o[part] for o in outputs], [w[part] for w in wanted], int(part[0])) for part in parts]
+    return metric.score(rows)
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
@@ -230,7 +241,7 @@ def test_top1_needs_class_scores(shape: tuple[int, ...]) -> None:
 
 
 def result(ann: float, *scores: tuple[int, float]) -> dict[str, Any]:
-    return {"ann": {"top1": ann}, "snn": [{"timesteps": t, "delay": 0, "top1": s} for t, s in scores]}
+    return {"ann": {"top1": ann}, "snn": [{"timesteps": t, "top1": s, "drop": ann - s} for t, s in scores]}
 
 
 @pytest.mark.parametrize(
