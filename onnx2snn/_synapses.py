@@ -27,7 +27,7 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool")
 SUMS = ("Add", "Sub", "Sum", "Mean")
 ARITHMETIC = ("Mul", "Div", "Neg", "BatchNormalization", "ReduceMean", "ReduceSum", "Resize", "Upsample")
-"""Linear operators that compute something; the other ones of `PATTERNS` only move elements."""
+"""Linear operators that compute; others only move elements, or add currents, which a membrane does anyway."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,6 @@ class _Flow:
             return operations(wires[0]) if whole else float(np.sum(fan_out(wires[0]) * marks))
         if node.op_type in POOLS:
             return float(math.prod(wires[0].out) * window_size(wires[0]))
-        if node.op_type in SUMS:
-            return float(sizes * max(0, sum(bool(self.analog[node.input[w.index]].any()) for w in wires) - 1))
         if self._linear(node, wires) and node.op_type not in ARITHMETIC:
             return 0.0
         return float(max(sizes, math.prod(wires[0].shape)) if node.op_type.startswith("Reduce") else sizes)
