@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnx2snn import DataError, GateError, ModelFileError, SpikingSession, UsageError, evaluate
 from onnx2snn._convert import run as run_conversion
 from onnx2snn._evaluate import check_drop
-from onnx2snn._metrics import METRICS
 from onnx2snn._settings import Settings
 
 Array = NDArray[Any]
@@ -163,61 +162,6 @@ def test_what_cannot_be_scored_is_an_error(
         evaluate(**given)
 
 
-# --- metrics ---
-
-
-def score(name: str, outputs: list[Array], wanted: list[Array], pieces: int = 1) -> float:
-    metric = METRICS[name]()
-    parts = np.array_split(np.arange(len(outputs[0])), pieces)
-    rows = [metric.measure([o[part] for o in outputs], [w[part] for w in wanted], int(part[0])) for part in parts]
-    return metric.score(rows)
-
-
-@pytest.mark.parametrize("pieces", [1, 3])
-@pytest.mark.parametrize("shape", [(12, 5), (12, 3, 4, 6), (12, 2, 3, 3, 2)])
-def test_agreement_is_the_share_of_equal_classes(shape: tuple[int, ...], pieces: int) -> None:
-    rng = np.random.default_rng(0)
-    one, other = rng.standard_normal((2, *shape)).astype(np.float32)
-    expected = np.mean(np.argmax(one, axis=1) == np.argmax(other, axis=1))
-    assert score("agreement", [one], [other], pieces) == pytest.approx(expected)
-    assert 0 < expected < 1
-
-
-@pytest.mark.parametrize("pieces", [1, 3])
-@pytest.mark.parametrize("shape", [(12, 1), (12,), (12, 1, 4, 4), (12, 6, 4)])
-def test_agreement_without_classes_is_one_minus_the_relative_error(shape: tuple[int, ...], pieces: int) -> None:
-    rng = np.random.default_rng(0)
-    wanted = rng.standard_normal(shape).astype(np.float32)
-    found = wanted + 0.1 * rng.standard_normal(shape).astype(np.float32)
-    expected = 1 - np.linalg.norm((found - wanted).ravel()) / np.linalg.norm(wanted.ravel())
-    assert score("agreement", [found], [wanted], pieces) == pytest.approx(expected, rel=1e-5)
-
-
-def test_agreement_reads_the_first_float_output_or_compares_integers() -> None:
-    classes, scores = np.array([1, 0, 2]), np.eye(3, dtype=np.float32)
-    assert score("agreement", [classes, scores], [classes * 0, scores]) == 1.0
-    assert score("agreement", [classes], [np.array([1, 1, 2])]) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(("found", "expected"), [(0.0, 1.0), (0.5, 0.0)])
-def test_agreement_with_nothing_but_zeros(found: float, expected: float) -> None:
-    zeros = np.zeros((4, 1), np.float32)
-    assert score("agreement", [zeros + np.float32(found)], [zeros]) == expected
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.float32])
-def test_outputs_of_different_shapes_agree_nowhere(dtype: type) -> None:
-    assert score("agreement", [np.ones((2, 15), dtype)], [np.ones((2, 14), dtype)]) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"), [([1.0, -np.inf, np.nan], 1.0), ([0.5, -np.inf, np.nan], 0.5), ([1.0, 0.0, np.nan], 0.0)]
-)
-def test_agreement_with_values_that_are_not_finite(found: list[float], expected: float) -> None:
-    wanted = np.array([1.0, -np.inf, np.nan])[:, None]
-    assert score("agreement", [np.array(found)[:, None]], [wanted]) == expected
-
-
 @pytest.mark.parametrize("batch", ["batch", 2])
 def test_an_output_without_a_batch_axis_is_scored(batch: int | str) -> None:
     model = mlp()
@@ -229,12 +173,6 @@ def test_an_output_without_a_batch_axis_is_scored(batch: int | str) -> None:
     x = inputs_for("mlp", 4)
     made = run_conversion(model, x, Settings(method="max", timesteps=64)).model
     assert evaluate(model, made, x)["snn"][0]["agreement"] > 0.9
-
-
-@pytest.mark.parametrize("shape", [(4, 3, 2), (4,)])
-def test_top1_needs_class_scores(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="choose another metric"):
-        score("top1", [np.zeros(shape, np.float32)], [np.zeros(4, np.int64)])
 
 
 # --- the gate ---

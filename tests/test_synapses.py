@@ -36,21 +36,8 @@ def converted(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
 # --- the brute force: every neuron fires alone, once, and what arrives behind is added up, node by node, forwards ---
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-SHAPELY = [
-    "Reshape",
-    "Flatten",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "Slice",
-    "Gather",
-    "Concat",
-    "Pad",
-    "Identity",
-    "Dropout",
-    "Resize",
-    "Upsample",
-]
+SHAPELY = ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Concat", "Pad"]
+SHAPELY += ["Identity", "Dropout", "Resize", "Upsample"]
 LINEAR = [*SHAPELY, "Add", "Sub", "Mul", "Div", "Neg", "AveragePool", "GlobalAveragePool"]
 
 
@@ -132,7 +119,7 @@ class Ones:
 
     def analog(self) -> dict[str, Array]:
         """What is no spike in each tensor that changes in time."""
-        marks = {
+        marks: dict[str, Array] = {
             s.input: np.ones(self.values[s.input].shape)
             for s in self.model.states
             if s.mean is None and s.kind not in ("membrane", "step")
@@ -184,7 +171,7 @@ def networks(draw: st.DrawFn) -> onnx.ModelProto:
 
 
 @given(networks())
-@stable(60)
+@stable(25)
 def test_synapses_are_what_a_neuron_firing_alone_arrives_at(model: onnx.ModelProto) -> None:
     x = np.random.default_rng(0).standard_normal((4, *ASSEMBLED_INPUT)).astype(np.float32)
     try:
@@ -214,7 +201,7 @@ def looped(shape: tuple[int, ...], out: tuple[int, ...], node: dict[str, Any], w
     return found
 
 
-CONVOLUTIONS = {
+CONVOLUTIONS: dict[str, dict[str, Any]] = {
     "borders": {"group": 1, "strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1]},
     "one side": {"group": 1, "strides": [1, 1], "pads": [2, 0, 0, 1], "dilations": [1, 1]},
     "stride": {"group": 1, "strides": [2, 3], "pads": [1, 1, 1, 1], "dilations": [1, 1]},
@@ -228,8 +215,8 @@ CONVOLUTIONS = {
 def test_a_convolutions_synapses_are_its_products(kind: str) -> None:
     attrs = CONVOLUTIONS[kind]
     b = Builder()
-    x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 7]), 2, 4), name="site")
-    b.name_output(b.conv(x, 4, 8, **attrs), "output")
+    site = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 7]), 2, 4), name="site")
+    b.name_output(b.conv(site, 4, 8, **attrs), "output")
     model = b.model({"output": ["batch", 8, None, None]})
     x = np.random.default_rng(0).standard_normal((4, 2, 6, 7)).astype(np.float32)
     shape = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})[0].shape[1:]
