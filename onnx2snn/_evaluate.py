@@ -191,7 +191,7 @@ def evaluate(
             f"'{source.name}' and the spiking model take different inputs; the SNN was made from another model"
         )
     with ExitStack() as stack:
-        samples = stack.enter_context(open_samples(data, specs))
+        samples = data if isinstance(data, Samples) else stack.enter_context(open_samples(data, specs))
         name = metric or next((m for key, m in DEFAULTS.items() if key in samples.targets), "agreement")
         chosen = _metric(name, [s.name for s in output_specs(source.proto)], samples, stack)
         asked = list(timesteps or [session.metadata["timesteps"]])

@@ -213,7 +213,7 @@ def test_a_script_that_fails_is_named(function: Any, said: str) -> None:
 
 
 def test_an_unknown_metric_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="metric is 'luck'; it has to be one of top1, .*agreement, map or script"):
+    with pytest.raises(UsageError, match=r"metric is 'luck'; it has to be one of top1, .*agreement, map or script"):
         metric_class("luck")
 
 
