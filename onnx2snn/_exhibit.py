@@ -25,6 +25,7 @@ from ._specs import fixed_batch
 RASTER_NEURONS = 96
 RASTER_STEPS = 256
 PICTURED = 4
+MOST_BOXES = 20
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _detection(pixels: list[Any], targets: dict[str, Array], answers: dict[str, 
     rows = []
     for i, shown in enumerate(pixels):
         truth = found["ANN"][i][1]
-        sure = {label: made[i][0][made[i][0][:, 5] >= SHOWN_SCORE] for label, made in found.items()}
+        sure = {label: made[i][0][made[i][0][:, 5] >= SHOWN_SCORE][:MOST_BOXES] for label, made in found.items()}
         drawn = (image(label, shown, boxes) for label, boxes in sure.items())
         rows.append(strip([image("input", shown), image("truth", shown, truth), *drawn]))
     return "".join(rows)

@@ -29,11 +29,14 @@ figure { margin: 0; background: var(--panel); border-radius: 6px; padding: .75re
 figcaption { font-size: .9rem; margin-top: .4rem; }
 figure > svg { display: block; width: 100%; max-width: 40rem; height: auto; margin: 0 auto; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+section:first-child h2 { margin-top: 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom: .3rem; }
-th, td { padding: .25rem .7rem .25rem 0; text-align: right; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+th, td { padding: .25rem .55rem .25rem 0; text-align: right; white-space: nowrap; }
+th, td { border-bottom: 1px solid var(--rule); }
 th:first-child, td:first-child { text-align: left; }
-.words td, .words th { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
+.words td, .words th { text-align: left; vertical-align: top; }
+.words td { white-space: normal; overflow-wrap: anywhere; }
 .warning { border-left: 4px solid var(--c1); padding-left: .7rem; color: var(--text); }
 svg text { font: 12px system-ui, sans-serif; fill: var(--text); }
 svg .strong { font-weight: 600; }
@@ -47,7 +50,7 @@ svg rect.c0, svg circle.c0 { fill: var(--c0); } svg .c1.full { fill: var(--c1); 
 svg .part { fill: var(--back); stroke: var(--rule); } svg .arrow { fill: none; stroke: var(--soft); stroke-width: 1.5; }
 svg .spike { stroke: var(--c0); fill: none; } svg .below { stroke: var(--c1); }
 .strip { display: grid; gap: .5rem; margin-bottom: 1.2rem; }
-.strip { grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr)); }
+.strip { grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
 .strip div { font-size: .85rem; color: var(--soft); }
 .strip svg { display: block; width: 100%; height: auto; image-rendering: pixelated; border-radius: 3px; }
 .legend span { display: inline-block; margin-right: .9rem; white-space: nowrap; }

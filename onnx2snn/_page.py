@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -30,7 +31,7 @@ def evaluation_page(result: Mapping[str, Any], shown: Exhibit, metadata: Mapping
     about = f"{metric} of the spiking network and the network it was made from, on {samples} samples"
     if result["partial"]:
         about += "; the evaluation was interrupted"
-    return page(f"{name}: evaluation", about, _evaluation(result, shown, metadata, {}), _foot())
+    return page(f"{Path(name).name}: evaluation", about, _evaluation(result, shown, metadata, {}), _foot())
 
 
 def conversion_page(
@@ -45,7 +46,7 @@ def conversion_page(
     )
     about = f"Converted into a spiking network and compared with it on {result['samples']} {kind}"
     sections = _evaluation(result, shown, metadata, report)
-    return page(f"{report['model']['name']}: conversion", about, sections, _foot())
+    return page(f"{Path(report['model']['name']).name}: conversion", about, sections, _foot())
 
 
 def _foot() -> str:
@@ -84,16 +85,17 @@ def _scores(result: Mapping[str, Any]) -> str:
     ]
     if "sops" in last:
         items.append((quantity(last["sops"]), f"synaptic operations at T = {last['timesteps']}"))
-        if last["ratio_with_analog"]:
-            items.append((f"{quantity(last['ratio_with_analog'])} x", "less energy than the ANN, all counted"))
+        if ratio := last["ratio_with_analog"]:
+            less = ratio >= 1
+            words = f"{'less' if less else 'more'} energy than the ANN, all counted"
+            items.append((f"{ratio if less else 1 / ratio:.3g} x", words))
     table_rows = [("ANN", "", "", figure(metric, ann), "", "")]
     table_rows += [
         ("SNN", str(r["timesteps"]), str(r["delay"]), figure(metric, r[metric]), *difference(metric, r)) for r in rows
     ]
-    headings = ("", "time-steps", "delay", metric, f"difference, {unit}", "95 % interval")
-    return (
-        cards(items) + grid([_accuracy(result, metric, ann)]) + table(f"{metric} by time-steps", headings, table_rows)
-    )
+    headings = ("", "T", "delay", metric, "difference", "95 % interval")
+    found = table(f"{metric} after T time-steps, difference in {unit}", headings, table_rows)
+    return cards(items) + grid([_accuracy(result, metric, ann), found])
 
 
 def _accuracy(result: Mapping[str, Any], metric: str, ann: float) -> str:
@@ -103,24 +105,20 @@ def _accuracy(result: Mapping[str, Any], metric: str, ann: float) -> str:
         (ann - r["drop_95"][1], ann - r["drop_95"][0]) if r["drop_95"] and metric != "mse" else None for r in rows
     ]
     labels = [f"T = {r['timesteps']}: {figure(metric, r[metric])}" for r in rows]
-    series = (
-        [Series("every T", [r["timesteps"] for r in steps], [r[metric] for r in steps], 0)]
-        if len(steps) > len(rows)
-        else []
-    )
+    series = [Series("", [r["timesteps"] for r in steps], [r[metric] for r in steps], 0)]
     asked = Series(
         "SNN, 95 % interval" if any(spread) else "SNN",
         [r["timesteps"] for r in rows],
         [r[metric] for r in rows],
         0,
         marks=True,
-        line=not series,
+        line=False,
         spread=spread,
         labels=labels,
     )
     return lines(
         "accuracy",
-        f"{metric} against the number of time-steps",
+        f"{metric} against the number of time-steps{' (line: at every T)' if len(steps) > len(rows) else ''}",
         [*series, asked],
         x_label="time-steps T",
         y_label=metric,
@@ -139,16 +137,11 @@ def _energy(result: Mapping[str, Any]) -> str:
     if spent:
         labels = [f"T = {row['timesteps']}" for row in asked]
         scores = [row[metric] for row in asked]
+        sops, whole = [row["energy_j"] for row in asked], [row["energy_j"] + row["analog_j"] for row in asked]
         series = [
-            Series("SOPs", [row["energy_j"] for row in spent], [row[metric] for row in spent], 0, marks=len(spent) < 2),
-            Series(
-                "SOPs and FLOPs",
-                [row["energy_j"] + row["analog_j"] for row in asked],
-                scores,
-                2,
-                marks=True,
-                labels=labels,
-            ),
+            Series("", [row["energy_j"] for row in spent], [row[metric] for row in spent], 0),
+            Series("SNN: SOPs", sops, scores, 0, marks=True, line=False, labels=labels),
+            Series("SOPs and FLOPs", whole, scores, 2, marks=True, labels=labels),
             Series("ANN", [energy["ann"]["energy_j"]], [ann], 1, marks=True, labels=["ANN"]),
         ]
         title = f"{metric} against energy a sample"
@@ -211,7 +204,8 @@ def _spikes(found: Raster) -> str:
         f"{some} of the {found.fired:,} neurons that fired" if found.fired else f"{some} neurons, none of which fired"
     )
     title = f"{found.site}: the first sample, {which}"
-    about = paragraph(f"The layer has {found.neurons:,} neurons. Another layer: --html-site NAME.")
+    signs = " Thin strokes are spikes of -1." if (found.spikes < 0).any() else ""
+    about = paragraph(f"The layer has {found.neurons:,} neurons.{signs} Another layer: --html-site NAME.")
     return raster("raster", title, found.spikes) + about if steps else about
 
 

@@ -108,7 +108,7 @@ def _energy(result: dict[str, Any]) -> RenderableType:
     rows = [("SNN", row) for row in result["snn"]]
     rows += [(f"SOPs{share}", energy[f"sops{share}"]) for share in (90, 95)]
     for label, row in rows:
-        table.add_row(*((label, *energy_cells(row)) if row else (label, "not reached")))
+        table.add_row(*((label, *energy_cells(row)) if row else (label, "-")))
     return table
 
 
@@ -135,7 +135,7 @@ def quantity(value: float | None, unit: str = "") -> str:
     if value == 0:
         return f"0 {unit}".strip()
     power = min(max(int(np.floor(np.log10(abs(value)) / 3)), -5), 5)
-    prefix = "fpnum kMGTP"[power + 5].strip()
+    prefix = "fpnµm kMGTP"[power + 5].strip()
     return f"{value / 1000.0**power:.3g} {prefix}{unit}".strip()
 
 

@@ -40,10 +40,11 @@ class Axis:
         """Round values, at most about `most` of them."""
         if self.log:
             low, high = (math.log(v, self.log) for v in (self.low, self.high))
-            powers = np.arange(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
-            if len(powers) >= 2:
-                return [float(self.log**p) for p in powers[:: math.ceil(len(powers) / most)].astype(float)]
-            return [self.low, self.high] if self.high > self.low else [self.low]
+            powers = np.arange(math.floor(low), math.ceil(high) + 1.0)
+            steps = (1.0, 2.0, 5.0) if self.log == 10 and high - low < most / 3 else (1.0,)
+            values = np.sort(np.outer(self.log**powers, steps).ravel())
+            inside = values[(values >= self.low * 0.999) & (values <= self.high * 1.001)]
+            return inside[:: max(1, math.ceil(len(inside) / most))].tolist() if len(inside) else [self.low]
         step = 10.0 ** math.floor(math.log10(max(self.high - self.low, 1e-12) / most))
         step *= next(m for m in (1, 2, 5, 10) if (self.high - self.low) / (step * m) <= most)
         return [float(v) for v in np.arange(math.ceil(self.low / step), math.floor(self.high / step + 1e-9) + 1) * step]
@@ -51,7 +52,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind: joined by a line, marked, or both; `spread` gives each a low and a high end."""
+    """Points of one kind: joined by a line, marked, or both; `spread` gives each a low and a high end.
+
+    What has no name stands in no legend.
+    """
 
     name: str
     x: Sequence[float]
@@ -103,9 +107,9 @@ def lines(
     if reference:
         y = up.at(reference[1])
         body.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:g}" y2="{y:g}"/>')
-        body.append(text(WIDTH - RIGHT, y - 5, reference[0], "end", 'class="strong"'))
+        body.append(text(LEFT + 5, y - 5, reference[0], extra='class="strong"'))
     body += [_drawn(s, across, up) for s in series] + [_legend(series)]
-    about = "; ".join(f"{s.name} from {s.y[0]:.4g} to {s.y[-1]:.4g}" for s in series)
+    about = "; ".join(f"{s.name} from {s.y[0]:.4g} to {s.y[-1]:.4g}" for s in series if s.name)
     return chart(name, title, about, WIDTH, HEIGHT, "".join(body))
 
 
@@ -152,7 +156,7 @@ def _mark(colour: int, x: float, y: float, words: str = "") -> str:
 
 def _legend(series: Sequence[Series]) -> str:
     parts, x = [], float(LEFT)
-    for one in series:
+    for one in (s for s in series if s.name):
         parts.append(_mark(one.colour, x + 6, 12))
         parts.append(text(x + 16, 16, one.name))
         x += 34 + 6.3 * len(one.name)
@@ -199,17 +203,17 @@ def boxes(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], la
 
 
 def raster(name: str, title: str, spikes: Array) -> str:
-    """Spikes [T, neurons]: a stroke each, those of -1 in another colour."""
+    """Spikes [T, neurons]: a stroke each, those of -1 thin and in another colour."""
     steps, neurons = spikes.shape
     across = Axis(0.5, steps + 0.5, 30, WIDTH - 40)
     row = max(2.0, min(8.0, 240 / neurons))
     height = neurons * row + 40
     wide = max(1.0, 0.7 * (WIDTH - 40) / steps)
     parts = []
-    for kind, sent in (("spike", spikes > 0), ("spike below", spikes < 0)):
+    for kind, sent, share in (("spike", spikes > 0, 1.0), ("spike below", spikes < 0, 0.4)):
         strokes = (f"M{across.at(t + 1):g} {i * row + 4:.4g}v{row * 0.8:.3g}" for t, i in np.argwhere(sent).tolist())
         if path := "".join(strokes):
-            parts.append(f'<path class="{kind}" stroke-width="{wide:.2g}" d="{path}"/>')
+            parts.append(f'<path class="{kind}" stroke-width="{wide * share:.2g}" d="{path}"/>')
     ticks = [value for value in Axis(1, steps, 0, 1).ticks(8) if value >= 1]
     parts += [text(across.at(value), height - 20, f"{value:g}", "middle") for value in ticks]
     parts.append(text(WIDTH / 2, height - 4, "time-step", "middle"))
