@@ -101,7 +101,7 @@ def _energy(result: dict[str, Any]) -> RenderableType:
     prices = f"{energy['sop_joules'] * 1e15:g} fJ a SOP, {energy['flop_joules'] * 1e12:g} pJ a FLOP"
     title = f"energy a sample ({prices})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in ("", "T", "rate", "SOPs", "energy", "per joule", "x ANN", "FLOPs beside", "x ANN with"):
+    for heading in ("", "T", "rate", "SOPs", "energy", "per joule", "x ANN", "FLOPs", "x ANN, all"):
         table.add_column(heading, justify="right", no_wrap=True)
     ann = energy["ann"]
     table.add_row("ANN", "", "", "", quantity(ann["energy_j"], "J"), quantity(ann["frames_per_joule"]), "", "", "")
@@ -122,10 +122,15 @@ def energy_cells(row: dict[str, Any]) -> list[str]:
         quantity(row["sops"]),
         quantity(row["energy_j"], "J"),
         quantity(row["frames_per_joule"]),
-        quantity(row["ratio"]),
+        times(row["ratio"]),
         quantity(row["flops"]),
-        quantity(row["ratio_with_analog"]),
+        times(row["ratio_with_analog"]),
     ]
+
+
+def times(value: float | None) -> str:
+    """A ratio with three digits."""
+    return "-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def quantity(value: float | None, unit: str = "") -> str:
