@@ -96,9 +96,26 @@ def resized(wire: Wire) -> Pattern:
     return _separable(0, [_probed(wire, axis) for axis in range(len(wire.shape))])
 
 
+def cumulated(wire: Wire) -> Pattern:
+    """Cumulative sums: an element reaches those after it (or before), itself among them or not."""
+    given = wire.input(1)
+    assert given is not None
+    axis, reverse, exclusive = int(given.item()), wire.attr("reverse", 0), wire.attr("exclusive", 0)
+
+    def through(values: Array, backwards: bool) -> Array:
+        turned = np.flip(values, axis) if backwards else values
+        sums = np.cumsum(turned, axis) - (turned if exclusive else 0)
+        return np.flip(sums, axis) if backwards else sums
+
+    return Pattern(
+        lambda counts: through(counts, not reverse), lambda marks: through(marks.astype(np.int64), bool(reverse)) > 0
+    )
+
+
 _MOVING = (
-    "Reshape Flatten Squeeze Unsqueeze Transpose Slice Gather Concat Pad Split Expand Tile DepthToSpace SpaceToDepth "
-    "Identity Cast Dropout"
+    "Reshape Flatten Squeeze Unsqueeze Transpose Slice Gather GatherElements GatherND Concat Compress Pad "
+    "CenterCropPad Split Expand Tile DepthToSpace SpaceToDepth Trilu ReverseSequence ScatterElements ScatterND Where Identity Cast "
+    "CastLike Dropout"
 )
 
 PATTERNS: dict[str, Callable[[Wire], Pattern]] = {
@@ -106,15 +123,25 @@ PATTERNS: dict[str, Callable[[Wire], Pattern]] = {
     **dict.fromkeys(["Add", "Sub", "Sum", "Mean", "Mul", "Div", "Neg", "BatchNormalization"], broadcast),
     **dict.fromkeys(["GlobalAveragePool", "ReduceMean", "ReduceSum"], reduced),
     "AveragePool": pooled,
+    "CumSum": cumulated,
     "Resize": resized,
     "Upsample": resized,
 }
-"""Operators that are linear in an input and have no synapses of their own."""
+"""Operators that are linear in their data and have no synapses of their own."""
+
+_DATA = {"Where": (1, 2), "ScatterElements": (0, 2), "ScatterND": (0, 2), "Mul": (0, 1)}
+
+
+def data_inputs(node: onnx.NodeProto) -> tuple[int, ...]:
+    """The inputs in which a node of `PATTERNS` is linear; the others say where elements go, or scale them."""
+    if node.op_type in ("Add", "Sub", "Sum", "Mean", "Concat"):
+        return tuple(range(len(node.input)))
+    return _DATA.get(node.op_type, (0,))
 
 
 def fan_out(wire: Wire) -> Array:
     """Of each element of a weighted operator's input, how many products it is a factor of; exact at borders."""
-    if wire.node.op_type not in ("Conv", "ConvTranspose"):  # Gemm and MatMul: each output sums over one whole axis
+    if wire.node.op_type not in ("Conv", "ConvTranspose"):  # the others: every element is a factor as often
         return np.full(wire.shape, operations(wire) / math.prod(wire.shape))
     weights = wire.input(1)
     assert weights is not None
@@ -129,14 +156,30 @@ def fan_out(wire: Wire) -> Array:
 def operations(wire: Wire) -> float:
     """Multiply-accumulates of a weighted operator, those with a border's zeros included, as usual."""
     node, size = wire.node, float(math.prod(wire.out))
+    if node.op_type == "Einsum":
+        return float(math.prod(_einsum_sizes(wire).values()))
     if node.op_type == "MatMul":
         return size * (wire.shape[-1] if wire.index == 0 else wire.shape[max(-2, -len(wire.shape))])
     if node.op_type == "Gemm":
-        return size * wire.shape[0 if wire.attr("transA", 0) else 1]
+        transposed = wire.attr("transB" if wire.index else "transA", 0)
+        return size * wire.shape[int(bool(transposed) == bool(wire.index))]
     weights = wire.input(1)
     assert weights is not None
     reached = math.prod(weights.shape[1:])
     return (math.prod(wire.shape) if node.op_type == "ConvTranspose" else size) * reached
+
+
+def _einsum_sizes(wire: Wire) -> dict[str, int]:
+    """The size of each index of an Einsum; the places of an ellipsis are numbered from the right."""
+    terms = wire.attr("equation").decode().replace(" ", "").split("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for term, name in zip(terms, wire.node.input, strict=True):
+        shape = wire.values[name].shape
+        hidden = [str(place) for place in range(len(shape) - len(term.replace("...", "")), 0, -1)]
+        before, dots, after = term.partition("...")
+        labels = [*before, *(hidden if dots else []), *after]
+        sizes |= {label: max(size, sizes.get(label, 1)) for label, size in zip(labels, shape, strict=True)}
+    return sizes
 
 
 def window_size(wire: Wire) -> int:
@@ -236,13 +279,15 @@ def _sources(wire: Wire) -> Array:
     op = wire.node.op_type
     kind = np.dtype(np.float32 if op in ("Resize", "Upsample") else np.float64)
     numbers = np.arange(1, math.prod(wire.shape) + 1, dtype=kind).reshape(wire.shape)
-    if op in ("Cast", "Dropout", "Identity"):
+    if op in ("Cast", "CastLike", "Dropout", "Identity"):
         return numbers.astype(np.int64) - 1
     feeds: dict[int, Array] = {}
+    data = data_inputs(wire.node)
     for index, name in enumerate(wire.node.input):
         if name:
             value = wire.values[name]
-            feeds[index] = np.zeros_like(value, kind) if op == "Concat" or (op, index) == ("Pad", 2) else value
+            other = index in data or (op, index) == ("Pad", 2)
+            feeds[index] = np.zeros_like(value, kind) if other else value
     feeds[wire.index] = numbers
     return _run(wire, feeds)[wire.output].astype(np.int64) - 1
 

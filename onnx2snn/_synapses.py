@@ -21,12 +21,12 @@ from ._graph import SNN_DOMAIN, Array
 from ._neuron import BY_OP
 from ._operators import SHAPE_ONLY
 from ._ort import open_session
-from ._patterns import PATTERNS, Wire, fan_out, operations, window_size
+from ._patterns import PATTERNS, Wire, data_inputs, fan_out, operations, window_size
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool")
 SUMS = ("Add", "Sub", "Sum", "Mean")
-ARITHMETIC = ("Mul", "Div", "Neg", "BatchNormalization", "ReduceMean", "ReduceSum", "Resize", "Upsample")
+ARITHMETIC = ("Mul", "Div", "Neg", "BatchNormalization", "ReduceMean", "ReduceSum", "CumSum", "Resize", "Upsample")
 """Linear operators that compute; others only move elements, or add currents, which a membrane does anyway."""
 
 
@@ -205,11 +205,10 @@ class _Flow:
         """Whether spikes go on behind a node that has no weights."""
         if not _standard(node) or node.op_type not in PATTERNS:
             return False
-        return (
-            node.op_type in (*SUMS, "Concat")
-            or [wire.index for wire in wires] == [0]
-            or (node.op_type == "Mul" and len(wires) == 1)
-        )
+        if any(a.name == "reduction" and a.s not in (b"", b"none") for a in node.attribute):
+            return False
+        moving = {wire.index for wire in wires}
+        return moving <= set(data_inputs(node)) and not (node.op_type == "Mul" and len(moving) > 1)
 
     def _pushed(self, wires: list[Wire]) -> Array:
         """What is analog in a linear node's output."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -22,7 +22,7 @@ from onnx2snn import SpikingSession, evaluate
 from onnx2snn._convert import run as run_conversion
 from onnx2snn._cut import StepModel, step_model
 from onnx2snn._errors import UnsupportedGraphError
-from onnx2snn._patterns import PATTERNS, Wire, fan_out
+from onnx2snn._patterns import PATTERNS, Wire, fan_out, operations
 from onnx2snn._settings import Settings
 from onnx2snn._synapses import all_values, multiply_accumulates, wiring
 
@@ -35,10 +35,13 @@ def converted(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
 
 # --- the brute force: every neuron fires alone, once, and what arrives behind is added up, node by node, forwards ---
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-SHAPELY = ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Concat", "Pad"]
-SHAPELY += ["Identity", "Dropout", "Resize", "Upsample"]
-LINEAR = [*SHAPELY, "Add", "Sub", "Mul", "Div", "Neg", "AveragePool", "GlobalAveragePool"]
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
+MIXING = ("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "CumSum", "Resize", "Upsample")
+MOVING = ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Concat", "Pad", "Identity"]
+MOVING += ["Dropout", "Where", "Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"]
+SUMS = ("Add", "Sub", "Sum", "Mean")
+LINEAR = [*MOVING, *MIXING, *SUMS, "Mul", "Div", "Neg"]
+DATA = {"Concat": range(9), "Where": (1, 2), "Pad": (0, 2)}
 
 
 @dataclass
@@ -55,37 +58,30 @@ class Ones:
         made = {name: node for node in self.model.proto.graph.node for name in node.output}
         self.means = {s.mean: made[s.output].input[1] for s in self.model.states if s.mean is not None}
 
-    def run(self, node: onnx.NodeProto, carried: Mapping[str, Array]) -> Array:
-        """The node's first output where all else that it adds is 0 and all that it multiplies with is 1."""
+    def run(self, node: onnx.NodeProto, carried: Mapping[str, Array]) -> list[Array]:
+        """The node's outputs where all else that it adds is 0 and all that it multiplies with is 1."""
         feeds: list[Array | None] = []
+        ones = 2 if node.op_type in (*WEIGHTED, "Mul", "Div") else 0
         for index, name in enumerate(node.input):
-            value = self.values[name].astype(np.float32) if name else None
-            if name in carried:
-                feeds.append(carried[name].astype(np.float32))
-            elif value is not None and index and node.op_type in SHAPELY and node.op_type != "Concat":
-                feeds.append(self.values[name])
-            elif value is not None:
-                feeds.append(
-                    value * 0 + float(node.op_type in ("Mul", "Div") or (node.op_type in WEIGHTED and index < 2))
-                )
-            else:
+            if not name:
                 feeds.append(None)
+            elif name in carried:
+                feeds.append(carried[name].astype(np.float32))
+            elif node.op_type in (*MOVING, *MIXING) and index not in DATA.get(node.op_type, (0,)):
+                feeds.append(self.values[name])
+            else:
+                feeds.append(np.full(self.values[name].shape, float(index < ones), np.float32))
         node = onnx.NodeProto.FromString(node.SerializeToString())
-        if node.op_type in ("Sub", "Neg"):
-            node.op_type = "Add" if node.op_type == "Sub" else "Identity"
-        if node.op_type == "AveragePool":
-            channels = feeds[0].shape[1]  # type: ignore[union-attr]
-            kernel = next(list(a.ints) for a in node.attribute if a.name == "kernel_shape")
-            node.op_type = "Conv"
-            node.attribute.append(helper.make_attribute("group", channels))
-            for attribute in [a for a in node.attribute if a.name in ("count_include_pad", "ceil_mode")]:
-                node.attribute.remove(attribute)
-            node.input.append("taps")
-            feeds.append(np.ones((channels, 1, *kernel), np.float32))
-        out = one_node(node, feeds, self.opset)
-        if node.op_type == "GlobalAveragePool":
-            out = out * np.prod(feeds[0].shape[2:])  # type: ignore[union-attr]
-        return np.abs(np.round(out).astype(np.float64))
+        node.op_type = {"Sub": "Sum", "Add": "Sum", "Mean": "Sum", "Neg": "Identity"}.get(node.op_type, node.op_type)
+        if node.op_type not in MIXING:
+            return [np.abs(np.round(out).astype(np.float64)) for out in one_node(node, feeds, self.opset)]
+        value = feeds[0]
+        assert value is not None
+        size = int(np.prod(value.shape[1:]))
+        alone = np.eye(size, dtype=np.float32).reshape(size, *value.shape[1:])
+        (out,) = one_node(node, [alone, *feeds[1:]], self.opset)  # every element alone
+        reached = value.reshape(len(value), size) @ (out.reshape(size, -1) != 0)
+        return [reached.reshape(len(value), *out.shape[1:])]
 
     @property
     def opset(self) -> int:
@@ -105,14 +101,14 @@ class Ones:
             if node.domain == "onnx2snn" or node.op_type not in (*WEIGHTED, *LINEAR):
                 arrived += sum(per_sample)
                 continue
-            out = self.run(node, here)
+            out, *more = self.run(node, here)
             if node.op_type in WEIGHTED:
                 arrived += out.reshape(self.count, -1).sum(axis=1)
                 continue
+            carried.update(zip(node.output[1:], more, strict=True))
             others = {name: analog[name].astype(float) for name in node.input if name not in here and name in analog}
-            joined = (
-                self.run(node, others) > 0 if others and node.op_type in ("Add", "Sub") else np.zeros_like(out, bool)
-            )
+            mixed = bool(others) and node.op_type in SUMS
+            joined = self.run(node, others)[0] > 0 if mixed else np.zeros_like(out, bool)
             arrived += (out * joined).reshape(self.count, -1).sum(axis=1)
             carried[node.output[0]] = out * ~joined
         return arrived
@@ -132,22 +128,23 @@ class Ones:
                 marks[mean] = marks[self.means[mean]]
             elif node.domain == "onnx2snn":
                 marks[out] = np.zeros(self.values[out].shape)
+            elif here and node.op_type in LINEAR:
+                marks |= {name: value > 0 for name, value in zip(node.output, self.run(node, here), strict=True)}
             elif here and node.op_type not in ("Shape", "Size"):
-                linear = node.op_type in LINEAR
-                marks[out] = self.run(node, here) > 0 if linear else np.ones(self.values[out].shape)
+                marks |= {name: np.ones(self.values[name].shape) for name in node.output}
         return marks
 
 
-def one_node(node: onnx.NodeProto, feeds: list[Array | None], opset: int) -> Array:
+def one_node(node: onnx.NodeProto, feeds: Sequence[Array | None], opset: int) -> list[Array]:
+    node = onnx.NodeProto.FromString(node.SerializeToString())
     node.input[:] = [f"in{i}" if value is not None else "" for i, value in enumerate(feeds)]
     given = {f"in{i}": value for i, value in enumerate(feeds) if value is not None}
-    inputs = [
-        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in given.items()
-    ]
-    graph = helper.make_graph([node], "node", inputs, [onnx.ValueInfoProto(name=node.output[0])])
+    kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in given.items()}
+    inputs = [helper.make_tensor_value_info(name, kinds[name], value.shape) for name, value in given.items()]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    graph = helper.make_graph([node], "node", inputs, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    found: Array = ort.InferenceSession(model.SerializeToString()).run(None, given)[0]
-    return found
+    return list(ort.InferenceSession(model.SerializeToString()).run(None, given))
 
 
 def fan_outs(model: StepModel) -> dict[str, Array]:
@@ -245,9 +242,9 @@ def test_padding_is_counted_as_onnxruntime_computes_it(op: str, kind: str) -> No
     weights = np.ones((8, 4, 3, 3) if op == "Conv" else (4, 8 // attrs.get("group", 1), 3, 3), np.float32)
     node = helper.make_node(op, ["x", "w"], ["y"], **attrs)
     alone = np.eye(4 * 5 * 6, dtype=np.float32).reshape(-1, 4, 5, 6)
-    wanted = one_node(onnx.NodeProto.FromString(node.SerializeToString()), [alone, weights], 18).reshape(120, -1).sum(1)
+    wanted = one_node(node, [alone, weights], 18)[0].reshape(120, -1).sum(axis=1)
     values = {"x": alone[:1], "w": weights}
-    values["y"] = one_node(onnx.NodeProto.FromString(node.SerializeToString()), [alone[:1], weights], 18)
+    (values["y"],) = one_node(node, [alone[:1], weights], 18)
     assert np.array_equal(fan_out(Wire(node, 18, values)).ravel(), wanted)
 
 
@@ -256,13 +253,47 @@ def test_resizing_passes_spikes_to_every_pixel_they_have_a_part_in(mode: str) ->
     rng = np.random.default_rng(0)
     node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
     alone, scales = np.eye(20, dtype=np.float32).reshape(20, 1, 4, 5), np.array([1, 1, 2, 1.5], np.float32)
-    out = one_node(onnx.NodeProto.FromString(node.SerializeToString()), [alone, None, scales], 18)
+    (out,) = one_node(node, [alone, None, scales], 18)
     values = {"x": alone[:1], "scales": scales, "y": out[:1]}
     pattern = PATTERNS["Resize"](Wire(node, 18, values))
     counts = rng.integers(1, 9, out[:1].shape).astype(np.float64)
     assert np.array_equal(pattern.pull(counts).ravel(), ((out != 0) * counts).reshape(20, -1).sum(axis=1))
     marks = rng.random((1, 1, 4, 5)) < 0.2
     assert np.array_equal(pattern.push(marks)[0], (out[marks.ravel()] != 0).any(axis=0))
+
+
+@pytest.mark.parametrize("exclusive", [0, 1])
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_cumulative_sums_pass_spikes_on(reverse: int, exclusive: int) -> None:
+    node = helper.make_node("CumSum", ["x", "axis"], ["y"], reverse=reverse, exclusive=exclusive)
+    alone, axis = np.eye(12, dtype=np.float32).reshape(12, 3, 4), np.array(2)
+    (out,) = one_node(node, [alone, axis], 18)
+    values = {"x": alone[:1], "axis": axis, "y": out[:1]}
+    pattern = PATTERNS["CumSum"](Wire(node, 18, values))
+    counts = np.random.default_rng(0).integers(1, 9, (1, 3, 4)).astype(np.float64)
+    assert np.array_equal(pattern.pull(counts).ravel(), (out * counts).reshape(12, -1).sum(axis=1))
+    marks = np.zeros((1, 3, 4), bool)
+    marks[0, 1, 2] = True
+    assert np.array_equal(pattern.push(marks)[0], out[6] > 0)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "products"),
+    [
+        ("nchw,cd->ndhw", [(1, 3, 4, 5), (3, 7)], 3 * 4 * 5 * 7),
+        ("cd,nchw->nd", [(3, 7), (1, 3, 4, 5)], 3 * 7 * 4 * 5),
+        ("...ij,...jk->...ik", [(2, 3, 4, 5), (2, 3, 5, 6)], 2 * 3 * 4 * 5 * 6),
+        ("...ij,jk->...ik", [(2, 3, 4, 5), (5, 6)], 2 * 3 * 4 * 5 * 6),
+    ],
+)
+def test_an_einsums_products_are_over_all_its_indices(
+    equation: str, shapes: list[tuple[int, ...]], products: int
+) -> None:
+    node = helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)
+    values = {"x": np.zeros(shapes[0], np.float32), "w": np.zeros(shapes[1], np.float32)}
+    (values["y"],) = one_node(node, list(values.values()), 18)
+    assert operations(Wire(node, 18, values)) == products
+    assert fan_out(Wire(node, 18, values, index=1)).sum() == products
 
 
 # --- spikes ---
