@@ -114,8 +114,8 @@ def cumulated(wire: Wire) -> Pattern:
 
 _MOVING = (
     "Reshape Flatten Squeeze Unsqueeze Transpose Slice Gather GatherElements GatherND Concat Compress Pad "
-    "CenterCropPad Split Expand Tile DepthToSpace SpaceToDepth Trilu ReverseSequence ScatterElements ScatterND Where Identity Cast "
-    "CastLike Dropout"
+    "CenterCropPad Split Expand Tile DepthToSpace SpaceToDepth Trilu ReverseSequence ScatterElements ScatterND "
+    "Where Identity Cast CastLike Dropout"
 )
 
 PATTERNS: dict[str, Callable[[Wire], Pattern]] = {

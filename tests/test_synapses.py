@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -41,7 +41,14 @@ MOVING = ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "G
 MOVING += ["Dropout", "Where", "Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"]
 SUMS = ("Add", "Sub", "Sum", "Mean")
 LINEAR = [*MOVING, *MIXING, *SUMS, "Mul", "Div", "Neg"]
-DATA = {"Concat": range(9), "Where": (1, 2), "Pad": (0, 2)}
+DATA = {**dict.fromkeys((*SUMS, "Concat"), range(9)), "Where": (1, 2), "Pad": (0, 2), "Mul": (0, 1)}
+
+
+def is_linear(node: onnx.NodeProto, moving: Collection[str]) -> bool:
+    """Whether a node is linear in these of its inputs, and has no weights."""
+    places = [index for index, name in enumerate(node.input) if name in moving]
+    allowed = all(index in DATA.get(node.op_type, (0,)) for index in places)
+    return node.op_type in LINEAR and allowed and not (node.op_type == "Mul" and len(places) > 1)
 
 
 @dataclass
@@ -98,7 +105,8 @@ class Ones:
             if mean or not here or node.op_type in ("Shape", "Size"):
                 continue
             per_sample = [value.reshape(self.count, -1).sum(axis=1) for value in here.values()]
-            if node.domain == "onnx2snn" or node.op_type not in (*WEIGHTED, *LINEAR):
+            moving = [name for name in node.input if name in here or name in analog]
+            if node.domain == "onnx2snn" or not (node.op_type in WEIGHTED or is_linear(node, moving)):
                 arrived += sum(per_sample)
                 continue
             out, *more = self.run(node, here)
@@ -128,7 +136,7 @@ class Ones:
                 marks[mean] = marks[self.means[mean]]
             elif node.domain == "onnx2snn":
                 marks[out] = np.zeros(self.values[out].shape)
-            elif here and node.op_type in LINEAR:
+            elif here and is_linear(node, here):
                 marks |= {name: value > 0 for name, value in zip(node.output, self.run(node, here), strict=True)}
             elif here and node.op_type not in ("Shape", "Size"):
                 marks |= {name: np.ones(self.values[name].shape) for name in node.output}
