@@ -34,7 +34,7 @@ from ._graph import (
     variable,
 )
 from ._load import METADATA_KEY, LoadedModel, input_specs
-from ._neuron import BY_OP, INITIAL_POTENTIAL
+from ._neuron import BY_OP, attributes
 from ._partition import Partition
 
 MINIMUM_IR = 10
@@ -183,14 +183,8 @@ def _neuron(step: Step, node: Node) -> None:
         before, after = step.state(f"{node.name}/{label}", spikes, kind)
         node.inputs.append(before)
         node.outputs.append(after)
-    node.attrs = {
-        "threshold": 1.0,
-        "v_init": onnx.numpy_helper.from_array(np.array([INITIAL_POTENTIAL], np.float32)),
-        "reset": "subtract",
-        "signed": neuron.signed,
-        "levels": 1,
-        "scale": onnx.numpy_helper.from_array(np.asarray(node.attrs["scale"], np.float32)),
-    }
+    given = node.attrs
+    node.attrs = attributes(neuron, given["levels"], given["v_init"], given["scale"])
 
 
 def _running_mean(step: Step, node: Node, count: Tensor, keep: Tensor | None) -> None:

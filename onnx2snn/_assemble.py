@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
 
 from ._annotate import annotate
-from ._correct import with_offsets
+from ._correct import Correction
 from ._fold import Folding, fold
 from ._graph import Array, Graph
 from ._load import LoadedModel
@@ -22,11 +21,10 @@ from ._thresholds import Calibration
 class Assembly:
     """Everything about a conversion that no longer changes once thresholds are known.
 
-    `thresholds` are in ANN units, per site; `delay` and `delay_auto` in steps.
+    `thresholds` are the neurons', in ANN units, per site; `delay` and `delay_auto` in steps.
     """
 
     source: LoadedModel
-    graph: Graph
     parts: Partition
     thresholds: tuple[Array, ...]
     found: Calibration
@@ -34,15 +32,13 @@ class Assembly:
     delay: int
     delay_auto: int
 
-    def corrected(self, offsets: Sequence[Array]) -> Graph:
-        """The arranged ANN with the sites' input currents shifted (no offsets: as it is)."""
-        return with_offsets(self.graph, self.parts.sites, offsets) if offsets else self.graph
-
-    def spiking(self, offsets: Sequence[Array]) -> tuple[Graph, Folding]:
+    def spiking(self, correction: Correction) -> tuple[Graph, Folding]:
         """The spiking graph, thresholds folded."""
-        graph = self.corrected(offsets)
-        chosen = self.settings.chosen("neuron")
-        return fold(rewrite(graph, self.parts, self.thresholds, self.settings.maxpool, chosen))
+        chosen, settings = str(self.settings.chosen("neuron")), self.settings
+        thetas, potentials = self.thresholds, correction.potentials
+        return fold(
+            rewrite(correction.graph, self.parts, thetas, settings.maxpool, chosen, settings.levels, potentials)
+        )
 
     def emit(self, snn: Graph) -> onnx.ModelProto:
         """The step graph with its states and metadata; the graph given is changed."""
@@ -51,12 +47,12 @@ class Assembly:
             self.parts,
             self.source,
             self.settings.conversion() | self.found.settings,
-            timesteps=self.settings.timesteps,
+            timesteps=self.settings.steps,
             delay=self.delay,
             delay_auto=self.delay_auto,
             calibrated=self.found.calibrated,
         )
 
-    def model(self, offsets: Sequence[Array]) -> onnx.ModelProto:
-        """The spiking model with these offsets."""
-        return self.emit(self.spiking(offsets)[0])
+    def model(self, correction: Correction) -> onnx.ModelProto:
+        """The spiking model of a correction."""
+        return self.emit(self.spiking(correction)[0])

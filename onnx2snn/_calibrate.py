@@ -149,13 +149,18 @@ def calibrate(
     *,
     random: bool,
 ) -> Calibration:
-    """Thresholds by the method asked for (default: local threshold balancing; the maximum on random inputs)."""
+    """Thresholds by the method asked for (default: local threshold balancing; the maximum on random inputs).
+
+    They are the largest outputs of a layer: `levels` times the threshold of a neuron that sends that many at once.
+    """
     method = str(settings.chosen("method"))
     run = Calibrator(graph, sites, samples, settings.batch_size, settings.granularity, inputs, settings.threads)
     rules = {
         "local": lambda: run.local(settings.iterations, settings.seed, progress),
         "percentile": lambda: run.from_histograms(partial(_balance.percentile, percent=settings.percentile), progress),
-        "mmse": lambda: run.from_histograms(partial(_balance.mmse, timesteps=settings.timesteps), progress),
+        "mmse": lambda: run.from_histograms(
+            partial(_balance.mmse, timesteps=settings.steps * settings.levels), progress
+        ),
         "max": lambda: run.maxima(progress),
     }
     return Calibration(tuple(rules[method]()), tuple(run.means()), settings.calibration(method), calibrated=not random)

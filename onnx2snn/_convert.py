@@ -7,19 +7,24 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
 
 from . import _thresholds
-from ._arrange import arrange
+from ._arrange import Arrangement, arrange
 from ._assemble import Assembly
+from ._automatic import fewest_timesteps
 from ._balance import Thresholds, settle
+from ._batchnorm import BATCH_NORM, Gaussian, informed, recorded_statistics, site_statistics
 from ._calibrate import calibrate
-from ._correct import correct_bias
+from ._correct import Correction, correct_in_rounds
+from ._cost import cost, inference_seconds
 from ._delay import automatic_delay
 from ._errors import GateError, UsageError
+from ._graph import Array, Graph
+from ._layerwise import correct_layerwise
 from ._load import (
     LoadedModel,
     ModelSource,
@@ -36,6 +41,7 @@ from ._progress import Progress, silent_progress
 from ._report import Report, build_report
 from ._session import computing, resolve_delay
 from ._settings import Settings
+from ._specs import TensorSpec
 from ._split import Split, gather
 from ._thresholds import Calibration
 from ._verify import as_clipped, check_stage, compare, run_balanced, run_model
@@ -66,8 +72,9 @@ def convert(
 
     `model`: path, bytes or ModelProto. `calibration`: a path (.npy, .npz, .pb, a folder, `script.py:function`), arrays,
     a dict of arrays or batches; None converts with random inputs and warns. The options are those of the command
-    line, by the same names: preset, timesteps, delay, method, percentile, granularity, maxpool, iterations, batch_size,
-    seed, threads, save_thresholds, thresholds, max_drop. `progress` is called with (stage, done, total).
+    line, by the same names: preset, timesteps, delay, method, percentile, granularity, maxpool, neuron, levels,
+    correct, rounds, iterations, batch_size, seed, threads, save_thresholds, thresholds, max_drop.
+    `progress` is called with (stage, done, total).
 
     Raises UsageError, ModelFileError, DataError, UnsupportedGraphError, GateError (`max_drop`) or StageMismatchError.
     """
@@ -81,6 +88,42 @@ def run(
     model: ModelSource, calibration: object, settings: Settings, progress: Progress = silent_progress
 ) -> Conversion:
     """`convert` without Python warnings: they are in the report alone."""
+    with _prepared(model, calibration, settings) as ready:
+        if ready.settings.timesteps == "auto":
+            conversion, found = _with_fewest_timesteps(ready, progress)
+        else:
+            found = _calibrated(ready, ready.settings, progress)
+            conversion = _spiking(ready, ready.settings, found, progress)
+    _check_drop(conversion.report, settings.max_drop)
+    if settings.save_thresholds is not None:
+        _thresholds.save(settings.save_thresholds, found, ready.parts.sites, ready.source.sha256)
+    return conversion
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A network taken to its partition, and the data: all that does not depend on the number of time-steps.
+
+    `statistics`: of each site's input current, as BatchNormalization has recorded them, where there is no data;
+    `inference`: seconds per sample of the ANN.
+    """
+
+    settings: Settings
+    source: LoadedModel
+    specs: Sequence[TensorSpec]
+    data: Split
+    feed: dict[str, Array]
+    graph: Graph
+    arrangement: Arrangement
+    parts: Partition
+    statistics: list[Gaussian | None]
+    inference: float
+    clock: _Clock
+
+
+@contextmanager
+def _prepared(model: ModelSource, calibration: object, settings: Settings) -> Iterator[_Ready]:
+    """load -> normalise -> arrange -> partition; the data stays open meanwhile."""
     clock = _Clock()
     with clock("load"):
         source = load_model(model)
@@ -88,9 +131,11 @@ def run(
         specs = input_specs(source.proto)
         if settings.save_thresholds is not None:
             check_writable(settings.save_thresholds)
+        free = calibration is None and settings.method is None
         if calibration is None:
             settings = settings.without_data()
         data = gather(calibration, specs, settings.seed)
+        recorded = recorded_statistics(source.proto) if free else {}
     with data.samples:
         feed = data.check_feed(specs)
         with clock("normalise"):
@@ -104,56 +149,101 @@ def run(
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
         parts = partition(graph, arrangement)
         parts.require_convertible()
-        with clock("calibrate"), computing(specs):
-            found = (
-                _thresholds.load(settings.thresholds, parts.sites, source.sha256, settings.granularity)
-                if settings.thresholds is not None
-                else calibrate(graph, parts.sites, data.fit, specs, settings, progress, random=data.random)
-            )
-            balanced = [settle(theta) for theta in found.thresholds]
-            thetas = [b.values for b in balanced]
-        automatic = automatic_delay(graph, parts.sites, thetas, found.means)
-        delay = resolve_delay(settings.chosen("delay"), settings.timesteps, 0, automatic)
-        plan = Assembly(source, graph, parts, tuple(thetas), found, settings, delay, automatic)
-        with clock("correct"):
-            offsets = (
-                correct_bias(plan.model, parts.sites, found, thetas, data.fit, specs, settings, progress)
-                if settings.chosen("correct") == "bias"
-                else []
-            )
-        with clock("rewrite"):
-            snn, folding = plan.spiking(offsets)
-            ann = plan.corrected(offsets)
-            clipped = run_balanced(ann, parts.sites, thetas, settings.granularity, feed, settings.threads)
-            check_stage("fold", clipped, run_model(as_clipped(snn), feed, settings.threads))
-        with clock("annotate"):
-            proto = plan.emit(snn)
-        with clock("verify"):
-            verdict = compare(
-                graph,
-                parts.sites,
-                thetas,
-                proto,
-                data.held,
-                specs,
-                timesteps=settings.timesteps,
-                delay=delay,
-                batch=VERIFY_BATCH,
-                threads=settings.threads,
-            )
-    from_file = settings.thresholds is not None
-    said = [*_complaints(data, found, balanced, parts, from_file), *verdict.warnings(settings.timesteps, data.random)]
-    scored = {"held_back": data.held_back, "random": data.random}
-    report = build_report(source, proto, parts, arrangement, balanced, folding, verdict, scored, said, clock.seconds)
-    drop = 100.0 * (1.0 - verdict.agreement)
-    if settings.max_drop is not None and drop > settings.max_drop:
-        raise GateError(
-            f"agreement with the ANN is {100 - drop:.2f} % at T = {settings.timesteps}, {drop:.2f} points below 100, "
-            f"more than --max-drop {settings.max_drop:g}"
+        statistics = site_statistics(graph, parts.sites, recorded)
+        with computing(specs):
+            inference = inference_seconds(source.proto, data.fit, specs, settings)
+        yield _Ready(settings, source, specs, data, feed, graph, arrangement, parts, statistics, inference, clock)
+
+
+def _calibrated(ready: _Ready, settings: Settings, progress: Progress) -> Calibration:
+    """Thresholds from a file, from the data, or without either from what BatchNormalization has recorded."""
+    sites = ready.parts.sites
+    with ready.clock("calibrate"), computing(ready.specs):
+        if settings.thresholds is not None:
+            return _thresholds.load(settings.thresholds, sites, ready.source.sha256, settings.granularity)
+        fit, random = ready.data.fit, ready.data.random
+        found = calibrate(ready.graph, sites, fit, ready.specs, settings, progress, random=random)
+        return informed(found, sites, ready.statistics, settings)
+
+
+def _with_fewest_timesteps(ready: _Ready, progress: Progress) -> tuple[Conversion, Calibration]:
+    """--timesteps auto; thresholds that do not depend on T are found once."""
+    assert ready.settings.max_drop is not None
+    kept: list[Calibration] = []
+
+    def make(timesteps: int) -> tuple[Conversion, Calibration]:
+        settings = replace(ready.settings, timesteps=timesteps)
+        found = kept[0] if kept else _calibrated(ready, settings, progress)
+        if "fitted_timesteps" not in found.settings:
+            kept[:] = [found]
+        return _spiking(ready, settings, found, progress), found
+
+    return fewest_timesteps(make, lambda made: _drop(made[0].report), ready.settings.max_drop)
+
+
+def _spiking(ready: _Ready, settings: Settings, found: Calibration, progress: Progress) -> Conversion:
+    """correct -> rewrite -> annotate -> verify -> report, for one number of time-steps."""
+    source, specs, data, parts, clock = ready.source, ready.specs, ready.data, ready.parts, ready.clock
+    balanced = [settle(theta) for theta in found.thresholds]
+    tops = [b.values for b in balanced]
+    thetas = [top / settings.levels for top in tops]
+    automatic = automatic_delay(ready.graph, parts.sites, thetas, found.means)
+    delay = resolve_delay(settings.chosen("delay"), settings.steps, 0, automatic)
+    plan = Assembly(source, parts, tuple(thetas), found, settings, delay, automatic)
+    with clock("correct"):
+        correction = _correct(plan, ready.graph, data, specs, progress)
+    with clock("rewrite"):
+        snn, folding = plan.spiking(correction)
+        clipped = run_balanced(correction.graph, parts.sites, tops, settings.granularity, ready.feed, settings.threads)
+        check_stage("fold", clipped, run_model(as_clipped(snn), ready.feed, settings.threads))
+    with clock("annotate"):
+        proto = plan.emit(snn)
+    with clock("verify"):
+        verdict = compare(
+            ready.graph,
+            parts.sites,
+            thetas,
+            proto,
+            data.held,
+            specs,
+            timesteps=settings.steps,
+            delay=delay,
+            batch=VERIFY_BATCH,
+            threads=settings.threads,
         )
-    if settings.save_thresholds is not None:
-        _thresholds.save(settings.save_thresholds, found, parts.sites, source.sha256)
+    said = [*_complaints(ready, settings, found, balanced), *verdict.warnings(settings.steps, data.random)]
+    scored = {"held_back": data.held_back, "random": data.random}
+    spent = cost(ready.inference, clock.seconds, len(data.fit), settings)
+    arrangement, seconds = ready.arrangement, clock.seconds
+    report = build_report(
+        source, proto, parts, arrangement, balanced, folding, correction, verdict, scored, said, seconds, spent
+    )
     return Conversion(proto, report)
+
+
+def _drop(report: Report) -> float:
+    """Points of agreement with the ANN below 100."""
+    return 100.0 * (1.0 - float(report.agreement["value"]))
+
+
+def _check_drop(report: Report, max_drop: float | None) -> None:
+    drop = _drop(report)
+    if max_drop is not None and drop > max_drop:
+        raise GateError(
+            f"agreement with the ANN is {100 - drop:.2f} % at T = {report.timesteps}, {drop:.2f} points below 100, "
+            f"more than --max-drop {max_drop:g}"
+        )
+
+
+def _correct(plan: Assembly, graph: Graph, data: Split, specs: Sequence[TensorSpec], progress: Progress) -> Correction:
+    """What the settings say is to be corrected, on the samples thresholds were fitted on."""
+    settings, sites = plan.settings, plan.parts.sites
+    if not settings.corrections:
+        return Correction(graph)
+    if settings.rounds:
+        means = plan.found.means
+        return correct_in_rounds(plan.model, graph, sites, plan.thresholds, means, data.fit, specs, settings, progress)
+    return correct_layerwise(graph, plan.parts, plan.thresholds, data.fit, specs, settings, plan.delay, progress)
 
 
 def _require_ann(source: LoadedModel) -> None:
@@ -161,19 +251,25 @@ def _require_ann(source: LoadedModel) -> None:
         raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
 
 
-def _complaints(
-    data: Split, found: Calibration, balanced: Sequence[Thresholds], parts: Partition, from_file: bool
-) -> Iterator[str]:
-    if not found.calibrated:
-        guessed = f" ({'; '.join(data.notes)})" if data.notes else ""
-        count = "" if from_file else f"{len(data.fit)} "
+def _complaints(ready: _Ready, settings: Settings, found: Calibration, balanced: Sequence[Thresholds]) -> Iterator[str]:
+    data, sites = ready.data, ready.parts.sites
+    guessed = f" ({'; '.join(data.notes)})" if data.notes else ""
+    if found.settings["method"] == BATCH_NORM:
+        known = sum(z is not None for z in ready.statistics)
+        rest = "" if known == len(sites) else f", those of the others are the maxima over random inputs{guessed}"
+        yield (
+            f"no calibration data: thresholds of {known} of {len(sites)} sites come from the statistics that "
+            f"BatchNormalization has recorded{rest}; --calibration with some 100 to 1,000 typical inputs does better"
+        )
+    elif not found.calibrated:
+        count = "" if settings.thresholds is not None else f"{len(data.fit)} "
         yield (
             f"no calibration data: thresholds are the maxima over {count}random inputs{guessed}, "
             "which costs much accuracy at few time-steps; give --calibration with some 100 to 1,000 typical inputs"
         )
     elif data.random and data.notes:
         yield f"the comparison below is on random inputs ({'; '.join(data.notes)})"
-    for site, thresholds in zip(parts.sites, balanced, strict=True):
+    for site, thresholds in zip(sites, balanced, strict=True):
         if thresholds.all_silent:
             yield f"site '{site.name}' never fired on the calibration data: its threshold is set to 1"
 
@@ -188,4 +284,5 @@ class _Clock:
     def __call__(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.seconds[stage] = round(time.perf_counter() - started, 3)
+        spent = time.perf_counter() - started
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + spent, 3)

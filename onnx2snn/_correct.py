@@ -1,12 +1,13 @@
-"""Corrections fitted with the SNN's own answers: what thresholds alone cannot mend.
+"""Corrections fitted with the SNN's own answers: what thresholds alone cannot mend (Li et al. 2021).
 
-Bias (Li et al. 2021, light calibration): per channel, the mean of a - r(T) is added to the input current, for all
-sites at once, in a few rounds; the SNN is simulated again after each.
+A correction changes the biases of the ANN's layers, their weights, or the neurons' initial potentials. It is found
+layer by layer (`_layerwise`) or for all layers at once (`correct_in_rounds`), and applied here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -23,10 +24,12 @@ from ._graph import (
     make_constant,
     names_in,
     producer,
+    redirect,
     tidy,
     unique_name,
     variable,
 )
+from ._neuron import INITIAL_POTENTIAL
 from ._operators import MAX_POOLS, is_weighted, standard
 from ._ort import session_options
 from ._partition import Site
@@ -34,34 +37,61 @@ from ._progress import Progress
 from ._session import SpikingSession, affordable_batch
 from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
-from ._thresholds import Calibration
 
-ROUNDS, DAMPING = 8, 0.5
+DAMPING = 0.5
 MOST_SAMPLES, BATCH = 300, 50
 
 
-def correct_bias(
-    build: Callable[[Sequence[Array]], onnx.ModelProto],
+@dataclass(frozen=True)
+class Correction:
+    """The arranged ANN with corrected weights and biases, and the neurons' initial potentials.
+
+    `potentials`: per site in threshold units, broadcastable to its tensor (None: half a threshold everywhere);
+    `skipped`: the weighted nodes whose weights could not be fitted, with the reason.
+    """
+
+    graph: Graph
+    potentials: tuple[Array, ...] | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+def correct_in_rounds(
+    build: Callable[[Correction], onnx.ModelProto],
+    graph: Graph,
     sites: Sequence[Site],
-    calibration: Calibration,
     thresholds: Sequence[Array],
+    activations: Sequence[Array],
     samples: Samples,
     specs: Sequence[TensorSpec],
     settings: Settings,
     progress: Progress,
-) -> list[Array]:
-    """Offsets b per site, in ANN units and of its threshold shape, to be added to its input current z.
+) -> Correction:
+    """Correct bias and potential of all layers at once, in a few simulated rounds (light calibration).
 
-    `build` makes the spiking model with given offsets. Each round adds what the mean output over all T steps still
-    lacks of the ANN's mean activation, damped, since all sites move at once: b += (mean(a) - mean(r(T))) / 2.
+    `build` makes the spiking model of a correction; `activations` are the ANN's means per site, in ANN units. Each
+    round adds to the bias what the mean output over all T steps still lacks of the mean activation, damped since all
+    layers move at once, b += (mean(a) - mean(r(T))) / 2, or the same to the initial potential, T / θ as much.
     """
+    rounds, timesteps = settings.rounds, settings.steps
     offsets: list[Array] = [np.zeros_like(theta) for theta in thresholds]
-    for done in range(1, ROUNDS + 1):
-        session = SpikingSession(build(offsets), session_options(settings.threads), count_spikes=True)
-        rates = mean_outputs(session, sites, thresholds, samples, specs, settings.timesteps)
-        offsets = [b + DAMPING * (mean - rate) for b, mean, rate in zip(offsets, calibration.means, rates, strict=True)]
-        progress("bias correction", done, ROUNDS)
-    return offsets
+    potentials: list[Array] = [np.full(theta.shape, INITIAL_POTENTIAL) for theta in thresholds]
+    for done in range(1, rounds + 1):
+        now = Correction(with_offsets(graph, sites, offsets), tuple(potentials))
+        session = SpikingSession(build(now), session_options(settings.threads), count_spikes=True)
+        rates = mean_outputs(session, sites, thresholds, samples, specs, timesteps)
+        lacking = [DAMPING * (mean - rate) for mean, rate in zip(activations, rates, strict=True)]
+        if "bias" in settings.corrections:
+            offsets = [b + step for b, step in zip(offsets, lacking, strict=True)]
+        if "potential" in settings.corrections:
+            steps = [timesteps * step / theta for step, theta in zip(lacking, thresholds, strict=True)]
+            potentials = [within_threshold(v + step) for v, step in zip(potentials, steps, strict=True)]
+        progress("corrections", done, rounds)
+    return Correction(with_offsets(graph, sites, offsets), tuple(potentials))
+
+
+def within_threshold(potential: Array) -> Array:
+    """Initial potentials between 0 and the threshold: a neuron without input never fires."""
+    return np.clip(potential, 0.0, np.nextafter(np.float32(1), np.float32(0)))
 
 
 def mean_outputs(
@@ -90,17 +120,32 @@ def mean_outputs(
 
 def with_offsets(graph: Graph, sites: Sequence[Site], offsets: Sequence[Array]) -> Graph:
     """A copy of the ANN in which each activation gets z + b; b goes into a bias before it where one can take it."""
+    by_name = {node.name: node for node in graph.nodes}
+    pairs = zip(sites, offsets, strict=True)
+    return with_shifts(graph, {(by_name[site.name].inputs[0].name, site.name): offset for site, offset in pairs})
+
+
+def with_shifts(graph: Graph, shifts: dict[tuple[str, str | None], Array]) -> Graph:
+    """A copy of the ANN in which tensors are shifted by a constant, for one consumer or (None) for all.
+
+    Keys are (tensor name, consumer's name); values broadcast to the tensor. A bias before it takes the shift where one
+    can, else an Add does.
+    """
     graph = graph.copy()
     taken = names_in(graph)
-    by_name = {node.name: node for node in graph.nodes}
-    for site, offset in zip(sites, offsets, strict=True):
-        node = by_name[site.name]
-        if np.any(offset) and not _into_bias(graph, node.inputs[0], offset, taken):
-            z = node.inputs[0]
-            shifted = variable(unique_name(taken, f"{node.name}/corrected"), like=z)
-            fixed = make_constant(unique_name(taken, f"{node.name}/offset"), offset.astype(z.dtype or np.float32))
-            add_node(graph, "Add", unique_name(taken, f"{node.name}/correct"), [z, fixed], [shifted])
-            node.inputs[0] = shifted
+    tensors = graph.tensors()
+    for (name, reader), shift in shifts.items():
+        tensor = tensors[name]
+        if not np.any(shift) or _into_bias(graph, tensor, shift, taken):
+            continue
+        consumers: Collection[Node] | None = None if reader is None else [n for n in tensor.outputs if n.name == reader]
+        label = reader or name
+        shifted = variable(unique_name(taken, f"{label}/corrected"), like=tensor)
+        redirect(graph, tensor, shifted, consumers)
+        if is_output(graph, shifted):  # the output keeps its name
+            shifted.name, tensor.name = tensor.name, shifted.name
+        fixed = make_constant(unique_name(taken, f"{label}/offset"), shift.astype(tensor.dtype or np.float32))
+        add_node(graph, "Add", unique_name(taken, f"{label}/correct"), [tensor, fixed], [shifted])
     return tidy(graph)
 
 
@@ -111,7 +156,7 @@ def _into_bias(graph: Graph, tensor: Tensor, offset: Array, taken: set[str]) -> 
     max(x) + b = max(x + b); of a sum one term takes it. Refused: whatever else, or feeds others too.
     """
     node = producer(tensor)
-    if node is None or not standard(node) or len(tensor.outputs) != 1 or is_output(graph, tensor):
+    if node is None or not standard(node) or len(tensor.outputs) > 1 or (is_output(graph, tensor) and tensor.outputs):
         return False
     if node.op in MAX_POOLS:
         return _into_bias(graph, node.inputs[0], offset, taken)
@@ -139,3 +184,10 @@ def _extend_bias(node: Node, offset: Array, taken: set[str]) -> bool:
     else:
         node.inputs.append(tensor)
     return True
+
+
+def with_weights(graph: Graph, node: Node, change: Array) -> None:
+    """Add to a node's weights, in place: as a constant of its own, which no other node shares."""
+    old = np.asarray(constant(node.inputs[1]))
+    name = unique_name(names_in(graph), f"{node.name}/corrected_weights")
+    node.inputs[1] = make_constant(name, (old.astype(np.float64) + change).astype(old.dtype))

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ._errors import ModelFileError
 from ._graph import SNN_DOMAIN
 from ._load import metadata_of
-from ._neuron import BY_OP, IF
+from ._neuron import BY_OP
 
 FORMAT = 1
 
@@ -150,11 +150,11 @@ class Counter:
 
 
 def counters(model: StepModel, *, counts: bool, activity: bool) -> list[Counter]:
-    """The counters asked for; neurons that only send 0 and 1 need one for both."""
+    """The counters asked for; neurons that take nothing back need one for both."""
     found = []
     for neuron in model.metadata["neurons"]:
         kinds = [False] * counts + [True] * activity
-        kinds = kinds if neuron["kind"] != IF else [False] * min(len(kinds), 1)
+        kinds = kinds if BY_OP[neuron["kind"]].signed else [False] * min(len(kinds), 1)
         found += [Counter(neuron["name"], neuron["spikes"], len(neuron["shape"]), kind) for kind in kinds]
     return found
 

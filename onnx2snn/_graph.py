@@ -45,6 +45,21 @@ def to_proto(graph: Graph, ir_version: int = 10) -> onnx.ModelProto:
     return proto
 
 
+def part(graph: Graph, nodes: Sequence[Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> onnx.ModelProto:
+    """Some nodes of a graph as a model, from these tensors and those of the graph's own inputs that the nodes take."""
+    taken = {t.name for node in nodes for t in node.inputs}
+    own = [t for t in graph.inputs if t.name in taken]
+    return to_proto(
+        gs.Graph(
+            nodes=list(nodes),
+            inputs=[*own, *inputs],
+            outputs=list(outputs),
+            opset=graph.opset,
+            import_domains=graph.import_domains,
+        )
+    )
+
+
 def tidy(graph: Graph) -> Graph:
     """Drop nodes and tensors nobody needs, and sort."""
     with _quiet():

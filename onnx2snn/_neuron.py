@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ from ._graph import SNN_DOMAIN, Array
 
 IF = "IF"
 SIGNED_IF = "SignedIF"
+GRADED_IF = "GradedIF"
+SIGNED_GRADED_IF = "SignedGradedIF"
 INITIAL_POTENTIAL = 0.5
 """v(0) in threshold units (paper, section 5: half the threshold)."""
 
@@ -30,9 +33,7 @@ def if_function(opset: int) -> FunctionProto:
     neuron to whoever substitutes the function.
     """
     body = [
-        *_parameters(),
-        helper.make_node("Add", ["x", "u"], ["m"]),
-        helper.make_node("GreaterOrEqual", ["m", "level"], ["fires"]),
+        *_binary(),
         helper.make_node("CastLike", ["fires", "x"], ["spike"]),
         *_soft_reset(),
     ]
@@ -48,9 +49,7 @@ def signed_if_function(opset: int) -> FunctionProto:
         m = x + u;  spike = [m >= θ - v_init] - [m < -v_init and n > 0];  u_next = m - θ spike;  n_next = n + spike.
     """
     body = [
-        *_parameters(),
-        helper.make_node("Add", ["x", "u"], ["m"]),
-        helper.make_node("GreaterOrEqual", ["m", "level"], ["fires"]),
+        *_binary(),
         helper.make_node("Neg", ["initial_x"], ["floor"]),
         helper.make_node("Less", ["m", "floor"], ["below"]),
         helper.make_node("CastLike", ["n", "fires"], ["sent_any"]),  # n is never negative
@@ -65,13 +64,68 @@ def signed_if_function(opset: int) -> FunctionProto:
     return _function(SIGNED_IF, ["x", "u", "n"], ["spike", "u_next", "n_next"], body, opset, about)
 
 
+def graded_if_function(opset: int) -> FunctionProto:
+    """`if_function` with spikes of up to `levels` thresholds' height (burst or multi-threshold spikes), one time-step.
+
+    As many thresholds as the potential holds leave at once: m = x + u;  spike = clip(floor((m + v_init) / θ), 0,
+    levels);  u_next = m - θ spike. With one level it is `if_function`.
+    """
+    body = [
+        *_graded(),
+        helper.make_node("Relu", ["capped"], ["spike"]),
+        *_soft_reset(),
+    ]
+    about = "Integrate-and-fire neuron that sends up to `levels` thresholds at once, reset by subtraction."
+    return _function(GRADED_IF, ["x", "u"], ["spike", "u_next"], body, opset, about)
+
+
+def signed_graded_if_function(opset: int) -> FunctionProto:
+    """`graded_if_function` that also takes spikes back, one time-step: (x, u, n) -> (spike, u_next, n_next).
+
+    spike: -1, 0 ... levels; n: what was sent less what was taken back, in thresholds; -1 needs n > 0.
+    """
+    body = [
+        *_graded(),
+        helper.make_node("Constant", [], ["one"], value_float=1.0),
+        helper.make_node("CastLike", ["one", "x"], ["one_x"]),
+        helper.make_node("Min", ["n", "one_x"], ["may_return"]),  # n is never negative
+        helper.make_node("Neg", ["may_return"], ["lowest"]),
+        helper.make_node("Max", ["capped", "lowest"], ["spike"]),
+        *_soft_reset(),
+        helper.make_node("Add", ["n", "spike"], ["n_next"]),
+    ]
+    about = "Integrate-and-fire neuron that sends up to `levels` thresholds at once and takes back what was too early."
+    return _function(SIGNED_GRADED_IF, ["x", "u", "n"], ["spike", "u_next", "n_next"], body, opset, about)
+
+
+def _graded() -> list[onnx.NodeProto]:
+    return [
+        *_parameters(),
+        helper.make_node("Add", ["x", "u"], ["m"]),
+        helper.make_node("Add", ["m", "initial_x"], ["potential"]),
+        helper.make_node("Div", ["potential", "threshold_x"], ["held"]),
+        helper.make_node("Floor", ["held"], ["whole"]),
+        _attribute_value("most", "levels", AttributeProto.INT),
+        helper.make_node("CastLike", ["most", "x"], ["most_x"]),
+        helper.make_node("Min", ["whole", "most_x"], ["capped"]),
+    ]
+
+
 def _parameters() -> list[onnx.NodeProto]:
     return [
         _attribute_value("theta", "threshold", AttributeProto.FLOAT),
         helper.make_node("CastLike", ["theta", "x"], ["threshold_x"]),
         _attribute_value("initial", "v_init", AttributeProto.TENSOR),
         helper.make_node("CastLike", ["initial", "x"], ["initial_x"]),
+    ]
+
+
+def _binary() -> list[onnx.NodeProto]:
+    return [
+        *_parameters(),
+        helper.make_node("Add", ["x", "u"], ["m"]),
         helper.make_node("Sub", ["threshold_x", "initial_x"], ["level"]),
+        helper.make_node("GreaterOrEqual", ["m", "level"], ["fires"]),
     ]
 
 
@@ -91,9 +145,16 @@ def _function(
 
 def _attribute_value(output: str, attribute: str, kind: AttributeProto.AttributeType) -> onnx.NodeProto:
     node = helper.make_node("Constant", [], [output])
-    field = "value" if kind == AttributeProto.TENSOR else "value_float"
+    field = _CONSTANT_FIELD[kind]
     node.attribute.append(AttributeProto(name=field, type=kind, ref_attr_name=attribute))
     return node
+
+
+_CONSTANT_FIELD = {
+    AttributeProto.TENSOR: "value",
+    AttributeProto.FLOAT: "value_float",
+    AttributeProto.INT: "value_int",
+}
 
 
 def if_step(
@@ -116,6 +177,32 @@ def signed_if_step(
     return spike, m - theta * spike, n + spike
 
 
+def graded_if_step(
+    x: Array, u: Array, threshold: float = 1.0, v_init: Array | float = INITIAL_POTENTIAL, levels: int = 1
+) -> tuple[Array, Array]:
+    """The NumPy twin of `graded_if_function`: (x, u) -> (spike, u_next)."""
+    m = x + u
+    theta = np.asarray(threshold, m.dtype)
+    spike = np.clip(np.floor((m + np.asarray(v_init, m.dtype)) / theta), 0, levels)
+    return spike, m - theta * spike
+
+
+def signed_graded_if_step(
+    x: Array,
+    u: Array,
+    n: Array,
+    threshold: float = 1.0,
+    v_init: Array | float = INITIAL_POTENTIAL,
+    levels: int = 1,
+) -> tuple[Array, Array, Array]:
+    """The NumPy twin of `signed_graded_if_function`: (x, u, n) -> (spike, u_next, n_next)."""
+    m = x + u
+    theta = np.asarray(threshold, m.dtype)
+    whole = np.floor((m + np.asarray(v_init, m.dtype)) / theta)
+    spike = np.clip(whole, -np.minimum(n, 1), levels).astype(m.dtype)
+    return spike, m - theta * spike, n + spike
+
+
 def mean_output(x: Array, timesteps: int) -> Array:
     """r(T) for a constant input, in threshold units: clip(floor(T x + 1/2), 0, T) / T (from the paper, eq. 2-6)."""
     return np.clip(np.floor(timesteps * x + INITIAL_POTENTIAL), 0, timesteps) / timesteps
@@ -131,10 +218,43 @@ class Neuron:
     signed: int
 
 
+_POTENTIAL, _SENT = ("potential", "membrane"), ("sent", "count")
+
 NEURONS = {
-    "if": Neuron(IF, if_function, (("potential", "membrane"),), signed=0),
-    "signed": Neuron(SIGNED_IF, signed_if_function, (("potential", "membrane"), ("sent", "count")), signed=1),
+    ("if", False): Neuron(IF, if_function, (_POTENTIAL,), signed=0),
+    ("signed", False): Neuron(SIGNED_IF, signed_if_function, (_POTENTIAL, _SENT), signed=1),
+    ("if", True): Neuron(GRADED_IF, graded_if_function, (_POTENTIAL,), signed=0),
+    ("signed", True): Neuron(SIGNED_GRADED_IF, signed_graded_if_function, (_POTENTIAL, _SENT), signed=1),
 }
-"""Kinds of neuron by the name `--neuron` knows them by."""
+"""Kinds of neuron by the name `--neuron` knows them by, and whether a spike may be higher than one threshold."""
 
 BY_OP = {neuron.op: neuron for neuron in NEURONS.values()}
+
+
+def neuron_for(kind: str, levels: int) -> Neuron:
+    """The neuron of a kind ("if" or "signed") with spikes of up to `levels` thresholds' height."""
+    return NEURONS[kind, levels > 1]
+
+
+def neuron_model(neuron: Neuron, levels: int, v_init: Array, rank: int, opset: int = 18) -> onnx.ModelProto:
+    """A model of one time-step of a layer of neurons alone: (x, states) -> (spike, next states), of one rank."""
+    states = [label for label, _ in neuron.states]
+    names = (["x", *states], ["spike", *(f"{label}/next" for label in states)])
+    node = helper.make_node(neuron.op, *names, "neuron", domain=SNN_DOMAIN, **attributes(neuron, levels, v_init, 1.0))
+    kind = onnx.TensorProto.FLOAT
+    before, after = ([helper.make_tensor_value_info(n, kind, [None] * rank) for n in side] for side in names)
+    graph = helper.make_graph([node], "neuron", before, after)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(SNN_DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, functions=[neuron.function(opset)], ir_version=10)
+
+
+def attributes(neuron: Neuron, levels: int, v_init: Array | float, scale: Array | float) -> dict[str, Any]:
+    """A neuron node's attributes, all of `ATTRIBUTES`; the threshold is 1, since it is folded into the weights."""
+    return {
+        "threshold": 1.0,
+        "v_init": onnx.numpy_helper.from_array(np.atleast_1d(np.asarray(v_init, np.float32))),
+        "reset": "subtract",
+        "signed": neuron.signed,
+        "levels": levels,
+        "scale": onnx.numpy_helper.from_array(np.atleast_1d(np.asarray(scale, np.float32))),
+    }

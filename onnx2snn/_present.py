@@ -54,7 +54,7 @@ def present_conversion(
     """The page of a conversion, with an evaluation on the calibration samples that were held back from fitting."""
     source, session = load_model(model), SpikingSession(conversion.model, session_options(settings.threads))
     settings = settings if calibration is not None else settings.without_data()
-    last, threads = settings.timesteps, settings.threads
+    last, threads = conversion.report.timesteps, settings.threads
     times = sorted({last, *(2**power for power in range(last.bit_length()) if 2**power < last)})
     with (data := gather(calibration, input_specs(source.proto), settings.seed)).samples:
         result = evaluate(

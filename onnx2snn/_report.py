@@ -14,6 +14,8 @@ import onnx
 from . import __version__
 from ._arrange import Arrangement
 from ._balance import Thresholds
+from ._correct import Correction
+from ._cost import Cost
 from ._cut import step_model
 from ._fold import Folding
 from ._load import LoadedModel, serialise
@@ -26,7 +28,8 @@ class Report:
     """Everything `--report` writes.
 
     Thresholds are in ANN units; `rate` is spikes a neuron and step; `error` is relative to the norm of the ANN's
-    activation; `agreement` is a fraction; sizes are bytes, `seconds` are by stage.
+    activation; `agreement` is a fraction; sizes are bytes, `seconds` are by stage; `cost` as in `_cost.Cost`;
+    `unfitted`: weighted nodes that --correct weights had to leave alone, and why.
     """
 
     tool: str
@@ -42,10 +45,12 @@ class Report:
     sites: list[dict[str, Any]]
     folded: list[str]
     kept: list[dict[str, Any]]
+    unfitted: list[dict[str, str]]
     moved_pools: list[str]
     parts: dict[str, Any]
     warnings: list[str]
     seconds: dict[str, float]
+    cost: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -59,10 +64,12 @@ def build_report(
     arrangement: Arrangement,
     balanced: Sequence[Thresholds],
     folding: Folding,
+    correction: Correction,
     verdict: Verdict,
     scored: dict[str, bool],
     warnings: Sequence[str],
     seconds: dict[str, float],
+    cost: Cost,
 ) -> Report:
     """Gather what the stages found; `scored` says of the samples scored on whether they were held back, or random."""
     metadata = step_model(proto, source.name).metadata
@@ -105,8 +112,10 @@ def build_report(
         sites=sites,
         folded=list(folding.folded),
         kept=[asdict(kept) for kept in folding.kept],
+        unfitted=[{"node": node, "reason": reason} for node, reason in correction.skipped],
         moved_pools=list(arrangement.moved_pools),
         parts=metadata["parts"] | {"nodes": dict(Counter(row.role for row in parts.rows))},
         warnings=list(warnings),
-        seconds=seconds,
+        seconds=dict(seconds),
+        cost=asdict(cost),
     )

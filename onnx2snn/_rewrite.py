@@ -27,15 +27,24 @@ from ._graph import (
     unique_name,
     variable,
 )
-from ._neuron import NEURONS
+from ._neuron import INITIAL_POTENTIAL, neuron_for
 from ._operators import MAX_POOLS
 from ._partition import Partition
 
 
 def rewrite(
-    graph: Graph, parts: Partition, thresholds: Sequence[Array], maxpool: str = "accumulate", neuron: str = "if"
+    graph: Graph,
+    parts: Partition,
+    thresholds: Sequence[Array],
+    maxpool: str = "accumulate",
+    neuron: str = "if",
+    levels: int = 1,
+    potentials: Sequence[Array] | None = None,
 ) -> Graph:
     """A copy of the arranged graph with neurons in place of activations; `thresholds` are per site, in ANN units.
+
+    `potentials`: initial potentials per site in threshold units, broadcastable to its tensor (None: half a threshold);
+    `levels`: the most thresholds a spike is high.
 
     maxpool "accumulate" pools the sum of the current so far and sends the increase, which is exact in the mean;
     "current" pools each step's current (paper, theorem 2).
@@ -49,15 +58,12 @@ def rewrite(
             node.attrs = {**node.attrs, "pool": node.op}
             node.op, node.domain = ACCUMULATED_MAX_POOL, SNN_DOMAIN
     readout = {tensor.name: _average(graph, tensor, consumers, taken) for tensor, consumers in varying}
-    for site, theta in zip(parts.sites, thresholds, strict=True):
-        _fire(
-            graph,
-            by_name[site.name],
-            np.asarray(theta, np.float64),
-            readout.get(site.tensor),
-            NEURONS[neuron].op,
-            taken,
-        )
+    kind = neuron_for(neuron, levels)
+    starts = potentials if potentials is not None else [np.array([INITIAL_POTENTIAL])] * len(parts.sites)
+    for site, theta, start in zip(parts.sites, thresholds, starts, strict=True):
+        node, scale = by_name[site.name], np.asarray(theta, np.float64)
+        _fire(graph, node, kind.op, scale, readout.get(site.tensor), taken)
+        node.attrs = {"scale": scale, "v_init": start, "levels": levels}
     return tidy(graph)
 
 
@@ -87,13 +93,13 @@ def _average(graph: Graph, tensor: Tensor, consumers: list[Node], taken: set[str
     )
 
 
-def _fire(graph: Graph, node: Node, theta: Array, mean: Node | None, op: str, taken: set[str]) -> None:
+def _fire(graph: Graph, node: Node, op: str, theta: Array, mean: Node | None, taken: set[str]) -> None:
     z, a = node.inputs[0], node.outputs[0]
     current = variable(unique_name(taken, f"{node.name}/current"), like=z)
     spikes = variable(unique_name(taken, f"{node.name}/spikes"), like=a)
     node.inputs.clear()
     node.outputs.clear()
-    node.op, node.domain, node.attrs = op, SNN_DOMAIN, {"scale": theta}
+    node.op, node.domain = op, SNN_DOMAIN
     node.inputs.append(current)
     node.outputs.append(spikes)
     scale_edge(graph, z, 1.0 / theta, current, taken)

@@ -21,7 +21,7 @@ from . import _cut
 from ._errors import DataError, UsageError
 from ._graph import Array
 from ._load import ModelSource, input_specs, load_model, one_line, output_specs, serialise
-from ._neuron import IF
+from ._neuron import BY_OP
 from ._ort import session_options
 from ._specs import TensorSpec
 
@@ -254,7 +254,7 @@ class SpikingSession:
         return self._counted(absolute=True, option="count_activity", copy=copy)
 
     def _counted(self, *, absolute: bool, option: str, copy: bool = True) -> dict[str, Array]:
-        plain = {n["name"] for n in self.neurons if n["kind"] == IF}
+        plain = {n["name"] for n in self.neurons if not BY_OP[n["kind"]].signed}
         names = {c.neuron: c.input for c in self._counters if c.absolute == absolute or c.neuron in plain}
         if len(names) < len(self.neurons) or not all(name in self._values for name in names.values()):
             raise UsageError(f"there are no spike counts; open the session with {option}=True and run it first")

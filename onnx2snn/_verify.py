@@ -74,14 +74,15 @@ def run_balanced(
 
 
 def as_clipped(graph: Graph) -> Graph:
-    """A copy of a spiking graph in the limit of many steps: each neuron as clip(x, 0, 1), each mean as its input."""
+    """A copy of a spiking graph in the limit of many steps: neurons are clip(x, 0, levels), means are their input."""
     graph = graph.copy()
     for node in graph.nodes:
         if node.domain != SNN_DOMAIN:
             continue
         if node.op in BY_OP:
+            bounds = {"low": 0, "high": node.attrs["levels"]}
             node.op, node.attrs = "Clip", {}
-            node.inputs.extend([make_constant(f"{node.name}/{bound}", np.array(bound, np.float32)) for bound in (0, 1)])
+            node.inputs.extend([make_constant(f"{node.name}/{n}", np.array(b, np.float32)) for n, b in bounds.items()])
         elif node.op == RUNNING_MEAN:
             node.op = "Identity"
         elif node.op == ACCUMULATED_MAX_POOL:

@@ -460,7 +460,9 @@ def test_every_option_reaches_the_model(files: Files) -> None:
         "method": "percentile",
         "preset": "paper",
         "neuron": "if",
+        "levels": 1,
         "correct": "none",
+        "rounds": 0,
     }
     assert (found["timesteps"], found["delay"]) == (7, 2)
 

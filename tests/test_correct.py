@@ -78,7 +78,7 @@ def test_the_low_latency_preset_is_mmse_signed_neurons_corrected_and_undelayed()
     assert (settings["method"], settings["neuron"], settings["correct"], settings["delay"]) == (
         "mmse",
         "signed",
-        "bias",
+        "bias,weights",
         0,
     )
     assert settings["fitted_timesteps"] == 4

@@ -87,11 +87,12 @@ def test_half_of_the_steps_are_left_out_unless_told_otherwise(timesteps: int) ->
         ("local", {"iterations", "batch_size"}),
         ("percentile", {"percentile"}),
         ("max", set()),
-        ("mmse", {"fitted_timesteps"}),
+        ("mmse", {"fitted_timesteps", "fitted_levels"}),
     ],
 )
 def test_metadata_holds_what_decides_the_model_and_no_more(method: str, more: set[str]) -> None:
-    always = {"preset", "timesteps", "delay", "granularity", "maxpool", "seed", "method", "neuron", "correct"}
+    always = {"preset", "timesteps", "delay", "granularity", "maxpool", "seed", "method", "neuron", "levels"}
+    always |= {"correct", "rounds"}
     settings = Settings(threads=2, save_thresholds="t.npz", max_drop=3.0)
     assert {*settings.conversion(), *settings.calibration(method)} == always | more
 
