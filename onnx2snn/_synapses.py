@@ -21,7 +21,8 @@ from ._graph import SNN_DOMAIN, Array
 from ._neuron import BY_OP
 from ._operators import SHAPE_ONLY
 from ._ort import open_session
-from ._patterns import PATTERNS, Wire, data_inputs, fan_out, operations, window_size
+from ._patterns import PATTERNS, Wire, data_inputs
+from ._products import fan_out, operations, window_size
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool")

@@ -22,7 +22,8 @@ from onnx2snn import SpikingSession, evaluate
 from onnx2snn._convert import run as run_conversion
 from onnx2snn._cut import StepModel, step_model
 from onnx2snn._errors import UnsupportedGraphError
-from onnx2snn._patterns import PATTERNS, Wire, fan_out, operations
+from onnx2snn._patterns import PATTERNS, Wire
+from onnx2snn._products import fan_out, operations
 from onnx2snn._settings import Settings
 from onnx2snn._synapses import all_values, multiply_accumulates, wiring
 
