@@ -41,7 +41,7 @@ class Axis:
         if self.log:
             low, high = (math.log(v, self.log) for v in (self.low, self.high))
             powers = np.arange(math.floor(low), math.ceil(high) + 1.0)
-            steps = (1.0, 2.0, 5.0) if self.log == 10 and high - low < most / 3 else (1.0,)
+            steps = (1.0, 2.0, 5.0) if self.log == 10 and high - low < 2 else (1.0,)
             values = np.sort(np.outer(self.log**powers, steps).ravel())
             inside = values[(values >= self.low * 0.999) & (values <= self.high * 1.001)]
             return inside[:: max(1, math.ceil(len(inside) / most))].tolist() if len(inside) else [self.low]

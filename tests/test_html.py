@@ -251,6 +251,7 @@ def test_an_axis_places_values_and_chooses_round_ticks() -> None:
     assert log.ticks() == [1, 2, 4, 8, 16, 32]
     assert linear.ticks(5) == [0, 2, 4, 6, 8, 10]
     assert Axis(0.3, 6, 0, 1, 10).ticks(4) == [0.5, 1, 2, 5]
+    assert len(Axis(0.25, 9, 0, 1, 10).ticks(4)) >= 3
     assert Axis(1, 1e9, 0, 1, 10).ticks(5) == [1, 100, 1e4, 1e6, 1e8]
     assert Axis(3, 3, 10, 80, 2).at(3) == 50
 
