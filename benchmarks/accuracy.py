@@ -4,8 +4,8 @@
                                   [--limit N] [--threads N] [--cache FILE.json] [--plots FOLDER]
 
 Everything is fitted on CALIBRATION alone and scored on TEST; T counts every step, the delay included. With several
-seeds a figure is the mean, with the smallest and the largest behind it. Finished figures are kept in the cache, so that a run
-can be taken up again. Plots need matplotlib (the extra `bench`).
+seeds a figure is the mean, with the smallest and the largest behind it. Finished figures are kept in the cache, so that
+a run can be taken up again. Plots need matplotlib (the extra `bench`).
 """
 
 from __future__ import annotations

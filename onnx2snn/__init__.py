@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._errors import StageMismatchError as StageMismatchError
     from ._errors import UnsupportedGraphError as UnsupportedGraphError
     from ._errors import UsageError as UsageError
+    from ._evaluate import EvaluationInterrupted as EvaluationInterrupted
     from ._evaluate import evaluate as evaluate
     from ._inspect import inspect as inspect
     from ._report import Report as Report
@@ -43,6 +44,7 @@ _HOME = {
     "StageMismatchError": "_errors",
     "UnsupportedGraphError": "_errors",
     "UsageError": "_errors",
+    "EvaluationInterrupted": "_evaluate",
     "evaluate": "_evaluate",
     "inspect": "_inspect",
     "Report": "_report",

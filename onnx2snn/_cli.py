@@ -11,11 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 from ._errors import Onnx2snnError, UsageError
 from ._settings import Settings, parse_delay
+
+if TYPE_CHECKING:
+    from ._convert import Conversion
+    from ._progress import Progress
 
 DELAY_HELP = "steps left out of the answer: a number, half or auto; default: as stored in the model"
 
@@ -60,6 +64,7 @@ def convert_parser() -> argparse.ArgumentParser:
             about["help"] += f" (default: {option.default})"
         parser.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, **about)
     parser.add_argument("--report", metavar="FILE.json", help="write the report as JSON; - for stdout")
+    _add_page(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress and no tables; warnings stay")
     parser.add_argument("--version", action="version", version=f"onnx2snn {__version__}")
     return parser
@@ -83,7 +88,7 @@ def eval_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="onnx2snn eval", description="Score an ANN and its spiking model side by side.")
     parser.add_argument("ann", metavar="ANN", help="the ANN, an .onnx file")
     parser.add_argument("snn", metavar="SNN", help="the spiking model made of it")
-    parser.add_argument("--data", metavar="FILE.npz", required=True, help="inputs by name, and labels for top1")
+    parser.add_argument("--data", metavar="FILE.npz", required=True, help="inputs by name, and what metrics need")
     parser.add_argument(
         "--timesteps",
         type=_numbers,
@@ -92,19 +97,34 @@ def eval_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
     parser.add_argument(
-        "--metric", metavar="top1|agreement", help="default: top1 where the data has labels, else agreement"
+        "--metric",
+        metavar="NAME",
+        help="top1 or top5 (data: labels), miou (masks), map (boxes, classes), mse (labels), agreement, or "
+        "script.py:function(outputs, labels); default: by what the data holds, else agreement",
     )
     parser.add_argument(
         "--max-drop",
         type=_points,
         metavar="X",
-        help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage points below the ANN",
+        help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage points below the ANN "
+        "(mse: more than X percent above)",
     )
+    parser.add_argument("--no-energy", action="store_true", help="count no synaptic operations; about a third faster")
+    for name, what in (("sop", "synaptic operation; default: 77e-15"), ("flop", "operation of the ANN; 12.5e-12")):
+        parser.add_argument(f"--{name}-joules", type=float, metavar="J", help=f"energy of one {what}")
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
+    _add_page(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
     parser.add_argument("--threads", type=_threads, metavar="N", help="onnxruntime's threads; default: its own choice")
     parser.add_argument("--quiet", action="store_true", help="no progress and no table; warnings stay")
     return parser
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--html", metavar="FILE", help="write a page of charts that needs nothing but a browser")
+    parser.add_argument(
+        "--html-site", metavar="NAME", help="the layer whose spikes the page shows; default: the middle"
+    )
 
 
 def inspect_parser() -> argparse.ArgumentParser:
@@ -148,8 +168,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Onnx2snnError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt as stop:
+        said = stop.args[0] if stop.args else "nothing was written"
+        print(f"interrupted; {said}", file=sys.stderr)  # noqa: T201
         return 130
     return 0
 
@@ -158,11 +179,12 @@ def _convert(given: argparse.Namespace) -> None:
     from ._load import atomic_write, check_writable
 
     settings = Settings(**{option.name: getattr(given, option.name) for option in fields(Settings)})
-    check_writable(given.output)
-    written = {"-o": given.output, "--save-thresholds": given.save_thresholds}
-    if given.report not in (None, "-"):
-        check_writable(given.report)
-        written["--report"] = given.report
+    reported = given.report if given.report != "-" else None
+    written = {"-o": given.output, "--report": reported, "--html": given.html}
+    for path in written.values():
+        if path is not None:
+            check_writable(path)
+    written["--save-thresholds"] = given.save_thresholds
     read = {"MODEL": given.model, "--calibration": given.calibration, "--thresholds": given.thresholds}
     _require_distinct(read, written)
     from . import _show
@@ -170,13 +192,23 @@ def _convert(given: argparse.Namespace) -> None:
 
     with _show.progress_bar(given.quiet) as progress:
         conversion = run(given.model, given.calibration, settings, progress)
+        page = _conversion_page(given, conversion, settings, progress) if given.html is not None else None
     report = conversion.report
     if not given.quiet:
         _show.show(_show.tables(report))
     _show.warn(report.warnings)
     conversion.save(given.output)
     if given.report is not None:
-        _write_json(given.report, report.to_dict(), atomic_write)
+        _write_json(given.report, report.to_dict())
+    if page is not None:
+        atomic_write(given.html, page.encode())
+
+
+def _conversion_page(given: argparse.Namespace, conversion: Conversion, settings: Settings, progress: Progress) -> str:
+    from ._present import present_conversion
+
+    site = given.html_site
+    return present_conversion(given.model, given.calibration, conversion, settings, site=site, progress=progress)
 
 
 def _require_distinct(read: dict[str, str | None], written: dict[str, str | None]) -> None:
@@ -236,31 +268,48 @@ def _joined(name: str, batches: Sequence[Any], size: int) -> Any:
 def _eval(given: argparse.Namespace) -> None:
     from ._load import atomic_write, check_writable
 
-    if given.json not in (None, "-"):
-        check_writable(given.json)
-        _require_distinct({"ANN": given.ann, "SNN": given.snn, "--data": given.data}, {"--json": given.json})
+    written = {"--json": given.json if given.json != "-" else None, "--html": given.html}
+    for path in written.values():
+        if path is not None:
+            check_writable(path)
+    _require_distinct({"ANN": given.ann, "SNN": given.snn, "--data": given.data}, written)
     from . import _show
-    from ._evaluate import check_drop, evaluate
+    from ._evaluate import EvaluationInterrupted, check_drop, evaluate
 
+    prices = {"sop_joules": given.sop_joules, "flop_joules": given.flop_joules}
+    interrupted = False
     with _show.progress_bar(given.quiet) as progress:
-        result = evaluate(
-            given.ann,
-            given.snn,
-            given.data,
-            timesteps=given.timesteps,
-            delay=given.delay,
-            metric=given.metric,
-            limit=given.limit,
-            threads=given.threads,
-            progress=progress,
-        )
+        try:
+            result = evaluate(
+                given.ann,
+                given.snn,
+                given.data,
+                timesteps=given.timesteps,
+                delay=given.delay,
+                metric=given.metric,
+                limit=given.limit,
+                threads=given.threads,
+                energy=not given.no_energy,
+                progress=progress,
+                **{name: price for name, price in prices.items() if price is not None},
+            )
+        except EvaluationInterrupted as stop:
+            result, interrupted = stop.result, True
     if not given.quiet:
-        _show.show([_show.score_table(result)])
+        _show.show(_show.score_tables(result))
     _show.warn(result["warnings"])
-    if given.max_drop is not None:
+    if given.max_drop is not None and not interrupted:
         check_drop(result, given.max_drop)
     if given.json is not None:
-        _write_json(given.json, result, atomic_write)
+        _write_json(given.json, result)
+    if given.html is not None:
+        from ._present import present_evaluation
+
+        about = {"delay": given.delay, "site": given.html_site, "threads": given.threads}
+        page = present_evaluation(given.ann, given.snn, given.data, result, **about)
+        atomic_write(given.html, page.encode())
+    if interrupted:
+        raise KeyboardInterrupt(f"the result is of the first {result['samples']} samples")
 
 
 def _inspect(given: argparse.Namespace) -> None:
@@ -284,9 +333,11 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
 }
 
 
-def _write_json(path: str, value: object, write: Callable[[str, bytes], None]) -> None:
+def _write_json(path: str, value: object) -> None:
+    from ._load import atomic_write
+
     text = json.dumps(value, indent=2) + "\n"
     if path == "-":
         sys.stdout.write(text)
     else:
-        write(path, text.encode())
+        atomic_write(path, text.encode())

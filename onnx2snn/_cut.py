@@ -82,11 +82,8 @@ def step_model(proto: onnx.ModelProto, name: str) -> StepModel:
 def _boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     nodes = proto.graph.node
     known = {t.name for t in proto.graph.initializer}
-    moving = _moving(proto, states)
-    needed = {s.output for s in states}
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            needed.update(node.input)
+    moving = moving_tensors(proto, states)
+    needed = needed_tensors(proto, states)
     core = [n for n in nodes if moving.intersection(n.output) and needed.intersection(n.output)]
     means = {s.mean for s in states}
     readout = [
@@ -97,7 +94,16 @@ def _boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[tuple[
     return _static_inputs(core, moving, known), _static_inputs(readout, moving, known)
 
 
-def _moving(proto: onnx.ModelProto, states: Sequence[State]) -> set[str]:
+def needed_tensors(proto: onnx.ModelProto, states: Sequence[State]) -> set[str]:
+    """The tensors that the next states are made of, themselves among them."""
+    needed = {s.output for s in states}
+    for node in reversed(proto.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    return needed
+
+
+def moving_tensors(proto: onnx.ModelProto, states: Sequence[State]) -> set[str]:
     """The tensors that depend on a state, the states themselves among them."""
     moving = {s.input for s in states}
     for node in proto.graph.node:
@@ -119,13 +125,43 @@ def encoder(model: StepModel) -> onnx.ModelProto | None:
 
 def _static_outputs(model: StepModel) -> list[str]:
     """Outputs of the model that no neuron has a part in."""
-    moving = _moving(model.proto, model.states)
+    moving = moving_tensors(model.proto, model.states)
     return [name for name in model.outputs if name not in moving]
 
 
-def core(model: StepModel, *, spikes: bool = False, counts: bool = False) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class Counter:
+    """One more state of the core, that sums a neuron's spikes, or their heights (`absolute`: a spike of -1 adds 1)."""
+
+    neuron: str
+    spikes: str
+    rank: int
+    absolute: bool
+
+    @property
+    def input(self) -> str:
+        """The count before the step."""
+        return f"{SNN_DOMAIN}/{'activity' if self.absolute else 'count'}/{self.neuron}"
+
+    @property
+    def output(self) -> str:
+        """The count after the step."""
+        return f"{self.input}/next"
+
+
+def counters(model: StepModel, *, counts: bool, activity: bool) -> list[Counter]:
+    """The counters asked for; neurons that take nothing back need one for both."""
+    found = []
+    for neuron in model.metadata["neurons"]:
+        kinds = [False] * counts + [True] * activity
+        kinds = kinds if BY_OP[neuron["kind"]].signed else [False] * min(len(kinds), 1)
+        found += [Counter(neuron["name"], neuron["spikes"], len(neuron["shape"]), kind) for kind in kinds]
+    return found
+
+
+def core(model: StepModel, *, spikes: bool = False, count: Sequence[Counter] = ()) -> onnx.ModelProto:
     """What the encoder hands over and the states -> the next states; `spikes` adds every neuron's spikes as outputs,
-    `counts` a state each (`count_names`), that sums them. The sums never start afresh: the host knows the delay."""
+    `count` states that sum them. The readout's sums never start afresh: the host knows the delay."""
     inputs = [*model.to_core, *(s.input for s in core_states(model))]
     neurons = model.metadata["neurons"]
     outputs = [s.output for s in core_states(model)] + ([n["spikes"] for n in neurons] if spikes else [])
@@ -136,18 +172,16 @@ def core(model: StepModel, *, spikes: bool = False, counts: bool = False) -> onn
         one = np.ones(1, helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type))
         proto.graph.input.remove(given)
         proto.graph.initializer.append(numpy_helper.from_array(one, name))
-    for neuron in neurons if counts else ():
-        before, after = count_names(neuron["name"])
-        dims = [None] * len(neuron["shape"])
-        proto.graph.input.append(helper.make_tensor_value_info(before, TensorProto.FLOAT, dims))
-        proto.graph.output.append(helper.make_tensor_value_info(after, TensorProto.FLOAT, dims))
-        proto.graph.node.append(helper.make_node("Add", [before, neuron["spikes"]], [after], before))
+    for counter in count:
+        dims = [None] * counter.rank
+        height = counter.spikes
+        if counter.absolute:
+            height = f"{counter.input}/height"
+            proto.graph.node.append(helper.make_node("Abs", [counter.spikes], [height], height))
+        proto.graph.input.append(helper.make_tensor_value_info(counter.input, TensorProto.FLOAT, dims))
+        proto.graph.output.append(helper.make_tensor_value_info(counter.output, TensorProto.FLOAT, dims))
+        proto.graph.node.append(helper.make_node("Add", [counter.input, height], [counter.output], counter.input))
     return proto
-
-
-def count_names(neuron: str) -> tuple[str, str]:
-    """State input and output that count a neuron's spikes."""
-    return f"{SNN_DOMAIN}/count/{neuron}", f"{SNN_DOMAIN}/count/{neuron}/next"
 
 
 def core_states(model: StepModel) -> list[State]:

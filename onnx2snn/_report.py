@@ -28,9 +28,9 @@ from ._verify import Verdict
 class Report:
     """Everything `--report` writes.
 
-    Thresholds are in ANN units; `error` is relative to the norm of the ANN's activation; `agreement` is a fraction;
-    sizes are bytes, `seconds` are by stage; `cost` as in `_cost.Cost`; `unfitted`: weighted nodes that
-    --correct weights had to leave alone, and why.
+    Thresholds are in ANN units; `rate` is spikes a neuron and step; `error` is relative to the norm of the ANN's
+    activation; `agreement` is a fraction; sizes are bytes, `seconds` are by stage; `cost` as in `_cost.Cost`;
+    `unfitted`: weighted nodes that --correct weights had to leave alone, and why.
     """
 
     tool: str
@@ -93,6 +93,8 @@ def build_report(
                     "median": float(np.median(values)),
                     "max": float(values.max()),
                 },
+                "quartiles": [float(q) for q in np.percentile(values, [25, 75])],
+                "rate": error.rate,
                 "silent": list(thresholds.silent),
                 "error": {"total": error.total, "own": error.own, "inherited": error.inherited},
             }

@@ -21,6 +21,7 @@ from . import _cut
 from ._errors import DataError, UsageError
 from ._graph import Array
 from ._load import ModelSource, input_specs, load_model, one_line, output_specs
+from ._neuron import BY_OP
 from ._ort import session_options, session_with
 from ._specs import TensorSpec
 
@@ -88,7 +89,8 @@ class SpikingSession:
     """Runs a spiking model; the counterpart of `onnxruntime.InferenceSession`.
 
     `model` is a path, bytes or ModelProto as `convert` made it; `sess_options` and `providers` go to onnxruntime.
-    The batch size is free at run time. `count_spikes` adds a counter to every neuron (`spike_counts`).
+    The batch size is free at run time. `count_spikes` adds a counter to every neuron (`spike_counts`), `count_activity`
+    one of spikes whatever their sign (`activity`).
     Raises ModelFileError for a file that is not a spiking model.
     """
 
@@ -99,19 +101,20 @@ class SpikingSession:
         providers: Sequence[Any] | None = None,
         *,
         count_spikes: bool = False,
+        count_activity: bool = False,
     ) -> None:
         """Cut the model and open its sessions."""
         loaded = load_model(model)
         self._model = _cut.step_model(loaded.proto, os.fspath(loaded.name))
         self._options, self._providers = sess_options, list(providers or ["CPUExecutionProvider"])
         self._encoder = self._open(_cut.encoder(self._model))
-        self._core = self._open(_cut.core(self._model, counts=count_spikes))
+        self._counters = _cut.counters(self._model, counts=count_spikes, activity=count_activity)
+        self._core = self._open(_cut.core(self._model, count=self._counters))
         self._readout = self._open(_cut.readout(self._model))
         states = [(s.input, s.output, s.rank) for s in _cut.core_states(self._model)]
-        counters = [(*_cut.count_names(n["name"]), len(n["shape"])) for n in self.neurons] if count_spikes else []
-        self._states = [*states, *counters]
+        self._states = states + [(c.input, c.output, c.rank) for c in self._counters]
         self._fresh = {s.input for s in self._model.states if s.mean is not None or s.kind == "step"} | {
-            c[0] for c in counters
+            c.input for c in self._counters
         }
         self._values: dict[str, ort.OrtValue] = {}
         self._moment = 0
@@ -121,6 +124,11 @@ class SpikingSession:
         if proto is None:
             return None
         return session_with(proto, self._options or session_options(None), self._providers)
+
+    @property
+    def step_model(self) -> _cut.StepModel:
+        """The model, and where it can be cut."""
+        return self._model
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -173,17 +181,35 @@ class SpikingSession:
         reset: bool = True,
     ) -> list[list[Array]]:
         """The outputs for several (time-steps, delay) out of one simulation, in the order given; else as `run`."""
+        found = dict(self.windows(output_names, input_feed, windows, reset=reset))
+        return [found[index] for index in range(len(windows))]
+
+    def windows(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Array],
+        windows: Sequence[tuple[int, Delay]],
+        *,
+        reset: bool = True,
+    ) -> Iterator[tuple[int, list[Array]]]:
+        """What `run_at` returns, one by one as simulated time gets there: (which of the windows, its outputs).
+
+        Whatever the session tells beside the outputs, such as `activity`, is that of the moment.
+        """
         if not windows:
             raise UsageError("no number of time-steps is given; name at least one")
         spans = [(self._delay(delay, t), t) for t, delay in windows]
         wanted = self._wanted(output_names)
-        marks = {mark for span in spans for mark in span}
+        needed = {start: max(end for other, end in spans if other == start) for start in {s for s, _ in spans if s}}
         sums: dict[int, dict[str, Array]] = {}
-        static: dict[str, Array] = {}
-        for t, static in self._simulate(input_feed, max(marks), reset):  # noqa: B007 - the encoder's results stay in use
-            if t in marks:
-                sums[t] = self._current_sums()
-        return [[self._answer(static, sums, span)[name] for name in wanted] for span in spans]
+        for t, static in self._simulate(input_feed, max(end for _, end in spans), reset):
+            due = [index for index, (_, end) in enumerate(spans) if end == t]
+            if due or t in needed:
+                sums[t] = self._current_sums(copy=t in needed)
+            for index in due:
+                answer = self._answer(static, sums, spans[index])
+                yield index, [answer[name] for name in wanted]
+            sums = {moment: kept for moment, kept in sums.items() if needed.get(moment, 0) > t}
 
     def steps(
         self, input_feed: Mapping[str, Array], timesteps: int | None = None, delay: Delay = None, *, reset: bool = True
@@ -213,16 +239,34 @@ class SpikingSession:
         return [answer[name] for name in self._model.outputs]
 
     def spike_counts(self) -> dict[str, Array]:
-        """Spikes of each neuron since the last run began, by site (needs `count_spikes=True`)."""
-        names = {n["name"]: _cut.count_names(n["name"])[0] for n in self.neurons}
-        if not all(name in self._values for name in names.values()):
-            raise UsageError("there are no spike counts; open the session with count_spikes=True and run it first")
-        return {neuron: self._values[name].numpy().copy() for neuron, name in names.items()}
+        """Spikes of each neuron since the last run began, by site, those taken back subtracted.
+
+        UsageError without `count_spikes=True`.
+        """
+        return self._counted(absolute=False, option="count_spikes")
+
+    def activity(self, *, copy: bool = True) -> dict[str, Array]:
+        """Summed heights of each neuron's spikes since the last run began, by site; a spike of -1 counts as 1.
+
+        What is not copied holds until the next step. UsageError without `count_activity=True`.
+        """
+        return self._counted(absolute=True, option="count_activity", copy=copy)
+
+    def _counted(self, *, absolute: bool, option: str, copy: bool = True) -> dict[str, Array]:
+        plain = {n["name"] for n in self.neurons if not BY_OP[n["kind"]].signed}
+        names = {c.neuron: c.input for c in self._counters if c.absolute == absolute or c.neuron in plain}
+        if len(names) < len(self.neurons) or not all(name in self._values for name in names.values()):
+            raise UsageError(f"there are no spike counts; open the session with {option}=True and run it first")
+        return {neuron: np.array(self._values[name].numpy(), copy=copy) for neuron, name in names.items()}
 
     def potentials(self) -> dict[str, Array]:
         """Membrane potentials less their initial value after the last run, in threshold units, by site."""
         names = {node.name: node.input[1] for node in _cut.neuron_nodes(self._model.proto)}
         return {neuron: self._values[name].numpy().copy() for neuron, name in names.items() if name in self._values}
+
+    def answer_size(self) -> int:
+        """Numbers in the sums the answer of the last run was made of."""
+        return sum(total.size for total in self._current_sums().values())
 
     # The simulation.
 
@@ -303,9 +347,9 @@ class SpikingSession:
                 binding.bind_ortvalue_output(output, target[name])
         return binding
 
-    def _current_sums(self) -> dict[str, Array]:
+    def _current_sums(self, *, copy: bool = True) -> dict[str, Array]:
         inputs = {s.mean: s.input for s in self._model.states if s.mean is not None}
-        return {str(mean): self._values[name].numpy().copy() for mean, name in inputs.items()}
+        return {str(mean): np.array(self._values[name].numpy(), copy=copy) for mean, name in inputs.items()}
 
     def _answer(
         self, static: dict[str, Array], sums: dict[int, dict[str, Array]], window: tuple[int, int]
@@ -338,11 +382,14 @@ NEURONS_AT_ONCE = 2**25
 """Neurons simulated together: some ten arrays of this size are alive while the SNN is held against the ANN."""
 
 
-def affordable_batch(session: SpikingSession, one: Mapping[str, Array], most: int) -> int:
-    """How many samples to simulate together, at most `most`, found by a step of `one` sample."""
+def affordable_batch(session: SpikingSession, one: Mapping[str, Array], most: int, kept: int = 0) -> int:
+    """How many samples to simulate together, at most `most`, found by a step of `one` sample.
+
+    `kept`: how many steps' sums are kept at once, to answer for several windows.
+    """
     session.run(None, one, timesteps=1)
     neurons = sum(potential.size for potential in session.potentials().values())
-    return max(1, min(most, NEURONS_AT_ONCE // neurons))
+    return max(1, min(most, NEURONS_AT_ONCE // (neurons + kept * session.answer_size())))
 
 
 def _fits(spec: TensorSpec, value: Array) -> bool:

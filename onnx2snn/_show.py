@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -66,18 +67,81 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
             bars.stop()
 
 
-def score_table(result: dict[str, Any]) -> RenderableType:
-    """What `evaluate` found."""
+def score_tables(result: dict[str, Any]) -> list[RenderableType]:
+    """What `evaluate` found: scores, and what they cost."""
+    return [_scores(result), *([_energy(result)] if "energy" in result else [])]
+
+
+def _scores(result: dict[str, Any]) -> RenderableType:
     name, ann = next(iter(result["ann"].items()))
-    table = Table(title=f"{name} on {result['samples']} samples", title_justify="left")
-    for heading in ("", "time-steps", "delay", name, "difference"):
+    partial = " (interrupted)" if result["partial"] else ""
+    table = Table(title=f"{name} on {result['samples']} samples{partial}", title_justify="left")
+    for heading in ("", "time-steps", "delay", name, "difference", "95 % interval"):
         table.add_column(heading, justify="right")
-    table.add_row("ANN", "", "", f"{ann:.2%}", "")
+    table.add_row("ANN", "", "", figure(name, ann))
     for row in result["snn"]:
-        table.add_row(
-            "SNN", str(row["timesteps"]), str(row["delay"]), f"{row[name]:.2%}", f"{100 * (row[name] - ann):+.2f}"
-        )
+        table.add_row("SNN", str(row["timesteps"]), str(row["delay"]), figure(name, row[name]), *difference(name, row))
     return table
+
+
+def figure(metric: str, value: float) -> str:
+    """A score as people read it."""
+    return f"{value:.4g}" if metric == "mse" else f"{value:.2%}"
+
+
+def difference(metric: str, row: dict[str, Any]) -> tuple[str, str]:
+    """How far a row is from the ANN, in percentage points (mse: percent more), and how sure that is."""
+    sign = 1.0 if metric == "mse" else -1.0
+    bounds = sorted(100.0 * sign * bound for bound in row["drop_95"] or ())
+    return f"{100.0 * sign * row['drop']:+.2f}", " to ".join(f"{bound:+.2f}" for bound in bounds) or "-"
+
+
+def _energy(result: dict[str, Any]) -> RenderableType:
+    energy = result["energy"]
+    prices = f"{energy['sop_joules'] * 1e15:g} fJ a SOP, {energy['flop_joules'] * 1e12:g} pJ a FLOP"
+    title = f"energy a sample ({prices})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in ("", "T", "rate", "SOPs", "energy", "per joule", "x ANN", "FLOPs", "x ANN, all"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    ann = energy["ann"]
+    table.add_row("ANN", "", "", "", quantity(ann["energy_j"], "J"), quantity(ann["frames_per_joule"]), "", "", "")
+    rows = [("SNN", row) for row in result["snn"]]
+    rows += [(f"SOPs{share}", energy[f"sops{share}"]) for share in (90, 95)]
+    for label, row in rows:
+        table.add_row(*((label, *energy_cells(row)) if row else (label, "-")))
+    return table
+
+
+def energy_cells(row: dict[str, Any]) -> list[str]:
+    """A row's costs: T, rate, SOPs, their energy, frames a joule, ratio to the ANN; FLOPs beside them, and the ratio
+    with those.
+    """
+    return [
+        str(row["timesteps"]),
+        f"{row['rate']:.1%}",
+        quantity(row["sops"]),
+        quantity(row["energy_j"], "J"),
+        quantity(row["frames_per_joule"]),
+        times(row["ratio"]),
+        quantity(row["flops"]),
+        times(row["ratio_with_analog"]),
+    ]
+
+
+def times(value: float | None) -> str:
+    """A ratio with three digits."""
+    return "-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def quantity(value: float | None, unit: str = "") -> str:
+    """A number with three digits and a prefix, such as 12.3 M or 943 nJ."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return f"0 {unit}".strip()
+    power = min(max(int(np.floor(np.log10(abs(value)) / 3)), -5), 5)
+    prefix = "fpnµm kMGTP"[power + 5].strip()
+    return f"{value / 1000.0**power:.3g} {prefix}{unit}".strip()
 
 
 def inspection(about: dict[str, Any]) -> list[RenderableType]:
@@ -127,7 +191,7 @@ def _sites(report: Report) -> RenderableType:
         collapse_padding=True,
     )
     table.add_column("site", overflow="fold", min_width=10)
-    for name in ("neurons", "θ min/median/max", "silent", "error", "own", "inherited"):
+    for name in ("neurons", "θ min/median/max", "rate", "error", "own", "inherited"):
         table.add_column(name, justify="right", no_wrap=True)
     for site in sorted(report.sites, key=lambda s: -s["error"]["total"]):
         theta, error = site["threshold"], site["error"]
@@ -135,7 +199,7 @@ def _sites(report: Report) -> RenderableType:
             site["name"],
             "?" if site["neurons"] is None else f"{site['neurons']:,}",
             "/".join(f"{theta[key]:.3g}" for key in ("min", "median", "max")),
-            str(len(site["silent"]) or "-"),
+            f"{site['rate']:.1%}",
             *(f"{error[key]:.1%}" for key in ("total", "own", "inherited")),
         )
     return table

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import util
@@ -190,7 +190,13 @@ def _labels(file: Path, images: list[Path]) -> Array:
 
 
 def _open_script(fit: Fit, path: Path, function: str) -> None:
-    where = f"{path}:{function}"
+    with script_function(path, function) as source:
+        _open_object(fit, f"{path}:{function}", source)
+
+
+@contextmanager
+def script_function(path: Path, function: str) -> Iterator[Callable[..., Any]]:
+    """Run a user's script and yield its function; inside, neighbours may be imported. DataError."""
     sys.path.insert(0, str(path.parent))  # as for `python script.py`, which may import its neighbours
     try:
         spec = util.spec_from_file_location(f"_onnx2snn_data_{path.stem}", path)
@@ -199,9 +205,10 @@ def _open_script(fit: Fit, path: Path, function: str) -> None:
         sys.modules[module.__name__] = module  # dataclasses look their module up
         with _users_code(str(path)):
             spec.loader.exec_module(module)
-        if not callable(getattr(module, function, None)):
+        found = getattr(module, function, None)
+        if not callable(found):
             raise DataError(f"{path} has no function '{function}': define it or correct the name")
-        _open_object(fit, where, getattr(module, function))
+        yield found
     finally:
         with suppress(ValueError):  # the script may have changed it
             sys.path.remove(str(path.parent))

@@ -98,13 +98,14 @@ class SiteError:
 
     With x the mean input the SNN really got: `own` is ||r - clip(x)||, clipping and rounding in this layer; `inherited`
     is ||clip(x) - a||, what came from the layers before (the two terms of the paper's theorem 1); `total` is ||r - a||.
-    Here clip(x) is the ANN's own activation of x.
+    Here clip(x) is the ANN's own activation of x. `rate`: spikes a neuron and step.
     """
 
     site: str
     total: float
     own: float
     inherited: float
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,10 @@ def compare(
 ) -> Verdict:
     """Run both on the samples, batch by batch, and add up errors and agreement."""
     ann = _with_activations(graph, sites, threads)
-    session = SpikingSession(snn, session_options(threads), count_spikes=True)
+    session = SpikingSession(snn, session_options(threads), count_spikes=True, count_activity=True)
     outputs = len(graph.outputs)
-    squares = np.zeros((len(sites), 4))
-    agreement = Agreement()
+    squares, rates = np.zeros((len(sites), 4)), np.zeros(len(sites))
+    agreement, rows = Agreement(), []
     fixed = fixed_batch(specs)
     size = fixed or affordable_batch(session, samples.batch([0]), batch)
     names = {i.name for i in ann.get_inputs()}
@@ -152,17 +153,24 @@ def compare(
         feed = samples.batch(np.resize(indices, fixed) if fixed else indices)
         found = ann.run(None, {name: value for name, value in feed.items() if name in names})
         answer = session.run(None, {s.name: feed[s.name] for s in specs}, timesteps, delay)
-        agreement.add(first_samples(answer, len(indices)), first_samples(found[:outputs], len(indices)))
+        rows.append(
+            agreement.measure(first_samples(answer, len(indices)), first_samples(found[:outputs], len(indices)))
+        )
         counts, potentials = session.spike_counts(), session.potentials()
         for row, site, theta, a in zip(squares, sites, thresholds, found[outputs:], strict=True):
             rate = theta * counts[site.name] / timesteps
             current = theta * (counts[site.name] + potentials[site.name]) / timesteps
             expected = np.clip(current, 0, site.upper)
             row += [np.sum(np.square(d, dtype=np.float64)) for d in (rate - a, rate - expected, expected - a, a)]
+        activity = session.activity()
+        rates += [activity[site.name].mean() / timesteps * len(indices) for site in sites]
     norms = np.sqrt(squares)
     norms[:, :3] /= np.where(norms[:, 3:] > 0, norms[:, 3:], 1.0)
-    errors = tuple(SiteError(site.name, *map(float, row[:3])) for site, row in zip(sites, norms, strict=True))
-    return Verdict(agreement.value(), len(samples), errors)
+    rates /= len(samples)
+    errors = tuple(
+        SiteError(site.name, *map(float, (*row[:3], rate))) for site, row, rate in zip(sites, norms, rates, strict=True)
+    )
+    return Verdict(agreement.score(rows), len(samples), errors)
 
 
 def _with_activations(graph: Graph, sites: Sequence[Site], threads: int | None) -> ort.InferenceSession:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from networks import Builder, inputs_for, mlp, resnet, segmenter
+from networks import Builder, inputs_for, mlp, resnet, segmenter, vgg
 from numpy.typing import NDArray
+from PIL import Image
 
 import onnx2snn
 from onnx2snn._cli import COMMANDS, main
@@ -191,6 +194,9 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "OUT in a file": ("mlp.onnx -o mlp.onnx/x.onnx", 2, "'mlp.onnx/x.onnx'"),
     "OUT of no name": ("mlp.onnx -o ''", 2, "is a folder"),
     "report in no folder": (f"{CONVERT} --report missing/r.json", 2, "'missing/r.json'"),
+    "page in no folder": (f"{CONVERT} --html missing/r.html", 2, "'missing/r.html'"),
+    "page over OUT": (f"{CONVERT} --html out/x.onnx", 2, "'out/x.onnx'"),
+    "page of an unknown layer": (f"{CONVERT} --quiet --html out/r.html --html-site no", 2, "no neuron site 'no'"),
     "thresholds saved in no folder": (f"{CONVERT} --save-thresholds missing/t.npz", 2, "'missing/t.npz'"),
     "report over OUT": (f"{CONVERT} --report out/x.onnx", 2, "'out/x.onnx'"),
     "thresholds over OUT": (f"{CONVERT} --save-thresholds ./out/x.onnx", 2, "out/x.onnx'"),
@@ -251,6 +257,18 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "eval: bad delay": ("eval mlp.onnx snn.onnx --data good.npz --delay third", 2, "delay is 'third'"),
     "eval: bad max-drop": ("eval mlp.onnx snn.onnx --data good.npz --max-drop nan", 2, "'nan'"),
     "eval: JSON in no folder": ("eval mlp.onnx snn.onnx --data good.npz --json missing/e.json", 2, "'missing/e.json'"),
+    "eval: top5 without labels": ("eval mlp.onnx snn.onnx --data good.npz --metric top5", 2, "'labels'"),
+    "eval: map of a classifier": ("eval mlp.onnx snn.onnx --data good.npz --metric map", 2, "there is no 'boxes'"),
+    "eval: miou without masks": ("eval mlp.onnx snn.onnx --data good.npz --metric miou", 2, "'masks'"),
+    "eval: no such script": ("eval mlp.onnx snn.onnx --data good.npz --metric no.py:f", 2, "no.py does not exist"),
+    "eval: bad price": ("eval mlp.onnx snn.onnx --data good.npz --sop-joules 0", 2, "sop_joules is 0"),
+    "eval: page in no folder": ("eval mlp.onnx snn.onnx --data good.npz --html missing/e.html", 2, "'missing/e.html'"),
+    "eval: page over the data": ("eval mlp.onnx snn.onnx --data good.npz --html good.npz", 2, "which is --data"),
+    "eval: page over the JSON": (
+        "eval mlp.onnx snn.onnx --data good.npz --html out/e --json out/e",
+        2,
+        "which is --json",
+    ),
     "eval: JSON over the model": ("eval mlp.onnx snn.onnx --data good.npz --json snn.onnx", 2, "which is SNN"),
     "eval: JSON over the data": ("eval mlp.onnx snn.onnx --data good.npz --json good.npz", 2, "which is --data"),
     "eval: max-drop": (
@@ -532,7 +550,7 @@ def test_eval_json_has_the_shape_it_promises(files: Files, capsys: pytest.Captur
     assert result["samples"] == 200
     assert result["ann"] == {"top1": 1.0}  # the labels are its own answers
     assert [(row["timesteps"], row["delay"]) for row in result["snn"]] == [(4, 2), (8, 4), (32, 16)]
-    assert all(set(row) == {"timesteps", "delay", "top1"} for row in result["snn"])
+    assert all({"timesteps", "delay", "top1", "drop", "drop_95", "sops"} <= set(row) for row in result["snn"])
     assert all(0 <= row["top1"] <= 1 for row in result["snn"])
     assert result["snn"][-1]["top1"] > 0.9
     assert result["warnings"] == []
@@ -563,6 +581,72 @@ def test_eval_warns_where_the_models_do_not_belong_together(files: Files, capsys
     stdout, stderr = capsys.readouterr()
     assert stderr.startswith("warning: the spiking model was made from another file than 'mlp.onnx'")
     assert json.loads(stdout)["warnings"] == [stderr.removeprefix("warning: ").strip()]
+
+
+def test_eval_of_a_folder_of_images_with_labels(files: Files, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = rng.integers(0, 256, (12, 8, 8), np.uint8)
+    for number, values in enumerate(pixels):
+        Image.fromarray(values).save(images / f"{number:02}.png")
+    x = (pixels[:, None] / np.float32(255)).astype(np.float32)
+    labels = ort.InferenceSession(vgg().SerializeToString()).run(None, {"input": x})[0].argmax(axis=1)
+    labels[5] = (labels[5] + 1) % 4
+    lines = [f"{number:02}.png,{label}" for number, label in enumerate(labels)]
+    (images / "labels.csv").write_text("\n".join(lines) + "\n")
+    onnx.save(vgg(), "out/vgg.onnx")
+    assert main(["out/vgg.onnx", "-o", "out/v.onnx", "--calibration", str(images), "--method", "max", "--quiet"]) == 0
+    arguments = ["--data", str(images), "--json", "out/e.json", "--quiet"]
+    assert main(["eval", "out/vgg.onnx", "out/v.onnx", *arguments]) == 0
+    assert json.loads(Path("out/e.json").read_text())["ann"] == {"top1": pytest.approx(11 / 12)}
+
+
+def test_eval_shows_energy_in_80_columns(
+    files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    evaluate = ["eval", "mlp.onnx", "snn.onnx", "--data", "labelled.npz", "--timesteps", "1,128"]
+    assert main([*evaluate, "--sop-joules", "9.99e-9", "--flop-joules", "1e-9"]) == 0
+    stderr = capsys.readouterr().err
+    assert "energy a sample (9.99e+06 fJ a SOP, 1000 pJ a FLOP)" in stderr
+    assert "SOPs90" in stderr
+    assert "…" not in stderr
+    assert main([*evaluate, "--no-energy"]) == 0
+    assert "energy" not in capsys.readouterr().err
+
+
+def test_eval_that_is_interrupted_tells_what_it_has(
+    files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def interrupting(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+        def progress(_what: str, _done: int, _total: int) -> None:
+            raise KeyboardInterrupt
+
+        yield progress
+
+    monkeypatch.setattr("onnx2snn._show.progress_bar", interrupting)
+    arguments = ["--data", "labelled.npz", "--json", "out/e.json", "--max-drop", "0", "--timesteps", "1"]
+    assert main(["eval", "mlp.onnx", "snn.onnx", *arguments]) == 130
+    stderr = capsys.readouterr().err
+    assert "top1 on 100 samples (interrupted)" in stderr
+    assert stderr.splitlines()[-1] == "interrupted; the result is of the first 100 samples"
+    result = json.loads(Path("out/e.json").read_text())
+    assert (result["partial"], result["samples"]) == (True, 100)
+    assert main(["eval", "mlp.onnx", "snn.onnx", "--data", "labelled.npz", "--html", "out/e.html"]) == 130
+    assert "on 200 samples" not in Path("out/e.html").read_text()
+    assert "on 100 samples; the evaluation was interrupted" in Path("out/e.html").read_text()
+
+
+def test_eval_gates_an_error_in_percent(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    x = inputs_for("mlp", 50)
+    wanted = ort.InferenceSession("mlp.onnx").run(None, {"input": x})[0] + np.float32(0.1)
+    np.savez("out/r.npz", input=x, labels=wanted)
+    arguments = ["--data", "out/r.npz", "--metric", "mse", "--timesteps", "2", "--quiet", "--max-drop"]
+    assert main(["eval", "mlp.onnx", "snn.onnx", *arguments, "1"]) == 1
+    assert re.search(r"error: mse rises by \d+\.\d\d percent at T = 2", capsys.readouterr().err)
+    assert main(["eval", "mlp.onnx", "snn.onnx", *arguments, "1e9"]) == 0
 
 
 # --- inspect ---

@@ -15,7 +15,7 @@ from onnx import helper
 
 from onnx2snn import ModelFileError
 from onnx2snn._convert import run as run_conversion
-from onnx2snn._cut import StepModel, core, core_states, count_names, encoder, readout, step_model
+from onnx2snn._cut import StepModel, core, core_states, counters, encoder, readout, step_model
 from onnx2snn._settings import Settings
 
 Array = NDArray[Any]
@@ -51,7 +51,11 @@ def run(proto: onnx.ModelProto | None, feed: dict[str, Array]) -> dict[str, Arra
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parts_are_valid_models(name: str, models: dict[str, StepModel]) -> None:
-    for part in (encoder(models[name]), core(models[name], spikes=True, counts=True), readout(models[name])):
+    for part in (
+        encoder(models[name]),
+        core(models[name], spikes=True, count=counters(models[name], counts=True, activity=False)),
+        readout(models[name]),
+    ):
         assert part is not None
         onnx.checker.check_model(part)
 
@@ -122,10 +126,12 @@ def test_counters_add_up_spikes(models: dict[str, StepModel]) -> None:
     model = models["mlp"]
     feed = run(encoder(model), {"input": inputs_for("mlp", 5)})
     feed |= {s.input: np.zeros([1] * s.rank, np.float32) for s in model.states}
-    feed |= {count_names(site)[0]: np.full((1, 1), 7, np.float32) for site in ("h1", "h2")}
-    made = run(core(model, spikes=True, counts=True), feed)
-    for neuron in model.metadata["neurons"]:
-        assert np.array_equal(made[count_names(neuron["name"])[1]], made[neuron["spikes"]] + 7)
+    count = counters(model, counts=True, activity=True)  # of neurons that never send -1, both are one
+    feed |= {counter.input: np.full((1, 1), 7, np.float32) for counter in count}
+    made = run(core(model, spikes=True, count=count), feed)
+    assert [counter.neuron for counter in count] == ["h1", "h2"]
+    for counter in count:
+        assert np.array_equal(made[counter.output], made[counter.spikes] + 7)
 
 
 def test_what_the_readout_takes_from_the_encoder_is_handed_over() -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from networks import NETWORKS, inputs_for, mlp, resnet
+from networks import NETWORKS, inputs_for, mlp, resnet, segmenter
 from numpy.typing import NDArray
 
 from onnx2snn import DataError, GateError, ModelFileError, SpikingSession, UsageError, convert, evaluate
 from onnx2snn._convert import run as run_conversion
-from onnx2snn._evaluate import check_drop
-from onnx2snn._metrics import METRICS
+from onnx2snn._data import open_samples
+from onnx2snn._evaluate import EvaluationInterrupted, check_drop
 from onnx2snn._settings import Settings
 
 Array = NDArray[Any]
@@ -47,10 +47,22 @@ def labelled() -> dict[str, Array]:
 
 def test_the_result_has_the_shape_it_promises(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
     result = evaluate(mlp(), snn, labelled, timesteps=[4, 16], delay=1)
-    assert set(result) == {"samples", "ann", "snn", "warnings", "seconds"}
+    assert set(result) == {"samples", "partial", "ann", "snn", "energy", "warnings", "seconds"}
+    assert result["partial"] is False
     assert result["samples"] == COUNT
     assert result["ann"] == {"top1": 0.9}
-    assert [set(row) for row in result["snn"]] == [{"timesteps", "delay", "top1"}] * 2
+    costs = {
+        "spikes",
+        "rate",
+        "sops",
+        "flops",
+        "energy_j",
+        "analog_j",
+        "frames_per_joule",
+        "ratio",
+        "ratio_with_analog",
+    }
+    assert [set(row) for row in result["snn"]] == [{"timesteps", "delay", "top1", "drop", "drop_95", *costs}] * 2
     assert [(row["timesteps"], row["delay"]) for row in result["snn"]] == [(4, 1), (16, 1)]
 
 
@@ -133,7 +145,7 @@ def test_another_source_is_a_warning(snn: onnx.ModelProto, labelled: dict[str, A
 @pytest.mark.parametrize(
     ("options", "error", "named"),
     [
-        ({"metric": "top5000"}, UsageError, "metric is 'top5000'; it has to be one of top1, agreement"),
+        ({"metric": "top5000"}, UsageError, "metric is 'top5000'; it has to be one of top1, top5"),
         ({"limit": 0}, UsageError, "limit is 0"),
         ({"timesteps": [4, 0]}, UsageError, "timesteps is 0"),
         ({"timesteps": [4, 8], "delay": 4}, UsageError, "delay is 4"),
@@ -151,62 +163,6 @@ def test_what_cannot_be_scored_is_an_error(
         evaluate(**given)
 
 
-# --- metrics ---
-
-
-def score(name: str, outputs: list[Array], wanted: list[Array], pieces: int = 1) -> float:
-    metric = METRICS[name]()
-    count = len(outputs[0])
-    for part in np.array_split(np.arange(count), pieces):
-        metric.add([o[part] for o in outputs], [w[part] for w in wanted])
-    return metric.value()
-
-
-@pytest.mark.parametrize("pieces", [1, 3])
-@pytest.mark.parametrize("shape", [(12, 5), (12, 3, 4, 6), (12, 2, 3, 3, 2)])
-def test_agreement_is_the_share_of_equal_classes(shape: tuple[int, ...], pieces: int) -> None:
-    rng = np.random.default_rng(0)
-    one, other = rng.standard_normal((2, *shape)).astype(np.float32)
-    expected = np.mean(np.argmax(one, axis=1) == np.argmax(other, axis=1))
-    assert score("agreement", [one], [other], pieces) == pytest.approx(expected)
-    assert 0 < expected < 1
-
-
-@pytest.mark.parametrize("pieces", [1, 3])
-@pytest.mark.parametrize("shape", [(12, 1), (12,), (12, 1, 4, 4), (12, 6, 4)])
-def test_agreement_without_classes_is_one_minus_the_relative_error(shape: tuple[int, ...], pieces: int) -> None:
-    rng = np.random.default_rng(0)
-    wanted = rng.standard_normal(shape).astype(np.float32)
-    found = wanted + 0.1 * rng.standard_normal(shape).astype(np.float32)
-    expected = 1 - np.linalg.norm((found - wanted).ravel()) / np.linalg.norm(wanted.ravel())
-    assert score("agreement", [found], [wanted], pieces) == pytest.approx(expected, rel=1e-5)
-
-
-def test_agreement_reads_the_first_float_output_or_compares_integers() -> None:
-    classes, scores = np.array([1, 0, 2]), np.eye(3, dtype=np.float32)
-    assert score("agreement", [classes, scores], [classes * 0, scores]) == 1.0
-    assert score("agreement", [classes], [np.array([1, 1, 2])]) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(("found", "expected"), [(0.0, 1.0), (0.5, 0.0)])
-def test_agreement_with_nothing_but_zeros(found: float, expected: float) -> None:
-    zeros = np.zeros((4, 1), np.float32)
-    assert score("agreement", [zeros + np.float32(found)], [zeros]) == expected
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.float32])
-def test_outputs_of_different_shapes_agree_nowhere(dtype: type) -> None:
-    assert score("agreement", [np.ones((2, 15), dtype)], [np.ones((2, 14), dtype)]) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"), [([1.0, -np.inf, np.nan], 1.0), ([0.5, -np.inf, np.nan], 0.5), ([1.0, 0.0, np.nan], 0.0)]
-)
-def test_agreement_with_values_that_are_not_finite(found: list[float], expected: float) -> None:
-    wanted = np.array([1.0, -np.inf, np.nan])[:, None]
-    assert score("agreement", [np.array(found)[:, None]], [wanted]) == expected
-
-
 @pytest.mark.parametrize("batch", ["batch", 2])
 def test_an_output_without_a_batch_axis_is_scored(batch: int | str) -> None:
     model = mlp()
@@ -220,17 +176,118 @@ def test_an_output_without_a_batch_axis_is_scored(batch: int | str) -> None:
     assert evaluate(model, made, x)["snn"][0]["agreement"] > 0.9
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 2), (4,)])
-def test_top1_needs_class_scores(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="choose another metric"):
-        score("top1", [np.zeros(shape, np.float32)], [np.zeros(4, np.int64)])
+def test_a_number_of_delay_leaves_out_the_times_it_leaves_no_step_of(
+    snn: onnx.ModelProto, labelled: dict[str, Array]
+) -> None:
+    steps = evaluate(mlp(), snn, labelled, timesteps=[9], delay=4)["energy"]["steps"]
+    assert [row["timesteps"] for row in steps] == [5, 6, 7, 8, 9]
+
+
+def test_a_model_of_several_outputs_is_scored_on_the_one_that_fits(labelled: dict[str, Array]) -> None:
+    model = mlp()
+    model.graph.node.append(onnx.helper.make_node("ArgMax", ["logits"], ["class"], axis=1, keepdims=0))
+    model.graph.output.insert(0, onnx.helper.make_tensor_value_info("class", onnx.TensorProto.INT64, ["batch"]))
+    made = run_conversion(model, inputs_for("mlp", 200), Settings(method="max", timesteps=32)).model
+    assert evaluate(model, made, labelled)["ann"] == {"top1": 0.9}
+
+
+def test_data_that_comes_in_batches_is_scored_as_a_whole(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    def batches() -> Any:
+        for start in range(0, COUNT, 7):
+            yield {key: value[start : start + 7] for key, value in labelled.items()}
+
+    streamed = evaluate(mlp(), snn, batches, timesteps=[8])
+    assert streamed["samples"] == COUNT
+    assert streamed["snn"] == evaluate(mlp(), snn, labelled, timesteps=[8])["snn"]
+
+
+def test_a_batch_of_a_wrong_shape_is_named(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    batches = [labelled["input"][:4], labelled["input"][4:8, :9]]
+    with pytest.raises(DataError, match=r"'input' in batch 1 of the data has shape \[4,9\], but the model takes"):
+        evaluate(mlp(), snn, batches)
+
+
+def test_no_more_samples_are_read_at_a_time_than_are_simulated(
+    snn: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "input.npy", inputs_for("mlp", 1000))
+    read: list[int] = []
+    with open_samples(tmp_path / "input.npy", SpikingSession(snn).inputs) as samples:
+        original = samples.batch
+
+        def batch(indices: Any) -> dict[str, Array]:
+            read.append(len(np.ravel(indices)))
+            return original(indices)
+
+        monkeypatch.setattr(samples, "batch", batch)
+        assert evaluate(mlp(), snn, samples, timesteps=[2])["samples"] == 1000
+    assert max(read) == 100
+
+
+def test_a_regression_is_scored_by_its_error(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    x = labelled["input"]
+    wanted = answers(mlp(), x) + 0.5
+    found = evaluate(mlp(), snn, {"input": x, "labels": wanted}, metric="mse", timesteps=[16], delay=0)
+    assert found["ann"]["mse"] == pytest.approx(0.25, rel=1e-5)
+    outputs = SpikingSession(snn).run_at(None, {"input": x}, [(16, 0)])[0][0]
+    (row,) = found["snn"]
+    assert row["mse"] == pytest.approx(np.mean((outputs - wanted) ** 2), rel=0.05)
+    assert row["drop"] == pytest.approx((row["mse"] - 0.25) / 0.25, rel=1e-4)
+    assert row["drop_95"][0] < row["drop"] < row["drop_95"][1]
+
+
+def test_a_script_is_a_metric(snn: onnx.ModelProto, labelled: dict[str, Array], tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text("def right(outputs, labels):\n    return outputs[0].argmax(axis=1) == labels\n")
+    name = f"{script}:right"
+    found = evaluate(mlp(), snn, labelled, metric=name, timesteps=[4, 8])
+    wanted = evaluate(mlp(), snn, labelled, metric="top1", timesteps=[4, 8])
+    assert found["ann"][name] == wanted["ann"]["top1"]
+    assert [row[name] for row in found["snn"]] == [row["top1"] for row in wanted["snn"]]
+    assert [row["drop_95"] for row in found["snn"]] == [row["drop_95"] for row in wanted["snn"]]
+    for wrong, said in ((f"{script}:left", "has no function 'left'"), (f"{tmp_path}/no.py:right", "does not exist")):
+        with pytest.raises(DataError, match=said):
+            evaluate(mlp(), snn, labelled, metric=wrong)
+
+
+def test_a_segmentation_is_scored_by_masks() -> None:
+    x = inputs_for("segmenter", 30)
+    masks = answers(segmenter(), x).argmax(axis=1)
+    made = run_conversion(segmenter(), x, Settings(method="max", delay=0)).model
+    found = evaluate(segmenter(), made, {"input": x, "masks": masks}, timesteps=[4, 128])
+    assert found["ann"] == {"miou": 1.0}
+    assert found["snn"][0]["miou"] < found["snn"][1]["miou"] > 0.7
+    assert all(row["drop_95"][0] <= row["drop"] <= row["drop_95"][1] for row in found["snn"])
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_keeps_the_batches_that_are_done(snn: onnx.ModelProto, labelled: dict[str, Array]) -> None:
+    with pytest.raises(EvaluationInterrupted) as stopped:
+        evaluate(mlp(), snn, labelled, timesteps=[4, 8], progress=interrupt)
+    result, whole = stopped.value.result, evaluate(mlp(), snn, labelled, timesteps=[4, 8], limit=100)
+    assert result["partial"] is True
+    assert result["samples"] == 100
+    for key in ("ann", "snn", "energy"):
+        assert result[key] == whole[key]
+
+
+def test_an_interrupt_before_anything_is_scored_has_no_result(
+    snn: onnx.ModelProto, labelled: dict[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SpikingSession, "windows", interrupt)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        evaluate(mlp(), snn, labelled)
+    assert not isinstance(stopped.value, EvaluationInterrupted)
 
 
 # --- the gate ---
 
 
 def result(ann: float, *scores: tuple[int, float]) -> dict[str, Any]:
-    return {"ann": {"top1": ann}, "snn": [{"timesteps": t, "delay": 0, "top1": s} for t, s in scores]}
+    return {"ann": {"top1": ann}, "snn": [{"timesteps": t, "top1": s, "drop": ann - s} for t, s in scores]}
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,20 @@ def test_several_times_in_one_simulation_equal_separate_runs(models: dict[str, o
         assert np.array_equal(found[0], session.run(None, feed, timesteps, "half")[0])
 
 
+def test_windows_are_answered_as_time_gets_there(models: dict[str, onnx.ModelProto]) -> None:
+    session, feed = SpikingSession(models["vgg"], count_activity=True), {"input": inputs_for("vgg", 5)}
+    asked: list[tuple[int, Any]] = [(9, 3), (4, 0), (9, "half"), (2, 1)]
+    wanted = session.run_at(None, feed, asked)
+    told = []
+    for index, outputs in session.windows(None, feed, asked):
+        told.append((index, sum(count.sum() for count in session.activity().values())))
+        assert np.array_equal(outputs[0], wanted[index][0])
+    assert [index for index, _ in told] == [3, 1, 0, 2]
+    spikes = [count for _, count in told]
+    assert spikes == sorted(spikes)
+    assert len(set(spikes)) == 3  # two of them end at once
+
+
 @pytest.mark.parametrize(("timesteps", "delay"), [(0, None), (-3, None), (8, 8), (8, -1), (8, "third"), (8, 2.5)])
 def test_impossible_steps_and_delays_are_usage_errors(
     timesteps: int, delay: Any, models: dict[str, onnx.ModelProto]
@@ -377,6 +391,26 @@ def test_spike_counts_are_the_sums_of_the_steps_spikes(name: str, models: dict[s
         assert set(counts) == {n["name"] for n in session.neurons}
         for site, count in counts.items():
             assert_nearly_all_equal(count, np.sum([spikes[site] for spikes in steps], axis=0))
+
+
+@pytest.mark.parametrize("neuron", ["if", "signed"])
+def test_activity_counts_spikes_whatever_their_sign(neuron: str) -> None:
+    session = SpikingSession(spiking("resnet", neuron=neuron), count_spikes=True, count_activity=True)
+    steps = [step.spikes for step in session.steps({"input": inputs_for("resnet", 20)}, timesteps=10)]
+    for site, activity in session.activity().items():
+        assert_nearly_all_equal(activity, np.sum([np.abs(spikes[site]) for spikes in steps], axis=0))
+        sums = np.sum([spikes[site] for spikes in steps], axis=0)
+        assert_nearly_all_equal(session.spike_counts()[site], sums)
+    taken_back = any((session.spike_counts()[site] < sent).any() for site, sent in session.activity().items())
+    assert taken_back == (neuron == "signed")
+
+
+def test_counting_adds_no_state_unless_asked_for(models: dict[str, onnx.ModelProto]) -> None:
+    plain, counting = (SpikingSession(models["mlp"], count_activity=on) for on in (False, True))
+    assert len(counting._states) == len(plain._states) + len(plain.neurons)
+    plain.run(None, {"input": inputs_for("mlp", 2)}, timesteps=2)
+    with pytest.raises(UsageError, match="count_activity=True"):
+        plain.activity()
 
 
 def test_spike_counts_stay_as_they_were_read(models: dict[str, onnx.ModelProto]) -> None:
