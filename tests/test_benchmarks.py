@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -16,10 +17,12 @@ ROOT = Path(__file__).parent.parent
     ("study", "row"), [("figure3", "99 % percentile, layer-wise (robust norm), delay 0"), ("presets", "low-latency")]
 )
 def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(study: str, row: str, tmp_path: Path) -> None:
-    models = [str(ROOT / "models" / f"fashion_{name}") for name in ("vgg.onnx", "calibration.npz", "test.npz")]
-    cache = tmp_path / "cache.json"
+    ann, test = (str(ROOT / "models" / f"fashion_{name}") for name in ("vgg.onnx", "test.npz"))
+    cache, calibration = tmp_path / "cache.json", tmp_path / "calibration.npz"
+    with np.load(ROOT / "models" / "fashion_calibration.npz") as data:
+        np.savez(calibration, input=data["input"][:60])
     options = ["--study", study, "--only", row, "--timesteps", "1,2", "--limit", "40", "--cache", str(cache)]
-    command = [sys.executable, str(ROOT / "benchmarks" / "accuracy.py"), *models, *options]
+    command = [sys.executable, str(ROOT / "benchmarks" / "accuracy.py"), ann, str(calibration), test, *options]
     printed = []
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True)

@@ -64,12 +64,24 @@ def mean_bias(conversion: Any, model: onnx.ModelProto, x: Array, timesteps: int)
     return float(np.linalg.norm(found.mean(0) - wanted.mean(0)) / np.linalg.norm(wanted.mean(0)))
 
 
+@pytest.mark.parametrize("rounds", [0, 8])
 @pytest.mark.parametrize("build", [resnet, vgg, mlp])
-def test_correcting_the_bias_brings_the_mean_answer_to_the_anns(build: Any) -> None:
+def test_correcting_the_bias_brings_the_mean_answer_to_the_anns(build: Any, rounds: int) -> None:
     model, x = build(), inputs_for(build.__name__, 300)
-    options: dict[str, Any] = {"method": "max", "timesteps": 4, "delay": 0}
+    options: dict[str, Any] = {"method": "max", "timesteps": 4, "delay": 0, "rounds": rounds}
     plain, corrected = (convert(model, x, correct=correct, **options) for correct in ("none", "bias"))
     assert mean_bias(corrected, model, x, 4) < 0.5 * mean_bias(plain, model, x, 4)
+
+
+def test_potentials_corrected_in_rounds_are_one_a_channel_and_bring_the_answer_nearer() -> None:
+    model, x = resnet(), inputs_for("resnet", 300)
+    options: dict[str, Any] = {"method": "max", "timesteps": 4, "delay": 0, "rounds": 8}
+    plain, corrected = (convert(model, x, correct=correct, **options) for correct in ("none", "potential"))
+    assert mean_bias(corrected, model, x, 4) < mean_bias(plain, model, x, 4)
+    neurons = [node for node in corrected.model.graph.node if node.domain == "onnx2snn"]
+    for neuron, site in zip(neurons, network("resnet").parts.sites, strict=True):
+        v_init = onnx.numpy_helper.to_array(onnx.helper.get_node_attr_value(neuron, "v_init"))
+        assert v_init.shape == site.threshold_shape("channel")
 
 
 def test_the_low_latency_preset_is_mmse_signed_neurons_corrected_and_undelayed() -> None:

@@ -13,17 +13,24 @@ from conftest import Array, evaluator, feed_for, random_networks, stable, staged
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from networks import inputs_for, mlp
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx2snn import SpikingSession, convert
 from onnx2snn._fold import fold
 from onnx2snn._graph import SNN_DOMAIN
 from onnx2snn._neuron import (
     IF,
     INITIAL_POTENTIAL,
     SIGNED_IF,
+    Neuron,
+    graded_if_step,
     if_function,
     if_step,
     mean_output,
+    neuron_for,
+    neuron_model,
+    signed_graded_if_step,
     signed_if_function,
     signed_if_step,
 )
@@ -216,3 +223,55 @@ def test_a_signed_neuron_ends_where_its_input_is_negative_after_all() -> None:
         sent.append(float(spike[0]))
     assert sent == [1.0, 1.0, -1.0, -1.0, 0.0]
     assert n[0] == 0
+
+
+GRADED: dict[str, tuple[Neuron, Any]] = {
+    "if": (neuron_for("if", 3), graded_if_step),
+    "signed": (neuron_for("signed", 3), signed_graded_if_step),
+}
+
+
+@pytest.mark.parametrize("kind", GRADED)
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("v_init", [0.5, 0.25])
+def test_the_graded_functions_equal_their_numpy_twins(kind: str, levels: int, v_init: float) -> None:
+    kept, twin = GRADED[kind]
+    model = neuron_model(kept, levels, np.array([v_init]), rank=2)
+    onnx.checker.check_model(model, full_check=True)
+    engines = (ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]), evaluator(model))
+    names = [value.name for value in model.graph.input]
+    rng = np.random.default_rng(4)
+    states = [np.zeros((1, 1), np.float32)] * len(kept.states)
+    seen: set[float] = set()
+    for _ in range(40):
+        x = (1.5 * rng.standard_normal((6, 8))).astype(np.float32)
+        wanted = twin(x, *states, v_init=v_init, levels=levels)
+        for engine in engines:
+            found = engine.run(None, dict(zip(names, [x, *states], strict=True)))
+            for one, other in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(one, other)
+        spike, *states = wanted
+        seen |= set(np.unique(spike).tolist())
+    assert seen == set(range(-kept.signed, levels + 1))
+
+
+@pytest.mark.parametrize(("kind", "step"), [("if", if_step), ("signed", signed_if_step)])
+def test_with_one_level_a_graded_neuron_is_the_binary_one(kind: str, step: Any) -> None:
+    kept, graded = GRADED[kind]
+    rng = np.random.default_rng(5)
+    one = other = [np.zeros((1, 1))] * len(kept.states)
+    for _ in range(30):
+        x = rng.standard_normal((5, 7))
+        (spike, *one), (graded_spike, *other) = step(x, *one), graded(x, *other)
+        np.testing.assert_array_equal(spike, graded_spike)
+
+
+@pytest.mark.filterwarnings("ignore:agreement with the ANN")
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_emitted_spikes_are_no_higher_than_the_levels(levels: int) -> None:
+    model = convert(mlp(), inputs_for("mlp", 40), preset="low-latency", timesteps=2, levels=levels)
+    nodes = [n for n in model.model.graph.node if n.domain == SNN_DOMAIN]
+    assert {helper.get_node_attr_value(n, "levels") for n in nodes} == {levels}
+    x = np.random.default_rng(6).standard_normal((20, 10)).astype(np.float32) * 3
+    found = [s for step in SpikingSession(model.model).steps({"input": x}) for s in step.spikes.values()]
+    assert set(np.unique(np.concatenate([s.ravel() for s in found]))) <= set(range(-1, levels + 1))
