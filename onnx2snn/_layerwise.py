@@ -66,6 +66,7 @@ class _Sweep:
     delay: int
     sent: dict[str, Sent] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    fitted: set[str] = field(default_factory=set)
 
     def node(self, name: str) -> Node:
         """A node of the graph being corrected."""
@@ -199,7 +200,10 @@ def _correct_site(sweep: _Sweep, piece: Segment, site: Site, theta: Array) -> tu
 def _fit(
     sweep: _Sweep, piece: Segment, response: Response, wanted: Mapping[str, Array], means: Mapping[str, Array]
 ) -> None:
-    """Fit an operator's weights at these mean outputs of the sites before it."""
+    """Fit an operator's weights at these mean outputs of the sites before it, once: a site it has served has fired."""
+    if response.node in sweep.fitted:
+        return
+    sweep.fitted.add(response.node)
     node = sweep.node(response.node)
     x = node.inputs[0].name
     found = sweep.run(sweep.graph, piece, [x, response.y], means)

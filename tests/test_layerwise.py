@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from architectures import TOPOLOGIES, inputs_of
 from conftest import Array, relative
 from networks import NETWORKS, inputs_for, mlp, mobilenet, resnet, vgg
 from onnx import helper, numpy_helper
@@ -110,6 +111,21 @@ def test_large_layers_take_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> Non
     sites = len(conversion.report.sites)
     assert [done for what, done, _ in seen if what == "corrections"] == list(range(1, sites + 2))
     assert MOST_SAMPLES > 5
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_corrections_serve_every_topology(name: str) -> None:
+    model = TOPOLOGIES[name]()
+    x = inputs_of(model, 30)
+    (wanted, *_) = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})
+    errors = []
+    for correct in ("none", "bias,weights"):
+        conversion = convert(model, x, correct=correct, **OPTIONS | {"timesteps": 8})
+        (found, *_) = SpikingSession(conversion.model).run(None, {"input": x})
+        errors.append(relative(found, wanted))
+        unfitted = [row["node"] for row in conversion.report.unfitted]
+        assert len(unfitted) == len(set(unfitted))
+    assert errors[1] < 1.05 * errors[0]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
