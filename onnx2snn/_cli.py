@@ -168,6 +168,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Onnx2snnError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
+    except MemoryError:
+        said = "there is not enough memory; a conversion takes some nine times the model's size: use a larger machine"
+        print(f"error: {said}", file=sys.stderr)  # noqa: T201
+        return UsageError.exit_code
     except KeyboardInterrupt as stop:
         said = stop.args[0] if stop.args else "nothing was written"
         print(f"interrupted; {said}", file=sys.stderr)  # noqa: T201

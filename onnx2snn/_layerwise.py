@@ -228,11 +228,16 @@ def _currents(sweep: _Sweep, piece: Segment) -> Array:
     if not piece.takes:
         (constant,) = sweep.compute(session, {})
         return np.broadcast_to(constant, (steps, *constant.shape))
-    found = np.stack([sweep.compute(session, answer)[0] for answer in sweep.answers(piece)])
-    if sweep.each_step(piece):
-        return found
-    found *= np.arange(1, steps + 1, dtype=np.float32).reshape(-1, *[1] * (found.ndim - 1))
-    found[1:] -= found[:-1].copy()
+    found = np.empty(0, np.float32)
+    for t, answer in enumerate(sweep.answers(piece)):
+        (now,) = sweep.compute(session, answer)
+        found = np.empty((steps, *now.shape), np.float32) if t == 0 else found
+        found[t] = now
+        if not sweep.each_step(piece):
+            found[t] *= t + 1
+    if not sweep.each_step(piece):
+        for t in range(steps - 1, 0, -1):  # in place: this is the largest array of all
+            found[t] -= found[t - 1]
     return found
 
 

@@ -329,6 +329,21 @@ def test_the_program_itself_returns_the_exit_code(command: str, files: Files) ->
     files.assert_untouched()
 
 
+def test_running_out_of_memory_is_told_in_one_sentence(
+    files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("onnx2snn._convert.compare", exhaust)
+    assert main([*words(CONVERT), "--quiet"]) == 2
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert stderr.startswith("error: there is not enough memory;")
+    assert stderr.count("\n") == 1
+    files.assert_untouched()
+
+
 def test_an_interrupt_writes_nothing(
     files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
