@@ -109,7 +109,7 @@ class _Ready:
     """A network taken to its partition, and the data: all that does not depend on the number of time-steps.
 
     `statistics`: of each site's input current, as BatchNormalization has recorded them, where there is no data;
-    `inference`: seconds per sample of the ANN.
+    `inference`: seconds per sample of the ANN (None: its inputs are random).
     """
 
     settings: Settings
@@ -121,7 +121,7 @@ class _Ready:
     arrangement: Arrangement
     parts: Partition
     statistics: list[Gaussian | None]
-    inference: float
+    inference: float | None
     clock: _Clock
 
 
@@ -156,8 +156,7 @@ def _prepared(model: ModelSource, calibration: object, settings: Settings) -> It
             check_stage("normalise", original, normalised)
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
         statistics = site_statistics(graph, parts.sites, recorded)
-        with computing(specs):
-            inference = inference_seconds(source.proto, data.fit, specs, settings)
+        inference = None if data.random else inference_seconds(source.proto, data.fit, specs, settings)
         yield _Ready(settings, source, specs, data, feed, graph, arrangement, parts, statistics, inference, clock)
 
 
@@ -219,7 +218,7 @@ def _spiking(ready: _Ready, settings: Settings, found: Calibration, progress: Pr
         )
     said = [*_complaints(ready, settings, found, balanced), *verdict.warnings(settings.steps, data.random)]
     scored = {"held_back": data.held_back, "random": data.random}
-    spent = cost(ready.inference, clock.seconds, len(data.fit), settings)
+    spent = None if ready.inference is None else cost(ready.inference, clock.seconds, len(data.fit), settings)
     arrangement, seconds = ready.arrangement, clock.seconds
     report = build_report(
         source, proto, parts, arrangement, balanced, folding, correction, verdict, scored, said, seconds, spent

@@ -29,8 +29,8 @@ class Report:
     """Everything `--report` writes.
 
     Thresholds are in ANN units; `rate` is spikes a neuron and step; `error` is relative to the norm of the ANN's
-    activation; `agreement` is a fraction; sizes are bytes, `seconds` are by stage; `cost` as in `_cost.Cost`;
-    `unfitted`: weighted nodes that --correct weights had to leave alone, and why.
+    activation; `agreement` is a fraction; sizes are bytes, `seconds` are by stage; `cost` as in `_cost.Cost`, None on
+    random inputs; `unfitted`: weighted nodes that --correct weights had to leave alone, and why.
     """
 
     tool: str
@@ -52,7 +52,7 @@ class Report:
     parts: dict[str, Any]
     warnings: list[str]
     seconds: dict[str, float]
-    cost: dict[str, Any]
+    cost: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -71,7 +71,7 @@ def build_report(
     scored: dict[str, bool],
     warnings: Sequence[str],
     seconds: dict[str, float],
-    cost: Cost,
+    cost: Cost | None,
 ) -> Report:
     """Gather what the stages found; `scored` says of the samples scored on whether they were held back, or random."""
     metadata = step_model(proto, source.name).metadata
@@ -120,5 +120,5 @@ def build_report(
         parts=metadata["parts"] | {"nodes": dict(Counter(row.role for row in parts.rows))},
         warnings=list(warnings),
         seconds=dict(seconds),
-        cost=asdict(cost),
+        cost=None if cost is None else asdict(cost),
     )

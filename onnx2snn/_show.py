@@ -232,14 +232,15 @@ def _facts(report: Report) -> RenderableType:
     table.add_row("readout takes", ", ".join(report.parts["readout"]))
     table.add_row("automatic delay", f"{report.delay_auto} steps")
     table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()))
-    table.add_row("cost", _cost(report))
+    if report.cost is not None:
+        table.add_row("cost", _cost(report.cost))
     table.add_row("file sizes", f"ANN {report.model['bytes']:,} bytes, SNN {report.snn['bytes']:,} bytes")
     return table
 
 
-def _cost(report: Report) -> str:
+def _cost(cost: dict[str, Any]) -> str:
     """What calibrating and correcting took, in passes of the ANN over the calibration data."""
-    passes, balancing = report.cost["passes"], report.cost["balancing"]
+    passes, balancing = cost["passes"], cost["balancing"]
     said = (
         f"calibrating {passes['calibrate']:.1f} and correcting {passes['correct']:.1f} passes of the ANN over its data"
     )

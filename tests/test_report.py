@@ -250,10 +250,14 @@ def test_tables_fit_a_narrow_terminal_with_long_names() -> None:
 
 def test_what_calibrating_cost_is_told_in_passes_of_the_ann() -> None:
     local = converted(mlp(), inputs_for("mlp", FEW), method="local", iterations=20).report
+    assert local.cost is not None
     assert local.cost["inference"] > 0
     assert set(local.cost["passes"]) == {"calibrate", "correct"}
     # both relate the same seconds to plain inference: over all samples, and over 20 mini-batches of all samples
     assert local.cost["balancing"] == pytest.approx(local.cost["passes"]["calibrate"] / 20, rel=0.1, abs=0.01)
     said = f"balancing {local.cost['balancing']:.2f} times plain inference on the same images"
     assert said in " ".join(rendered(local, 400).split())
-    assert converted(mlp(), inputs_for("mlp", FEW)).report.cost["balancing"] is None
+    most = converted(mlp(), inputs_for("mlp", FEW)).report.cost
+    assert most is not None
+    assert most["balancing"] is None
+    assert converted(mlp(), None).report.cost is None
