@@ -120,7 +120,7 @@ def test_without_data_a_file_that_holds_batch_norm_keeps_its_accuracy(name: str)
     assert conversion.report.settings["method"] == "batchnorm"
     assert not conversion.report.calibrated
     with np.load(MODELS / "fashion_test.npz") as data:
-        x, labels = data["input"][:50], data["labels"][:50]
+        x, labels = data["input"][:30], data["labels"][:30]
     ann = (ort.InferenceSession(path).run(None, {"input": x})[0].argmax(1) == labels).mean()
     snn = (SpikingSession(conversion.model).run(None, {"input": x})[0].argmax(1) == labels).mean()
     assert snn >= 0.9 * ann
