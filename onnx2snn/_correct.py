@@ -75,8 +75,12 @@ def correct_in_rounds(
     rounds, timesteps = settings.rounds, settings.steps
     offsets: list[Array] = [np.zeros_like(theta) for theta in thresholds]
     potentials: list[Array] = [np.full(theta.shape, INITIAL_POTENTIAL) for theta in thresholds]
+
+    def kept() -> tuple[Array, ...] | None:
+        return tuple(potentials) if "potential" in settings.corrections else None
+
     for done in range(1, rounds + 1):
-        now = Correction(with_offsets(graph, sites, offsets), tuple(potentials))
+        now = Correction(with_offsets(graph, sites, offsets), kept())
         session = SpikingSession(build(now), session_options(settings.threads), count_spikes=True)
         rates = mean_outputs(session, sites, thresholds, samples, specs, timesteps)
         lacking = [DAMPING * (mean - rate) for mean, rate in zip(activations, rates, strict=True)]
@@ -86,7 +90,7 @@ def correct_in_rounds(
             steps = [timesteps * step / theta for step, theta in zip(lacking, thresholds, strict=True)]
             potentials = [within_threshold(v + step) for v, step in zip(potentials, steps, strict=True)]
         progress("corrections", done, rounds)
-    return Correction(with_offsets(graph, sites, offsets), tuple(potentials))
+    return Correction(with_offsets(graph, sites, offsets), kept())
 
 
 def within_threshold(potential: Array) -> Array:
