@@ -7,13 +7,12 @@ need runs every step (core), and the rest is computed when an answer is asked fo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from ._errors import ModelFileError
 from ._graph import SNN_DOMAIN
@@ -165,19 +164,14 @@ def core(model: StepModel, *, spikes: bool = False, count: Sequence[Counter] = (
     inputs = [*model.to_core, *(s.input for s in core_states(model))]
     neurons = model.metadata["neurons"]
     outputs = [s.output for s in core_states(model)] + ([n["spikes"] for n in neurons] if spikes else [])
-    keep = _delay_factor(model)
-    proto = extract(model.proto, [*inputs, *keep], outputs)
-    for name in keep:
-        given = next(v for v in proto.graph.input if v.name == name)
-        one = np.ones(1, helper.tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type))
-        proto.graph.input.remove(given)
-        proto.graph.initializer.append(numpy_helper.from_array(one, name))
+    proto = extract(_without_delay(model), inputs, outputs)
     for counter in count:
         dims = [None] * counter.rank
         height = counter.spikes
         if counter.absolute:
             height = f"{counter.input}/height"
             proto.graph.node.append(helper.make_node("Abs", [counter.spikes], [height], height))
+            proto.graph.value_info.append(helper.make_tensor_value_info(height, TensorProto.FLOAT, dims))
         proto.graph.input.append(helper.make_tensor_value_info(counter.input, TensorProto.FLOAT, dims))
         proto.graph.output.append(helper.make_tensor_value_info(counter.output, TensorProto.FLOAT, dims))
         proto.graph.node.append(helper.make_node("Add", [counter.input, height], [counter.output], counter.input))
@@ -189,11 +183,29 @@ def core_states(model: StepModel) -> list[State]:
     return [s for s in model.states if s.kind != "step"]
 
 
-def _delay_factor(model: StepModel) -> list[str]:
-    """The tensor every readout sum is multiplied by, 0 in the step that starts them afresh (none without a delay)."""
+def _without_delay(model: StepModel) -> onnx.ModelProto:
+    """The step graph with its sums never starting afresh: as it is, where no delay is baked in."""
     sums = {s.input for s in model.states if s.mean is not None}
-    found = (n.input[1] for n in model.proto.graph.node if n.op_type == "Mul" and n.input[0] in sums)
-    return list(dict.fromkeys(found))
+    kept = {n.output[0]: n.input[0] for n in model.proto.graph.node if n.op_type == "Mul" and n.input[0] in sums}
+    if not kept:
+        return model.proto
+    graph = model.proto.graph
+    nodes = [n for n in graph.node if n.output[0] not in kept]
+    nodes = [renamed(n, kept) if set(kept).intersection(n.input) else n for n in nodes]
+    plain = helper.make_graph(nodes, graph.name, graph.input, graph.output, graph.initializer)
+    plain.value_info.extend(graph.value_info)
+    made = helper.make_model(plain, opset_imports=model.proto.opset_import, functions=model.proto.functions)
+    made.ir_version = model.proto.ir_version
+    return made
+
+
+def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
+    """A copy of a node with other tensors in place of some."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.input[:] = [names.get(t, t) for t in node.input]
+    copy.output[:] = [names.get(t, t) for t in node.output]
+    return copy
 
 
 def readout(model: StepModel) -> onnx.ModelProto | None:

@@ -1,0 +1,284 @@
+"""One core -> a core of many time-steps: time is folded into the batch axis, and each layer runs once over all of them.
+
+Only what hands a state on (`_recurrence`) runs step by step, in a Scan of its own: as a rule a neuron's few operators.
+A tensor that changes in time has two forms here, each made where a node asks for it: folded [K M, ...], under its own
+name, and unfolded [K, M, ...]; [M, ...] is its shape in one time-step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from . import _cut
+from ._graph import SNN_DOMAIN, Array
+from ._recurrence import Carried, Recurrence, recurrences
+from ._time_axis import Setting, elementwise, refusal
+from ._time_shapes import shape_kinds
+
+TICKS = f"{SNN_DOMAIN}/ticks"
+"""Input [K] of a time-batched core: its length is the number of time-steps, its values do not matter."""
+
+
+def batched_core(model: _cut.StepModel, count: Sequence[_cut.Counter] = ()) -> onnx.ModelProto | str:
+    """K time-steps of `_cut.core` at once: what the encoder hands over, the states and `TICKS` -> the next states.
+
+    Where time cannot be folded into the batch axis, the reason is returned instead.
+    """
+    core = _cut.core(model, count=count)
+    build = _Build(core, model, [*_cut.core_states(model), *count])
+    reason = next((r for n in build.free_nodes() if (r := _refused(n, build.setting))), None)
+    if reason is not None:
+        return reason
+    build.run()
+    graph = helper.make_graph(
+        build.nodes,
+        core.graph.name,
+        [helper.make_tensor_value_info(TICKS, TensorProto.FLOAT, [None]), *core.graph.input],
+        core.graph.output,
+        build.initializers,
+    )
+    made = helper.make_model(graph, opset_imports=core.opset_import, functions=core.functions)
+    made.ir_version = core.ir_version
+    return made
+
+
+def _refused(node: onnx.NodeProto, setting: Setting) -> str | None:
+    reason = refusal(node, setting)
+    return f"node '{node.name}': {reason}" if reason else None
+
+
+@dataclass
+class _Build:
+    """The time-batched graph at work."""
+
+    core: onnx.ModelProto
+    model: _cut.StepModel
+    states: Sequence[_cut.State | _cut.Counter]
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[TensorProto] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Find out what changes in time, and which nodes hand it on."""
+        # a state's value in every step is another tensor here than the one that comes in, and the one that goes out
+        now = {s.output: f"{s.output}/now" for s in self.states}
+        now |= {s.input: f"{s.input}/past" for s in self.states}
+        self.core_nodes = [_cut.renamed(n, now) for n in self.core.graph.node]
+        self.initializers = list(self.core.graph.initializer)
+        self.recurrences = recurrences(
+            self.core_nodes, [Carried(now[s.input], now[s.output], s.rank) for s in self.states]
+        )
+        self.first = {now[s.input]: s.input for s in self.states}
+        self.final = {now[s.input]: s.output for s in self.states}
+        self.carried = {id(n) for r in self.recurrences for n in r.nodes}
+        moving = set(self.first)
+        for node in self.core_nodes:
+            if moving.intersection(node.input):
+                moving.update(node.output)
+        graph = self.core.graph
+        types = [*graph.input, *graph.output, *graph.value_info, *self.model.proto.graph.value_info]
+        ranks = {now.get(v.name, v.name): len(v.type.tensor_type.shape.dim) for v in types}
+        self.types = {now.get(v.name, v.name): v.type.tensor_type.elem_type for v in types}
+        constants = {t.name: numpy_helper.to_array(t) for t in self.initializers}
+        shapes = shape_kinds(self.core_nodes, constants, frozenset(moving))
+        self.setting = Setting(ranks, constants, frozenset(moving), shapes)
+        self.dims = {n["spikes"]: n["shape"] for n in self.model.metadata["neurons"]}
+        self.dims |= {n.input[0]: self.dims[n.output[0]] for n in self.core_nodes if n.output[0] in self.dims}
+
+    def free_nodes(self) -> list[onnx.NodeProto]:
+        """The nodes that know only their own time-step."""
+        return [n for n in self.core_nodes if id(n) not in self.carried]
+
+    def wanted(self, unit: Recurrence) -> set[str]:
+        """The tensors that nodes outside a recurrence take."""
+        others = [self._taken(r) for r in self.recurrences if r is not unit]
+        return {t for taken in [*(n.input for n in self.free_nodes()), *others] for t in taken}
+
+    def run(self) -> None:
+        """Emit everything, whatever is ready first."""
+        self.emit("Shape", [TICKS], "steps")
+        units: list[onnx.NodeProto | Recurrence] = [*self.free_nodes(), *self.recurrences]
+        ready = set[str]()
+        while units:
+            able = [u for u in units if all(t in ready or not self.setting.moves(t) for t in self._taken(u))]
+            assert able, "a time-batched core has a cycle"
+            for unit in able:
+                if isinstance(unit, Recurrence):
+                    self._recurrence(unit)
+                    ready.update(s.input for s in unit.states)
+                    ready.update(t for n in unit.nodes for t in n.output)
+                else:
+                    self._free(unit)
+                    ready.update(unit.output)
+            done = {id(u) for u in able}
+            units = [u for u in units if id(u) not in done]
+
+    def _taken(self, unit: onnx.NodeProto | Recurrence) -> list[str]:
+        """The tensors a unit needs from others."""
+        if not isinstance(unit, Recurrence):
+            return [t for t in unit.input if t]
+        own = {t for n in unit.nodes for t in n.output} | {s.input for s in unit.states}
+        taken = [t for n in unit.nodes for t in n.input if t and t not in own]
+        return taken if unit.nodes else [unit.states[0].output]
+
+    # Nodes that know only their own time-step.
+
+    def _free(self, node: onnx.NodeProto) -> None:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        if node.output[0] in self.setting.shapes:
+            self.nodes.append(copy)
+            return
+        ranks = [self.setting.ranks[t] for t in node.input if self.setting.moves(t)]
+        if elementwise(node) and not self._folds(node, max(ranks)):
+            # numpy's broadcasting aligns the trailing axes, so what is constant in time fits as it is
+            rank = max([*ranks, *(self.setting.ranks.get(t, 0) for t in node.input)])
+            copy.input[:] = [self._unfolded(t, rank) if self.setting.moves(t) else t for t in node.input]
+            copy.output[0] = f"{node.output[0]}/unfolded"
+            self.made.add(copy.output[0])
+            self.nodes.append(copy)
+            self.fold(copy.output[0], node.output[0], rank)
+            return
+        if node.op_type == "Concat":
+            copy.input[:] = [t if self.setting.moves(t) else self._repeated(t) for t in node.input]
+        self.nodes.append(copy)
+
+    def _folds(self, node: onnx.NodeProto, rank: int) -> bool:
+        """Whether an elementwise node's inputs line up in folded form."""
+        for name in node.input:
+            constant = self.setting.constants.get(name)
+            if self.setting.moves(name):
+                fits = self.setting.ranks[name] == rank
+            else:
+                fits = constant is not None and (constant.ndim < rank or constant.shape[0] == 1)
+            if not fits:
+                return False
+        return True
+
+    def _repeated(self, name: str) -> str:
+        """A tensor constant in time, once for each time-step, in folded form."""
+        repeats = f"{name}/repeats"
+        self.emit("Concat", ["steps", self._ints([1] * (self.setting.ranks[name] - 1))], repeats, axis=0)
+        return self.emit("Tile", [name, repeats], f"{name}/repeated")
+
+    # The two forms of a tensor.
+
+    def _unfolded(self, name: str, rank: int | None = None) -> str:
+        """[K M, ...] -> [K, M, ...], with axes of length 1 put behind K to make up a rank per time-step."""
+        own = self.setting.ranks[name]
+        more = (rank or own) - own
+        output = f"{name}/unfolded/{more}" if more else f"{name}/unfolded"
+        if output in self.made:
+            return output
+        known = self.dims.get(name)
+        sizes = [d for d in known[1:] if isinstance(d, int)] if known else []
+        if known and len(sizes) == own - 1:
+            shape = f"unfolded/{more}/{sizes}"
+            self.emit("Concat", ["steps", self._ints([1] * more + [-1, *sizes])], shape, axis=0)
+        else:
+            tail = self.emit("Shape", [name], f"{name}/tail", start=1)
+            shape = f"{name}/unfolded/{more}/shape"
+            self.emit("Concat", ["steps", self._ints([1] * more + [-1]), tail], shape, axis=0)
+        return self.emit("Reshape", [name, shape], output)
+
+    def fold(self, unfolded: str, name: str, rank: int) -> None:
+        """[K, M, ...] -> [K M, ...]."""
+        known = self.dims.get(name)
+        sizes = [d for d in known[1:] if isinstance(d, int)] if known else []
+        if known and len(sizes) == rank - 1:
+            shape = self._ints([-1, *sizes])
+        else:
+            tail = self.emit("Shape", [unfolded], f"{name}/folded/tail", start=2)
+            shape = self.emit("Concat", [self._ints([-1]), tail], f"{name}/folded/shape", axis=0)
+        self.emit("Reshape", [unfolded, shape], name)
+
+    # What hands a state on.
+
+    def _recurrence(self, unit: Recurrence) -> None:
+        outer = [t for t in dict.fromkeys(self._taken(unit)) if t not in self.setting.constants]
+        moving = [t for t in outer if self.setting.moves(t)]
+        inner = [t for n in unit.nodes for t in n.output]
+        used = [t for t in [*inner, *(s.input for s in unit.states)] if t in self.wanted(unit)]
+        if unit.accumulates and not used and len(moving) == 1:
+            self._sum(unit.states[0], moving[0])
+        else:
+            self._scan(unit, outer, moving, used)
+
+    def _sum(self, state: Carried, x: str) -> None:
+        """A state that only adds up what comes."""
+        summed = self.emit("ReduceSum", [self._unfolded(x), self._ints([0])], f"{x}/summed", keepdims=0)
+        final = self.final[state.input]
+        self.nodes.append(helper.make_node("Add", [self.first[state.input], summed], [final], f"{final}/add"))
+
+    def _scan(self, unit: Recurrence, outer: list[str], moving: list[str], used: list[str]) -> None:
+        before, after = [s.input for s in unit.states], [s.output for s in unit.states]
+        scanned = [(self._unfolded(t), t) for t in moving] or [(TICKS, f"{TICKS}/{before[0]}")]
+        body, named = list(unit.nodes), {}
+        # an output of the body is neither one of its inputs nor an output twice
+        for name in dict.fromkeys([*used, *(after if not body else [])]):
+            if name in before or name in after:
+                named[name] = f"{name}/sent"
+                body.append(helper.make_node("Identity", [name], [named[name]], f"{name}/sent/identity"))
+        sent = [named.get(t, t) for t in used]
+        after = after if unit.nodes else [named[after[0]]]  # no node: the value is kept for one step
+        graph = helper.make_graph(
+            body,
+            f"{before[0]}/step",
+            [self._inner(t, t) for t in [*before, *(t for _, t in scanned)]],
+            [self._inner(new, t) for new, t in zip([*after, *sent], [*before, *used], strict=True)],
+        )
+        self.nodes.append(
+            helper.make_node(
+                "Scan",
+                [*(self._whole(s, outer) for s in unit.states), *(t for t, _ in scanned)],
+                [*(self.final[t] for t in before), *(f"{t}/unfolded" for t in used)],
+                f"{before[0]}/scan",
+                body=graph,
+                num_scan_inputs=len(scanned),
+            )
+        )
+        for name in used:
+            self.made.add(f"{name}/unfolded")
+            self.fold(f"{name}/unfolded", name, self.setting.ranks[name])
+
+    def _whole(self, state: Carried, outer: list[str]) -> str:
+        """A state in its full shape, which a Scan asks for; from outside zeros of shape [1, ..., 1] will do."""
+        same = [t for t in outer if self.setting.ranks.get(t) == state.rank]
+        if not same or state.rank == 0:
+            return self.first[state.input]
+        if self.setting.moves(same[0]):
+            shape = self.emit("Shape", [self._unfolded(same[0])], f"{same[0]}/shape", start=1)
+        else:
+            shape = self.emit("Shape", [same[0]], f"{same[0]}/shape")
+        return self.emit("Expand", [self.first[state.input], shape], f"{state.input}/whole")
+
+    # Small things.
+
+    def emit(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Append a node, unless its output is there already; returns the output."""
+        if output not in self.made:
+            self.made.add(output)
+            self.nodes.append(helper.make_node(op, inputs, [output], f"{output}/{op.lower()}", **attributes))
+        return output
+
+    def _ints(self, values: Sequence[int]) -> str:
+        name = f"ints/{list(values)}"
+        if name not in self.made:
+            self.made.add(name)
+            array: Array = np.array(values, np.int64)
+            self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def _inner(self, name: str, like: str) -> onnx.ValueInfoProto:
+        """An input or output of a body, in the shape of one time-step."""
+        if like.startswith(TICKS):
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, [])
+        return helper.make_tensor_value_info(
+            name, self.types.get(like, TensorProto.FLOAT), [None] * self.setting.ranks[like]
+        )
