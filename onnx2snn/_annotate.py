@@ -32,6 +32,7 @@ from ._graph import (
     unique_name,
     variable,
 )
+from ._lean import function_for
 from ._load import METADATA_KEY, LoadedModel, input_specs
 from ._neuron import BY_OP, attributes
 from ._operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
@@ -242,8 +243,10 @@ def _export(step: Step, model: LoadedModel) -> onnx.ModelProto:
         proto.opset_import.append(helper.make_opsetid(SNN_DOMAIN, 1))
     for opset in [o for o in proto.opset_import if o.domain == SNN_DOMAIN]:
         opset.version = 1
-    used = {node.op_type for node in proto.graph.node if node.domain == SNN_DOMAIN}
-    proto.functions.extend(neuron.function(version) for op, neuron in BY_OP.items() if op in used)
+    for op in BY_OP:
+        nodes = [node for node in proto.graph.node if node.domain == SNN_DOMAIN and node.op_type == op]
+        if nodes:
+            proto.functions.append(function_for(op, version, nodes, single=step.dtype == np.float32))
     proto.producer_name, proto.producer_version = "onnx2snn", __version__
     proto.graph.name = model.proto.graph.name or "snn"
     _as_original(proto.graph.input, model.proto.graph.input, states)

@@ -232,13 +232,12 @@ def _run(given: argparse.Namespace) -> None:
     from . import _show
     from ._data import open_samples
     from ._load import check_writable, write_npz
-    from ._ort import session_options
     from ._session import SpikingSession, affordable_batch
     from ._specs import first_samples, fixed_batch
 
     check_writable(given.output)
     _require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
-    session = SpikingSession(given.snn, session_options(given.threads))
+    session = SpikingSession(given.snn, threads=given.threads)
     fixed = fixed_batch(session.inputs)
     parts: list[list[Any]] = []
     with open_samples(given.inputs, session.inputs) as samples, _show.progress_bar(given.quiet) as progress:

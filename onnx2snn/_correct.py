@@ -31,7 +31,6 @@ from ._graph import (
 )
 from ._neuron import INITIAL_POTENTIAL
 from ._operators import MAX_POOLS, is_weighted, standard
-from ._ort import session_options
 from ._partition import Site
 from ._progress import Progress
 from ._session import SpikingSession, affordable_batch
@@ -81,7 +80,7 @@ def correct_in_rounds(
 
     for done in range(1, rounds + 1):
         now = Correction(with_offsets(graph, sites, offsets), kept())
-        session = SpikingSession(build(now), session_options(settings.threads), count_spikes=True)
+        session = SpikingSession(build(now), threads=settings.threads, count_spikes=True)
         rates = mean_outputs(session, sites, thresholds, samples, specs, timesteps)
         lacking = [DAMPING * (mean - rate) for mean, rate in zip(activations, rates, strict=True)]
         if "bias" in settings.corrections:

@@ -19,7 +19,7 @@ from ._graph import Array
 from ._interval import drop_intervals
 from ._load import LoadedModel, ModelSource, input_specs, load_model, metadata_of, output_specs
 from ._metrics import Metric, Scripted, metric_class
-from ._ort import open_session, session_options
+from ._ort import open_session
 from ._progress import Progress, silent_progress
 from ._session import Delay, SpikingSession, affordable_batch, computing, resolve_delay
 from ._sources import script_function
@@ -184,7 +184,7 @@ def evaluate(
         raise UsageError(f"limit is {limit}; it has to be 1 or more")
     if metric is not None and ":" not in metric:
         metric_class(metric)  # an unknown one is refused before anything is read
-    session = SpikingSession(snn, session_options(threads), count_activity=energy)
+    session = SpikingSession(snn, threads=threads, count_activity=energy)
     specs = input_specs(source.proto)
     found = mismatch(specs, session.inputs) or mismatch(output_specs(source.proto), session.outputs)
     if found is not None:

@@ -10,7 +10,6 @@ from ._data import Samples, open_samples
 from ._evaluate import evaluate
 from ._exhibit import exhibit
 from ._load import ModelSource, input_specs, load_model
-from ._ort import session_options
 from ._page import conversion_page, evaluation_page
 from ._progress import Progress, silent_progress
 from ._session import Delay, SpikingSession
@@ -32,7 +31,7 @@ def present_evaluation(
     threads: int | None = None,
 ) -> str:
     """The page of what `evaluate` returned for the same arguments; `site` is the layer whose spikes are drawn."""
-    source, session = load_model(ann), SpikingSession(snn, session_options(threads))
+    source, session = load_model(ann), SpikingSession(snn, threads=threads)
     metric, times = next(iter(result["ann"])), [row["timesteps"] for row in result["snn"]]
     opened = nullcontext(data) if isinstance(data, Samples) else open_samples(data, input_specs(source.proto))
     with opened as samples:
@@ -52,7 +51,7 @@ def present_conversion(
     progress: Progress = silent_progress,
 ) -> str:
     """The page of a conversion, with an evaluation on the calibration samples that were held back from fitting."""
-    source, session = load_model(model), SpikingSession(conversion.model, session_options(settings.threads))
+    source, session = load_model(model), SpikingSession(conversion.model, threads=settings.threads)
     settings = settings if calibration is not None else settings.without_data()
     last, threads = conversion.report.timesteps, settings.threads
     times = sorted({last, *(2**power for power in range(last.bit_length()) if 2**power < last)})

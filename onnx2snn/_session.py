@@ -1,7 +1,7 @@
-"""The stateful runtime: steps a spiking model through time with stock onnxruntime.
+"""The stateful runtime: runs a spiking model through time with stock onnxruntime.
 
-The one file is cut into encoder (run once per input), core (run every step, its states fed back without a copy) and
-readout (run when an answer is asked for).
+The one file is cut into encoder (run once per input), core (run every step, its states fed back without a copy, or over
+many steps at once: `_schedules`) and readout (run when an answer is asked for).
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from math import prod
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
-from . import _cut
+from . import _batched, _cut
 from ._errors import DataError, UsageError
 from ._graph import Array
 from ._load import ModelSource, input_specs, load_model, one_line, output_specs
 from ._neuron import BY_OP
 from ._ort import session_options, session_with
+from ._schedules import Batched, Carried, Moment, Stepped, Values, batch_of, neurons_of, ort_values, pieces
 from ._specs import TensorSpec
+
+Schedule = Literal["auto", "stepped", "batched"]
+"""How the core is run: a pass for each time-step, many time-steps in one pass, or whichever is faster."""
 
 Delay = int | str | None
 """Steps left out of the answer: a number, "half", "auto", or None for the number stored in the model."""
@@ -88,10 +93,14 @@ class Step:
 class SpikingSession:
     """Runs a spiking model; the counterpart of `onnxruntime.InferenceSession`.
 
-    `model` is a path, bytes or ModelProto as `convert` made it; `sess_options` and `providers` go to onnxruntime.
-    The batch size is free at run time. `count_spikes` adds a counter to every neuron (`spike_counts`), `count_activity`
-    one of spikes whatever their sign (`activity`).
-    Raises ModelFileError for a file that is not a spiking model.
+    `model` is a path, bytes or ModelProto as `convert` made it; `sess_options` and `providers` go to onnxruntime, and
+    `threads` is short for options with that number of threads. The batch size is free at run time.
+    `schedule`: "stepped" runs the core once a time-step, "batched" over many time-steps at once, time folded into the
+    batch axis; "auto" does that where the network allows it and memory holds more than one step. Both compute the same
+    up to rounding (in float32 a spike may fall one step earlier or later); `steps` is always stepped.
+    `count_spikes` adds a counter to every neuron (`spike_counts`), `count_activity` one of spikes whatever their sign
+    (`activity`); without them nothing is counted.
+    Raises ModelFileError for a file that is not a spiking model, UsageError for "batched" where an operator forbids it.
     """
 
     def __init__(
@@ -100,30 +109,66 @@ class SpikingSession:
         sess_options: ort.SessionOptions | None = None,
         providers: Sequence[Any] | None = None,
         *,
+        threads: int | None = None,
+        schedule: Schedule = "auto",
         count_spikes: bool = False,
         count_activity: bool = False,
     ) -> None:
         """Cut the model and open its sessions."""
+        if schedule not in get_args(Schedule):
+            raise UsageError(f"schedule is {schedule!r}; it has to be one of {', '.join(get_args(Schedule))}")
         loaded = load_model(model)
         self._model = _cut.step_model(loaded.proto, os.fspath(loaded.name))
         self._options, self._providers = sess_options, list(providers or ["CPUExecutionProvider"])
-        self._encoder = self._open(_cut.encoder(self._model))
+        self._threads, self._schedule = threads, schedule
+        self._encoder = self._open(_cut.encoder(self._model), around=True)
         self._counters = _cut.counters(self._model, counts=count_spikes, activity=count_activity)
-        self._core = self._open(_cut.core(self._model, count=self._counters))
-        self._readout = self._open(_cut.readout(self._model))
+        self._readout = self._open(_cut.readout(self._model), around=True)
         states = [(s.input, s.output, s.rank) for s in _cut.core_states(self._model)]
-        self._states = states + [(c.input, c.output, c.rank) for c in self._counters]
+        self._states: Carried = states + [(c.input, c.output, c.rank) for c in self._counters]
         self._fresh = {s.input for s in self._model.states if s.mean is not None or s.kind == "step"} | {
             c.input for c in self._counters
         }
-        self._values: dict[str, ort.OrtValue] = {}
+        self._sizes: dict[tuple[tuple[int, ...], ...], int] = {}
+        """Neurons, by the shapes of what the encoder hands over."""
+        self._values: list[Values] = []
+        """The states, one entry a piece of the batch."""
         self._moment = 0
         """Counts steps, runs and resets: a `Step` may be read as long as it stands still."""
+        _ = self._batched_core if schedule == "batched" or (schedule == "auto" and self._folds) else self._core
 
-    def _open(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
+    def _open(self, proto: onnx.ModelProto | None, *, around: bool = False) -> ort.InferenceSession | None:
+        """`around`: run before or after the core, whose threads must not find theirs still spinning."""
         if proto is None:
             return None
-        return session_with(proto, self._options or session_options(None), self._providers)
+        options = self._options or session_options(self._threads, spinning=not around)
+        return session_with(proto, options, self._providers)
+
+    @cached_property
+    def _core(self) -> ort.InferenceSession:
+        session = self._open(_cut.core(self._model, count=self._counters))
+        assert session is not None
+        return session
+
+    @cached_property
+    def _batched_model(self) -> onnx.ModelProto | str:
+        return _batched.batched_core(self._model, self._counters)
+
+    @property
+    def _folds(self) -> bool:
+        """Whether time can be folded into the batch axis."""
+        return not isinstance(self._batched_model, str)
+
+    @cached_property
+    def _batched_core(self) -> ort.InferenceSession:
+        if isinstance(self._batched_model, str):
+            raise UsageError(
+                f"time cannot be folded into this model's batch axis ({self._batched_model}); "
+                "use schedule='stepped' or 'auto'"
+            )
+        session = self._open(self._batched_model)
+        assert session is not None
+        return session
 
     @property
     def step_model(self) -> _cut.StepModel:
@@ -152,7 +197,7 @@ class SpikingSession:
 
     def reset(self) -> None:
         """Forget all states: the next run starts from the initial potentials."""
-        self._values = {}
+        self._values = []
         self._moment += 1
 
     def run(
@@ -202,10 +247,10 @@ class SpikingSession:
         wanted = self._wanted(output_names)
         needed = {start: max(end for other, end in spans if other == start) for start in {s for s, _ in spans if s}}
         sums: dict[int, dict[str, Array]] = {}
-        for t, static in self._simulate(input_feed, max(end for _, end in spans), reset):
+        stops = sorted({end for _, end in spans} | set(needed))
+        for t, static in self._simulate(input_feed, stops, reset, self._schedule):
             due = [index for index, (_, end) in enumerate(spans) if end == t]
-            if due or t in needed:
-                sums[t] = self._current_sums(copy=t in needed)
+            sums[t] = self._current_sums(copy=t in needed)
             for index in due:
                 answer = self._answer(static, sums, spans[index])
                 yield index, [answer[name] for name in wanted]
@@ -218,7 +263,7 @@ class SpikingSession:
         total = self._steps(timesteps)
         start = self._delay(delay, total)
         marks: dict[int, dict[str, Array]] = {}
-        for t, static in self._simulate(input_feed, total, reset):
+        for t, static in self._simulate(input_feed, range(1, total + 1), reset, "stepped"):
             if t == start:
                 marks[t] = self._current_sums()
             window = (start if t > start else 0, t)
@@ -255,14 +300,14 @@ class SpikingSession:
     def _counted(self, *, absolute: bool, option: str, copy: bool = True) -> dict[str, Array]:
         plain = {n["name"] for n in self.neurons if not BY_OP[n["kind"]].signed}
         names = {c.neuron: c.input for c in self._counters if c.absolute == absolute or c.neuron in plain}
-        if len(names) < len(self.neurons) or not all(name in self._values for name in names.values()):
+        if len(names) < len(self.neurons) or not self._values:
             raise UsageError(f"there are no spike counts; open the session with {option}=True and run it first")
-        return {neuron: np.array(self._values[name].numpy(), copy=copy) for neuron, name in names.items()}
+        return {neuron: self._state(name, copy=copy) for neuron, name in names.items()}
 
     def potentials(self) -> dict[str, Array]:
         """Membrane potentials less their initial value after the last run, in threshold units, by site."""
         names = {node.name: node.input[1] for node in _cut.neuron_nodes(self._model.proto)}
-        return {neuron: self._values[name].numpy().copy() for neuron, name in names.items() if name in self._values}
+        return {neuron: self._state(name) for neuron, name in names.items() if self._values}
 
     def answer_size(self) -> int:
         """Numbers in the sums the answer of the last run was made of."""
@@ -301,55 +346,69 @@ class SpikingSession:
             made = self._encoder.run(None, {name: value for name, value in values.items() if name in taken})
         return values | {o.name: value for o, value in zip(self._encoder.get_outputs(), made, strict=True)}
 
-    def _simulate(self, feed: Mapping[str, Array], total: int, reset: bool) -> Iterator[tuple[int, dict[str, Array]]]:
-        assert self._core is not None
+    def _simulate(
+        self, feed: Mapping[str, Array], stops: Sequence[int], reset: bool, schedule: Schedule
+    ) -> Iterator[tuple[int, dict[str, Array]]]:
+        """Yield at each of the (ascending) steps asked for: (the step, what is constant in time)."""
         static = self._encode(feed)
         self._moment += 1
-        to_core = {
-            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(static[name])) for name in self._model.to_core
-        }
-        old = {} if reset else self._values
-        values = {}
-        for name, _, rank in self._states:
-            zeros = ort.OrtValue.ortvalue_from_numpy(np.zeros([1] * rank, np.float32))
-            values[name] = zeros if name in self._fresh else old.get(name, zeros)
-        first = self._bind(to_core | values, None)
-        pair: list[tuple[ort.IOBinding, dict[str, ort.OrtValue]]] = []
-        for t in range(1, total + 1):
-            if (
-                t == 2
-            ):  # the first step has told the shapes: from here on two bindings take turns, and nothing is copied
-                other = {n: ort.OrtValue.ortvalue_from_shape_and_type(v.shape(), np.float32) for n, v in values.items()}
-                pair = [
-                    (self._bind(to_core | values, other), other),
-                    (self._bind(to_core | other, values), values),
-                ]
-            binding, made = pair[t % 2] if pair else (first, {})
-            with computing(self.inputs):
-                self._core.run_with_iobinding(binding)
-            if not made:
-                made = dict(zip([name for name, _, _ in self._states], binding.get_outputs(), strict=True))
-            self._before, self._values = to_core | values, made
+        to_core = {name: static[name] for name in self._model.to_core}
+        old = {} if reset or not self._values else {name: self._state(name) for name, _, _ in self._states}
+        zeros = {name: np.zeros([1] * rank, np.float32) for name, _, rank in self._states}
+        values = {name: zero if name in self._fresh else old.get(name, zero) for name, zero in zeros.items()}
+        with computing(self.inputs):
+            chosen, parts = self._plan(schedule, to_core, values)
+        runs = [chosen.run(ort_values(to_core, part), ort_values(values, part), stops) for part in parts]
+        for _ in stops:
+            moments: list[Moment] = []
+            for run in runs:
+                with computing(self.inputs):
+                    moments.append(next(run))
+            self._values, self._given = [m.values for m in moments], moments[0].given
             self._moment += 1
-            values = made
-            yield t, static
+            yield moments[0].t, static
 
-    def _bind(self, taken: dict[str, ort.OrtValue], target: dict[str, ort.OrtValue] | None) -> ort.IOBinding:
-        """Bind one step from `taken` into the buffers of `target`, or into new ones."""
-        assert self._core is not None
-        binding = self._core.io_binding()
-        for name, value in taken.items():
-            binding.bind_ortvalue_input(name, value)
-        for name, output, _ in self._states:
-            if target is None:
-                binding.bind_output(output, "cpu")
+    def _plan(
+        self, schedule: Schedule, to_core: dict[str, Array], values: dict[str, Array]
+    ) -> tuple[Stepped | Batched, Sequence[slice | None]]:
+        """The schedule, and the pieces of the batch it runs (None: all of it)."""
+        if schedule == "stepped" or (schedule == "auto" and not self._folds):
+            return Stepped(self._core, self._states), [None]
+        batch, neurons = batch_of(to_core), self._neurons(to_core, values)
+        parts = pieces(batch, neurons) if batch > 1 and self._splits else [None]
+        together = Batched(self._batched_core, self._states, -(-neurons // len(parts)))
+        if schedule == "auto" and together.most == 1:
+            return Stepped(self._core, self._states), [None]
+        return together, parts
+
+    @cached_property
+    def _splits(self) -> bool:
+        """Whether the batch size is free and every neuron's state has a batch axis."""
+        free = all(spec.shape and not isinstance(spec.shape[0], int) for spec in self.inputs)
+        return free and all(len(neuron["shape"]) > 1 for neuron in self.neurons)
+
+    def _neurons(self, to_core: dict[str, Array], values: dict[str, Array]) -> int:
+        """How many neurons there are for these inputs: by the description, else by one step tried and forgotten."""
+        shapes = tuple(array.shape for array in to_core.values())
+        if shapes not in self._sizes:
+            each = neurons_of(self._model)
+            if each is not None:
+                self._sizes[shapes] = each * batch_of(to_core)
             else:
-                binding.bind_ortvalue_output(output, target[name])
-        return binding
+                tried = Batched(self._batched_core, self._states, 1).one(ort_values(to_core), ort_values(values))
+                membranes = [s.input for s in self._model.states if s.kind == "membrane"]
+                self._sizes[shapes] = sum(prod(tried[name].shape()) for name in membranes)
+        return self._sizes[shapes]
+
+    def _state(self, name: str, *, copy: bool = True) -> Array:
+        """A state after the last step, the pieces of the batch together."""
+        found = [values[name].numpy() for values in self._values]
+        whole = len(found) == 1 or found[0].ndim < 2
+        return np.array(found[0], copy=copy) if whole else np.concatenate(found)
 
     def _current_sums(self, *, copy: bool = True) -> dict[str, Array]:
         inputs = {s.mean: s.input for s in self._model.states if s.mean is not None}
-        return {str(mean): np.array(self._values[name].numpy(), copy=copy) for mean, name in inputs.items()}
+        return {str(mean): self._state(name, copy=copy) for mean, name in inputs.items()}
 
     def _answer(
         self, static: dict[str, Array], sums: dict[int, dict[str, Array]], window: tuple[int, int]
@@ -373,7 +432,7 @@ class SpikingSession:
 
     def _last_spikes(self) -> dict[str, Array]:
         """Repeat the last step from what it started with, with the spikes as outputs."""
-        feed = {i.name: self._before[i.name] for i in self._observer.get_inputs()}
+        feed = {i.name: self._given[i.name] for i in self._observer.get_inputs()}
         found = self._observer.run_with_ort_values([n["spikes"] for n in self.neurons], feed)
         return {n["name"]: value.numpy() for n, value in zip(self.neurons, found, strict=True)}
 

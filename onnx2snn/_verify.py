@@ -16,7 +16,7 @@ from ._instrument import RATE, instrument, threshold_input
 from ._metrics import Agreement, difference
 from ._neuron import BY_OP
 from ._operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
-from ._ort import open_session, session_options
+from ._ort import open_session
 from ._partition import Site
 from ._session import SpikingSession, affordable_batch
 from ._specs import TensorSpec, first_samples, fixed_batch
@@ -141,7 +141,7 @@ def compare(
 ) -> Verdict:
     """Run both on the samples, batch by batch, and add up errors and agreement."""
     ann = _with_activations(graph, sites, threads)
-    session = SpikingSession(snn, session_options(threads), count_spikes=True, count_activity=True)
+    session = SpikingSession(snn, threads=threads, count_spikes=True, count_activity=True)
     outputs = len(graph.outputs)
     squares, rates = np.zeros((len(sites), 4)), np.zeros(len(sites))
     agreement, rows = Agreement(), []
