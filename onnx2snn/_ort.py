@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,11 @@ def session_options(threads: int | None, *, spinning: bool = True) -> ort.Sessio
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
+
+
+def usable_cores() -> int:
+    """Processor cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:

@@ -129,10 +129,14 @@ def batch_of(to_core: Mapping[str, Array]) -> int:
     return sizes.pop() if len(sizes) == 1 else 1
 
 
-def pieces(samples: int, neurons: int) -> list[slice]:
-    """How to divide a batch, of so many neurons in all, so that a pass holds several time-steps of a piece."""
+def pieces(samples: int, neurons: int, workers: int) -> list[slice]:
+    """How to divide a batch, of so many neurons in all, so that a pass holds several time-steps of a piece.
+
+    There are as many pieces as workers or a multiple, as far as there are samples.
+    """
     most = max(1, NEURON_STEPS * samples // (neurons * STEPS_TOGETHER))
-    bounds = np.linspace(0, samples, -(-samples // most) + 1).astype(int)
+    count = min(samples, workers * -(-samples // (most * workers)))
+    bounds = np.linspace(0, samples, count + 1).astype(int)
     return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
 
 

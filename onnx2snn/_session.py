@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -24,8 +25,21 @@ from ._graph import Array
 from ._load import ModelSource, input_specs, load_model, one_line, output_specs
 from ._neuron import BY_OP
 from ._ort import session_options, session_with
-from ._schedules import Batched, Carried, Moment, Stepped, Values, batch_of, neurons_of, ort_values, pieces
+from ._schedules import (
+    NEURON_STEPS,
+    Batched,
+    Carried,
+    Moment,
+    Stepped,
+    Values,
+    batch_of,
+    neurons_of,
+    ort_values,
+    pieces,
+)
 from ._specs import TensorSpec
+
+CPU = "CPUExecutionProvider"
 
 Schedule = Literal["auto", "stepped", "batched"]
 """How the core is run: a pass for each time-step, many time-steps in one pass, or whichever is faster."""
@@ -119,7 +133,7 @@ class SpikingSession:
             raise UsageError(f"schedule is {schedule!r}; it has to be one of {', '.join(get_args(Schedule))}")
         loaded = load_model(model)
         self._model = _cut.step_model(loaded.proto, os.fspath(loaded.name))
-        self._options, self._providers = sess_options, list(providers or ["CPUExecutionProvider"])
+        self._options, self._providers = sess_options, list(providers or [CPU])
         self._threads, self._schedule = threads, schedule
         self._encoder = self._open(_cut.encoder(self._model), around=True)
         self._counters = _cut.counters(self._model, counts=count_spikes, activity=count_activity)
@@ -136,6 +150,11 @@ class SpikingSession:
         self._moment = 0
         """Counts steps, runs and resets: a `Step` may be read as long as it stands still."""
         _ = self._batched_core if schedule == "batched" or (schedule == "auto" and self._folds) else self._core
+
+    @cached_property
+    def _batched_core_of_a_worker(self) -> ort.InferenceSession:
+        assert not isinstance(self._batched_model, str)
+        return session_with(self._batched_model, session_options(1), self._providers)
 
     def _open(self, proto: onnx.ModelProto | None, *, around: bool = False) -> ort.InferenceSession | None:
         """`around`: run before or after the core, whose threads must not find theirs still spinning."""
@@ -359,14 +378,13 @@ class SpikingSession:
         with computing(self.inputs):
             chosen, parts = self._plan(schedule, to_core, values)
         runs = [chosen.run(ort_values(to_core, part), ort_values(values, part), stops) for part in parts]
-        for _ in stops:
-            moments: list[Moment] = []
-            for run in runs:
+        with ThreadPoolExecutor(self._workers) as pool:
+            for _ in stops:
                 with computing(self.inputs):
-                    moments.append(next(run))
-            self._values, self._given = [m.values for m in moments], moments[0].given
-            self._moment += 1
-            yield moments[0].t, static
+                    moments: list[Moment] = [next(runs[0])] if len(runs) == 1 else list(pool.map(next, runs))
+                self._values, self._given = [m.values for m in moments], moments[0].given
+                self._moment += 1
+                yield moments[0].t, static
 
     def _plan(
         self, schedule: Schedule, to_core: dict[str, Array], values: dict[str, Array]
@@ -375,11 +393,20 @@ class SpikingSession:
         if schedule == "stepped" or (schedule == "auto" and not self._folds):
             return Stepped(self._core, self._states), [None]
         batch, neurons = batch_of(to_core), self._neurons(to_core, values)
-        parts = pieces(batch, neurons) if batch > 1 and self._splits else [None]
-        together = Batched(self._batched_core, self._states, -(-neurons // len(parts)))
-        if schedule == "auto" and together.most == 1:
+        parts = pieces(batch, neurons, self._workers) if batch > 1 and self._splits else [None]
+        if schedule == "auto" and neurons > len(parts) * NEURON_STEPS // 2:
             return Stepped(self._core, self._states), [None]
-        return together, parts
+        core = self._batched_core if len(parts) == 1 or self._workers == 1 else self._batched_core_of_a_worker
+        return Batched(core, self._states, -(-neurons // len(parts))), parts
+
+    @cached_property
+    def _workers(self) -> int:
+        """How many pieces of a batch run at once, a thread each: as many as a pass would have threads."""
+        if self._options is not None or self._providers != [CPU]:
+            return 1
+        return (
+            self._threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
 
     @cached_property
     def _splits(self) -> bool:
