@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ._evaluate import evaluate as evaluate
     from ._inspect import inspect as inspect
     from ._report import Report as Report
+    from ._rollout import rollout as rollout
     from ._session import SpikingSession as SpikingSession
     from ._session import Step as Step
 
@@ -48,6 +49,7 @@ _HOME = {
     "evaluate": "_evaluate",
     "inspect": "_inspect",
     "Report": "_report",
+    "rollout": "_rollout",
     "SpikingSession": "_session",
     "Step": "_session",
 }

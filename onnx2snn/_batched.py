@@ -21,6 +21,9 @@ from ._recurrence import Carried, Recurrence, recurrences
 from ._time_axis import Setting, elementwise, refusal
 from ._time_shapes import shape_kinds
 
+_OWN = f"{SNN_DOMAIN}/time/"
+"""Before the name of every tensor that the core does not have."""
+STEPS = f"{_OWN}steps"
 TICKS = f"{SNN_DOMAIN}/ticks"
 """Input [K] of a time-batched core: its length is the number of time-steps, its values do not matter."""
 
@@ -67,8 +70,8 @@ class _Build:
     def __post_init__(self) -> None:
         """Find out what changes in time, and which nodes hand it on."""
         # a state's value in every step is another tensor here than the one that comes in, and the one that goes out
-        now = {s.output: f"{s.output}/now" for s in self.states}
-        now |= {s.input: f"{s.input}/past" for s in self.states}
+        now = {s.output: f"{_OWN}{s.output}/now" for s in self.states}
+        now |= {s.input: f"{_OWN}{s.input}/past" for s in self.states}
         self.core_nodes = [_cut.renamed(n, now) for n in self.core.graph.node]
         self.initializers = list(self.core.graph.initializer)
         self.recurrences = recurrences(
@@ -102,7 +105,7 @@ class _Build:
 
     def run(self) -> None:
         """Emit everything, whatever is ready first."""
-        self.emit("Shape", [TICKS], "steps")
+        self.emit("Shape", [TICKS], STEPS)
         units: list[onnx.NodeProto | Recurrence] = [*self.free_nodes(), *self.recurrences]
         ready = set[str]()
         while units:
@@ -140,7 +143,7 @@ class _Build:
             # numpy's broadcasting aligns the trailing axes, so what is constant in time fits as it is
             rank = max([*ranks, *(self.setting.ranks.get(t, 0) for t in node.input)])
             copy.input[:] = [self._unfolded(t, rank) if self.setting.moves(t) else t for t in node.input]
-            copy.output[0] = f"{node.output[0]}/unfolded"
+            copy.output[0] = f"{_OWN}{node.output[0]}/unfolded"
             self.made.add(copy.output[0])
             self.nodes.append(copy)
             self.fold(copy.output[0], node.output[0], rank)
@@ -163,9 +166,9 @@ class _Build:
 
     def _repeated(self, name: str) -> str:
         """A tensor constant in time, once for each time-step, in folded form."""
-        repeats = f"{name}/repeats"
-        self.emit("Concat", ["steps", self._ints([1] * (self.setting.ranks[name] - 1))], repeats, axis=0)
-        return self.emit("Tile", [name, repeats], f"{name}/repeated")
+        repeats = f"{_OWN}{name}/repeats"
+        self.emit("Concat", [STEPS, self._ints([1] * (self.setting.ranks[name] - 1))], repeats, axis=0)
+        return self.emit("Tile", [name, repeats], f"{_OWN}{name}/repeated")
 
     # The two forms of a tensor.
 
@@ -173,18 +176,18 @@ class _Build:
         """[K M, ...] -> [K, M, ...], with axes of length 1 put behind K to make up a rank per time-step."""
         own = self.setting.ranks[name]
         more = (rank or own) - own
-        output = f"{name}/unfolded/{more}" if more else f"{name}/unfolded"
+        output = f"{_OWN}{name}/unfolded/{more}" if more else f"{_OWN}{name}/unfolded"
         if output in self.made:
             return output
         known = self.dims.get(name)
         sizes = [d for d in known[1:] if isinstance(d, int)] if known else []
         if known and len(sizes) == own - 1:
-            shape = f"unfolded/{more}/{sizes}"
-            self.emit("Concat", ["steps", self._ints([1] * more + [-1, *sizes])], shape, axis=0)
+            shape = f"{_OWN}unfolded/{more}/{sizes}"
+            self.emit("Concat", [STEPS, self._ints([1] * more + [-1, *sizes])], shape, axis=0)
         else:
-            tail = self.emit("Shape", [name], f"{name}/tail", start=1)
-            shape = f"{name}/unfolded/{more}/shape"
-            self.emit("Concat", ["steps", self._ints([1] * more + [-1]), tail], shape, axis=0)
+            tail = self.emit("Shape", [name], f"{_OWN}{name}/tail", start=1)
+            shape = f"{_OWN}{name}/unfolded/{more}/shape"
+            self.emit("Concat", [STEPS, self._ints([1] * more + [-1]), tail], shape, axis=0)
         return self.emit("Reshape", [name, shape], output)
 
     def fold(self, unfolded: str, name: str, rank: int) -> None:
@@ -194,8 +197,8 @@ class _Build:
         if known and len(sizes) == rank - 1:
             shape = self._ints([-1, *sizes])
         else:
-            tail = self.emit("Shape", [unfolded], f"{name}/folded/tail", start=2)
-            shape = self.emit("Concat", [self._ints([-1]), tail], f"{name}/folded/shape", axis=0)
+            tail = self.emit("Shape", [unfolded], f"{_OWN}{name}/folded/tail", start=2)
+            shape = self.emit("Concat", [self._ints([-1]), tail], f"{_OWN}{name}/folded/shape", axis=0)
         self.emit("Reshape", [unfolded, shape], name)
 
     # What hands a state on.
@@ -212,7 +215,7 @@ class _Build:
 
     def _sum(self, state: Carried, x: str) -> None:
         """A state that only adds up what comes."""
-        summed = self.emit("ReduceSum", [self._unfolded(x), self._ints([0])], f"{x}/summed", keepdims=0)
+        summed = self.emit("ReduceSum", [self._unfolded(x), self._ints([0])], f"{_OWN}{x}/summed", keepdims=0)
         final = self.final[state.input]
         self.nodes.append(helper.make_node("Add", [self.first[state.input], summed], [final], f"{final}/add"))
 
@@ -223,7 +226,7 @@ class _Build:
         # an output of the body is neither one of its inputs nor an output twice
         for name in dict.fromkeys([*used, *(after if not body else [])]):
             if name in before or name in after:
-                named[name] = f"{name}/sent"
+                named[name] = f"{_OWN}{name}/sent"
                 body.append(helper.make_node("Identity", [name], [named[name]], f"{name}/sent/identity"))
         sent = [named.get(t, t) for t in used]
         after = after if unit.nodes else [named[after[0]]]  # no node: the value is kept for one step
@@ -237,15 +240,15 @@ class _Build:
             helper.make_node(
                 "Scan",
                 [*(self._whole(s, outer) for s in unit.states), *(t for t, _ in scanned)],
-                [*(self.final[t] for t in before), *(f"{t}/unfolded" for t in used)],
+                [*(self.final[t] for t in before), *(f"{_OWN}{t}/unfolded" for t in used)],
                 f"{before[0]}/scan",
                 body=graph,
                 num_scan_inputs=len(scanned),
             )
         )
         for name in used:
-            self.made.add(f"{name}/unfolded")
-            self.fold(f"{name}/unfolded", name, self.setting.ranks[name])
+            self.made.add(f"{_OWN}{name}/unfolded")
+            self.fold(f"{_OWN}{name}/unfolded", name, self.setting.ranks[name])
 
     def _whole(self, state: Carried, outer: list[str]) -> str:
         """A state in its full shape, which a Scan asks for; from outside zeros of shape [1, ..., 1] will do."""
@@ -253,10 +256,10 @@ class _Build:
         if not same or state.rank == 0:
             return self.first[state.input]
         if self.setting.moves(same[0]):
-            shape = self.emit("Shape", [self._unfolded(same[0])], f"{same[0]}/shape", start=1)
+            shape = self.emit("Shape", [self._unfolded(same[0])], f"{_OWN}{same[0]}/shape", start=1)
         else:
-            shape = self.emit("Shape", [same[0]], f"{same[0]}/shape")
-        return self.emit("Expand", [self.first[state.input], shape], f"{state.input}/whole")
+            shape = self.emit("Shape", [same[0]], f"{_OWN}{same[0]}/shape")
+        return self.emit("Expand", [self.first[state.input], shape], f"{_OWN}{state.input}/whole")
 
     # Small things.
 
@@ -268,7 +271,7 @@ class _Build:
         return output
 
     def _ints(self, values: Sequence[int]) -> str:
-        name = f"ints/{list(values)}"
+        name = f"{_OWN}ints/{list(values)}"
         if name not in self.made:
             self.made.add(name)
             array: Array = np.array(values, np.int64)

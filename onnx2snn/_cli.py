@@ -32,6 +32,7 @@ Other commands (each has its own --help):
   onnx2snn run SNN --inputs FILE.npz -o FILE.npz     run a spiking model on inputs
   onnx2snn eval ANN SNN --data FILE.npz              score ANN and SNN side by side
   onnx2snn inspect MODEL                             what a model is, what would become of each node
+  onnx2snn export SNN --to rollout -o OUT            one model with time inside, in place of the ANN
 """
 
 EPILOG = """\
@@ -132,6 +133,22 @@ def inspect_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="onnx2snn inspect", description="What a model is: what would be converted, or what was.")
     parser.add_argument("model", metavar="MODEL", help="an ANN or a spiking model")
     parser.add_argument("--json", action="store_true", help="write it to stdout as JSON")
+    return parser
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """Arguments of `onnx2snn export`."""
+    parser = _Parser(prog="onnx2snn export", description="Write a spiking model in another form.")
+    parser.add_argument("snn", metavar="SNN", help="a spiking model made by onnx2snn")
+    parser.add_argument(
+        "--to",
+        choices=["rollout"],
+        required=True,
+        help="rollout: one ONNX model with the ANN's own inputs and outputs and all time-steps inside",
+    )
+    parser.add_argument("--timesteps", type=int, metavar="T", help="default: as stored in the model")
+    parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="where the model is written")
     return parser
 
 
@@ -326,6 +343,15 @@ def _inspect(given: argparse.Namespace) -> None:
         _show.show(_show.inspection(about))
 
 
+def _export(given: argparse.Namespace) -> None:
+    from ._load import check_writable, save_model
+    from ._rollout import rollout
+
+    check_writable(given.output)
+    _require_distinct({"SNN": given.snn}, {"-o": given.output})
+    save_model(given.output, rollout(given.snn, given.timesteps, given.delay))
+
+
 Action = Callable[[argparse.Namespace], None]
 
 COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
@@ -333,6 +359,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
     "run": (run_parser, _run),
     "eval": (eval_parser, _eval),
     "inspect": (inspect_parser, _inspect),
+    "export": (export_parser, _export),
 }
 
 

@@ -27,6 +27,8 @@ from ._errors import DataError, GateError, OutputError, UnsupportedGraphError, U
 from ._graph import Array, Graph
 from ._layerwise import correct_layerwise
 from ._load import (
+    METADATA_KEY,
+    ROLLOUT_KEY,
     LoadedModel,
     ModelSource,
     check_writable,
@@ -252,7 +254,7 @@ def _correct(plan: Assembly, graph: Graph, data: Split, specs: Sequence[TensorSp
 
 
 def _require_ann(source: LoadedModel) -> None:
-    if metadata_of(source.proto) is not None:
+    if any(metadata_of(source.proto, key) is not None for key in (METADATA_KEY, ROLLOUT_KEY)):
         raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import onnx
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper
 
 from ._errors import ModelFileError
 from ._graph import SNN_DOMAIN
-from ._load import metadata_of
+from ._load import ROLLOUT_KEY, metadata_of
 from ._neuron import BY_OP
 
 FORMAT = 1
@@ -44,18 +45,18 @@ class StepModel:
     to_readout: tuple[str, ...]
     """Tensors the readout takes from the encoder."""
 
-    @property
+    @cached_property
     def means(self) -> tuple[str, ...]:
         """Tensors the readout takes from the core: means over the evaluation window."""
         return tuple(s.mean for s in self.states if s.mean is not None)
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[str, ...]:
         """The ANN's own outputs."""
         given = {s.output for s in self.states}
         return tuple(v.name for v in self.proto.graph.output if v.name not in given)
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The ANN's own inputs."""
         given = {s.input for s in self.states}
@@ -65,6 +66,8 @@ class StepModel:
 def step_model(proto: onnx.ModelProto, name: str) -> StepModel:
     """Read an emitted model's description (ModelFileError where it has none, or one that is damaged or newer)."""
     text = metadata_of(proto)
+    if metadata_of(proto, ROLLOUT_KEY) is not None:
+        raise ModelFileError(f"'{name}' is a rollout, which runs by itself; give the spiking model it was made from")
     if text is None:
         raise ModelFileError(f"'{name}' is not a spiking model; convert it first: onnx2snn {name} -o OUT.onnx")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from ._arrange import arrange
 from ._cut import step_model
 from ._errors import UnsupportedGraphError
-from ._load import ModelSource, input_specs, load_model, metadata_of, output_specs
+from ._load import ROLLOUT_KEY, ModelSource, input_specs, load_model, metadata_of, output_specs
 from ._normalise import normalise
 from ._partition import Row, partition
 
@@ -20,7 +21,7 @@ def inspect(model: ModelSource) -> dict[str, Any]:
     ANN: {"kind": "ann", "convertible": bool, "reason": str | None, "inputs", "outputs", "summary": {role: nodes},
     "nodes": [{"node", "op", "role", "reason"}]}; nodes are those of the graph in which neurons
     are about to be put.
-    SNN: {"kind": "snn", "inputs", "outputs", "metadata": {...}}.
+    SNN: {"kind": "snn", "inputs", "outputs", "metadata": {...}}; a rollout of one: the same with {"kind": "rollout"}.
     """
     source = load_model(model)
     about: dict[str, Any] = {
@@ -28,6 +29,9 @@ def inspect(model: ModelSource) -> dict[str, Any]:
         "inputs": [str(s) for s in input_specs(source.proto)],
         "outputs": [str(s) for s in output_specs(source.proto)],
     }
+    rolled_out = metadata_of(source.proto, ROLLOUT_KEY)
+    if rolled_out is not None:
+        return {"kind": "rollout", **about, "metadata": json.loads(rolled_out)}
     if metadata_of(source.proto) is not None:
         step = step_model(source.proto, source.name)
         about["inputs"] = [str(s) for s in input_specs(source.proto) if s.name in step.inputs]

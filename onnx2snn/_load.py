@@ -25,6 +25,7 @@ from ._specs import Dim, TensorSpec
 from ._walk import tensors
 
 METADATA_KEY = "onnx2snn"
+ROLLOUT_KEY = "onnx2snn_rollout"
 """The `metadata_props` key under which an emitted model holds its description."""
 
 ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -134,9 +135,9 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
     return str(dim.dim_param) or None
 
 
-def metadata_of(proto: onnx.ModelProto) -> str | None:
-    """The JSON that marks a model as emitted by this tool, or None."""
-    return next((p.value for p in proto.metadata_props if p.key == METADATA_KEY), None)
+def metadata_of(proto: onnx.ModelProto, key: str = METADATA_KEY) -> str | None:
+    """The JSON that marks a model as emitted by this tool, or with `ROLLOUT_KEY` as a rollout of one, or None."""
+    return next((p.value for p in proto.metadata_props if p.key == key), None)
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:

@@ -372,12 +372,11 @@ class SpikingSession:
         static = self._encode(feed)
         self._moment += 1
         to_core = {name: static[name] for name in self._model.to_core}
-        old = {} if reset or not self._values else {name: self._state(name) for name, _, _ in self._states}
-        zeros = {name: np.zeros([1] * rank, np.float32) for name, _, rank in self._states}
-        values = {name: zero if name in self._fresh else old.get(name, zero) for name, zero in zeros.items()}
+        kept = [] if reset or not self._values else [name for name, _, _ in self._states if name not in self._fresh]
+        old = {name: self._state(name) for name in kept}
         with computing(self.inputs):
-            chosen, parts = self._plan(schedule, to_core, values)
-        runs = [chosen.run(ort_values(to_core, part), ort_values(values, part), stops) for part in parts]
+            chosen, parts = self._plan(schedule, to_core)
+        runs = [chosen.run(ort_values(to_core, part), self._zeros | ort_values(old, part), stops) for part in parts]
         with ThreadPoolExecutor(self._workers) as pool:
             for _ in stops:
                 with computing(self.inputs):
@@ -386,13 +385,18 @@ class SpikingSession:
                 self._moment += 1
                 yield moments[0].t, static
 
-    def _plan(
-        self, schedule: Schedule, to_core: dict[str, Array], values: dict[str, Array]
-    ) -> tuple[Stepped | Batched, Sequence[slice | None]]:
+    @cached_property
+    def _zeros(self) -> Values:
+        """Every state at the start; what has the same rank shares one value."""
+        ranks = {rank for _, _, rank in self._states}
+        each = {r: ort.OrtValue.ortvalue_from_numpy(np.zeros([1] * r, np.float32)) for r in ranks}
+        return {name: each[rank] for name, _, rank in self._states}
+
+    def _plan(self, schedule: Schedule, to_core: dict[str, Array]) -> tuple[Stepped | Batched, Sequence[slice | None]]:
         """The schedule, and the pieces of the batch it runs (None: all of it)."""
         if schedule == "stepped" or (schedule == "auto" and not self._folds):
             return Stepped(self._core, self._states), [None]
-        batch, neurons = batch_of(to_core), self._neurons(to_core, values)
+        batch, neurons = batch_of(to_core), self._neurons(to_core)
         parts = pieces(batch, neurons, self._workers) if batch > 1 and self._splits else [None]
         if schedule == "auto" and neurons > len(parts) * NEURON_STEPS // 2:
             return Stepped(self._core, self._states), [None]
@@ -414,7 +418,7 @@ class SpikingSession:
         free = all(spec.shape and not isinstance(spec.shape[0], int) for spec in self.inputs)
         return free and all(len(neuron["shape"]) > 1 for neuron in self.neurons)
 
-    def _neurons(self, to_core: dict[str, Array], values: dict[str, Array]) -> int:
+    def _neurons(self, to_core: dict[str, Array]) -> int:
         """How many neurons there are for these inputs: by the description, else by one step tried and forgotten."""
         shapes = tuple(array.shape for array in to_core.values())
         if shapes not in self._sizes:
@@ -422,7 +426,7 @@ class SpikingSession:
             if each is not None:
                 self._sizes[shapes] = each * batch_of(to_core)
             else:
-                tried = Batched(self._batched_core, self._states, 1).one(ort_values(to_core), ort_values(values))
+                tried = Batched(self._batched_core, self._states, 1).one(ort_values(to_core), self._zeros)
                 membranes = [s.input for s in self._model.states if s.kind == "membrane"]
                 self._sizes[shapes] = sum(prod(tried[name].shape()) for name in membranes)
         return self._sizes[shapes]

@@ -156,6 +156,10 @@ def inspection(about: dict[str, Any]) -> list[RenderableType]:
         kept = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
         summary = "spiking model: " + ", ".join(f"{key} {metadata[key]}" for key in kept)
         summary += f", analog nodes: {', '.join(metadata['analog']) or 'none'}"
+    elif about["kind"] == "rollout":
+        summary = "rollout of a spiking model: " + ", ".join(
+            f"{key} {value}" for key, value in about["metadata"].items()
+        )
     else:
         for heading in ("node", "operator", "becomes", "because"):
             table.add_column(heading, overflow="fold")
