@@ -276,6 +276,15 @@ ERRORS: dict[str, tuple[str, int, str]] = {
         1,
         "over --max-drop 1",
     ),
+    # export
+    "export: an ANN": ("export mlp.onnx --to rollout -o out/x.onnx", 2, "'mlp.onnx' is not a spiking model"),
+    "export: no model": ("export missing.onnx --to rollout -o out/x.onnx", 2, "'missing.onnx'"),
+    "export: another form": ("export snn.onnx --to prose -o out/x.onnx", 2, "'prose'"),
+    "export: no form": ("export snn.onnx -o out/x.onnx", 2, "--to"),
+    "export: T = 0": ("export snn.onnx --to rollout -o out/x.onnx --timesteps 0", 2, "timesteps is 0"),
+    "export: delay too long": ("export snn.onnx --to rollout -o out/x.onnx --timesteps 4 --delay 4", 2, "delay is 4"),
+    "export: OUT in no folder": ("export snn.onnx --to rollout -o missing/x.onnx", 2, "'missing/x.onnx'"),
+    "export: OUT over the model": ("export snn.onnx --to rollout -o ./snn.onnx", 2, "snn.onnx', which is SNN"),
     # inspect
     "inspect: wrong path": ("inspect missing.onnx", 2, "'missing.onnx'"),
     "inspect: not ONNX": ("inspect text.onnx", 2, "'text.onnx'"),
@@ -662,6 +671,21 @@ def test_eval_gates_an_error_in_percent(files: Files, capsys: pytest.CaptureFixt
     assert main(["eval", "mlp.onnx", "snn.onnx", *arguments, "1"]) == 1
     assert re.search(r"error: mse rises by \d+\.\d\d percent at T = 2", capsys.readouterr().err)
     assert main(["eval", "mlp.onnx", "snn.onnx", *arguments, "1e9"]) == 0
+
+
+# --- export ---
+
+
+def test_export_writes_a_model_that_takes_the_anns_place(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(["export", "snn.onnx", "--to", "rollout", "--timesteps", "6", "-o", "out/r.onnx"], capsys) == ("", "")
+    with np.load("good.npz") as data:
+        x = data["input"]
+    (found,) = ort.InferenceSession("out/r.onnx").run(None, {"input": x})
+    (wanted,) = onnx2snn.SpikingSession("snn.onnx").run(None, {"input": x}, 6)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    _, stderr = shown(["inspect", "out/r.onnx"], capsys)
+    assert "rollout of a spiking model: " in stderr
+    assert "timesteps 6" in stderr
 
 
 # --- inspect ---

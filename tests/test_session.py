@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from networks import NETWORKS, Builder, inputs_for, mlp, resnet, segmenter
+from networks import NETWORKS, Builder, assemble, inputs_for, mlp, resnet, segmenter
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2snn import DataError, SpikingSession, UsageError, convert
+from onnx2snn import DataError, SpikingSession, UsageError, _schedules, convert
 from onnx2snn._convert import run as run_conversion
 from onnx2snn._session import affordable_batch
 from onnx2snn._settings import Settings
@@ -84,6 +84,63 @@ def assert_nearly_all_equal(found: Array, wanted: Array) -> None:
     """Spikes: a rounding difference may flip one now and then."""
     assert found.shape == wanted.shape
     assert np.mean(found == wanted) >= 0.999
+
+
+# --- schedules ---
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_schedules_agree(name: str, models: dict[str, onnx.ModelProto]) -> None:
+    feed = {"input": inputs_for(name, SAMPLES, seed=2)}
+    stepped, batched = (
+        SpikingSession(models[name], schedule=schedule, count_spikes=True) for schedule in ("stepped", "batched")
+    )
+    assert_statistically_equal(*(session.run(None, feed, STEPS)[0] for session in (batched, stepped)))
+    counts = [session.spike_counts() for session in (stepped, batched)]
+    for site, count in counts[0].items():
+        assert abs(counts[1][site].mean() - count.mean()) / STEPS <= 1e-3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_in_pieces_is_the_batch(
+    threads: int, models: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = {"input": inputs_for("vgg", 7, seed=2)}
+    whole, cut = (SpikingSession(models["vgg"], threads=threads, count_spikes=True) for _ in range(2))
+    monkeypatch.setattr(_schedules, "STEPS_TOGETHER", 1)
+    wanted = [whole.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
+    monkeypatch.setattr(_schedules, "NEURON_STEPS", 6 * sum(int(np.prod(n["shape"][1:])) for n in cut.neurons))
+    monkeypatch.setattr(_schedules, "STEPS_TOGETHER", 3)
+    found = [cut.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    for site, count in whole.spike_counts().items():
+        np.testing.assert_array_equal(cut.spike_counts()[site], count)
+
+
+def test_a_run_goes_on_in_another_schedule(models: dict[str, onnx.ModelProto]) -> None:
+    feed = {"input": inputs_for("resnet", 5, seed=2)}
+    session, stepped = SpikingSession(models["resnet"]), SpikingSession(models["resnet"], schedule="stepped")
+    for other in (session, stepped):
+        for _ in other.steps(feed, 6):
+            pass
+    for other in (session, stepped):
+        other.run(None, feed, 6, reset=False)
+    for site, potential in stepped.potentials().items():
+        np.testing.assert_allclose(session.potentials()[site], potential, atol=1e-5)
+
+
+def test_a_schedule_the_network_does_not_allow_is_a_usage_error() -> None:
+    x = np.random.default_rng(0).standard_normal((20, 2, 6, 5)).astype(np.float32)
+    model = run_conversion(assemble(["einsum"]), x, Settings(method="max")).model
+    with pytest.raises(UsageError, match="Einsum may mix samples"):
+        SpikingSession(model, schedule="batched")
+    assert SpikingSession(model).run(None, {"input": x}, 4)[0].shape == (20, 3)
+
+
+def test_an_unknown_schedule_is_a_usage_error(models: dict[str, onnx.ModelProto]) -> None:
+    with pytest.raises(UsageError, match="stepped"):
+        SpikingSession(models["mlp"], schedule="fast")  # type: ignore[arg-type]
 
 
 # --- against the plain loop ---
