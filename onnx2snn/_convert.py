@@ -22,7 +22,7 @@ from ._bulk import fits, serialise
 from ._calibrate import calibrate
 from ._correct import Correction, correct_in_rounds
 from ._cost import cost, inference_seconds
-from ._delay import automatic_delay
+from ._delay import automatic_delay, resolve_delay
 from ._errors import DataError, GateError, OutputError, UnsupportedGraphError, UsageError
 from ._graph import Array, Graph
 from ._layerwise import correct_layerwise
@@ -41,7 +41,7 @@ from ._normalise import normalise
 from ._partition import Partition, partition
 from ._progress import Progress, silent_progress
 from ._report import Report, build_report
-from ._session import computing, resolve_delay
+from ._session import computing
 from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 from ._split import Split, gather
