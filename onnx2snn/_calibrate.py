@@ -23,7 +23,7 @@ from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 from ._thresholds import Calibration
 
-CACHED = 2**20
+CACHED = 2**21
 """Activations of the largest site in one pass: more would leave the processor's cache from operator to operator."""
 
 
