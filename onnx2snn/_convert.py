@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import onnx
@@ -169,8 +170,8 @@ def _calibrated(ready: _Ready, settings: Settings, progress: Progress) -> Calibr
         if settings.thresholds is not None:
             return _thresholds.load(settings.thresholds, sites, ready.source.sha256, settings.granularity)
         fit, random = ready.data.fit, ready.data.random
-        found = calibrate(ready.graph, sites, fit, ready.specs, settings, progress, random=random)
-        return informed(found, sites, ready.statistics, settings)
+        measure = partial(calibrate, ready.graph, sites, fit, ready.specs, settings, progress, random=random)
+        return informed(sites, ready.statistics, settings, measure)
 
 
 def _with_fewest_timesteps(ready: _Ready, progress: Progress) -> tuple[Conversion, Calibration]:
