@@ -18,8 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 from . import _cut
 from ._graph import SNN_DOMAIN, Array
 from ._recurrence import Carried, Recurrence, recurrences
-from ._time_axis import Setting, elementwise, refusal
+from ._time_axis import Constants, Setting, elementwise, refusal
 from ._time_shapes import shape_kinds
+from ._walk import graphs
 
 _OWN = f"{SNN_DOMAIN}/time/"
 """Before the name of every tensor that the core does not have."""
@@ -40,17 +41,16 @@ def batched_core(model: _cut.StepModel, count: Sequence[_cut.Counter] = ()) -> o
     if reason is not None:
         return reason
     build.run()
-    graph = helper.make_graph(
-        build.nodes,
-        core.graph.name,
-        [helper.make_tensor_value_info(TICKS, TensorProto.FLOAT, [None]), *core.graph.input],
-        core.graph.output,
-        build.initializers,
-        value_info=build.folded_types(),
-    )
-    made = helper.make_model(graph, opset_imports=core.opset_import, functions=core.functions)
-    made.ir_version = core.ir_version
-    return made
+    graph = core.graph  # changed in place: a copy would hold the weights twice
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(build.nodes)
+    graph.value_info.extend(build.folded_types())
+    graph.input.append(helper.make_tensor_value_info(TICKS, TensorProto.FLOAT, [None]))
+    graph.initializer.extend(build.initializers)
+    used = {t for inner in graphs(graph) for node in inner.node for t in node.input}
+    for index in [i for i, t in enumerate(graph.initializer) if t.name not in used][::-1]:
+        del graph.initializer[index]
+    return core
 
 
 def _refused(node: onnx.NodeProto, setting: Setting) -> str | None:
@@ -75,7 +75,6 @@ class _Build:
         now = {s.output: f"{_OWN}{s.output}/now" for s in self.states}
         now |= {s.input: f"{_OWN}{s.input}/past" for s in self.states}
         self.core_nodes = [_cut.renamed(n, now) for n in self.core.graph.node]
-        self.initializers = list(self.core.graph.initializer)
         self.recurrences = recurrences(
             self.core_nodes, [Carried(now[s.input], now[s.output], s.rank) for s in self.states]
         )
@@ -90,7 +89,7 @@ class _Build:
         types = [*graph.input, *graph.output, *graph.value_info, *self.model.proto.graph.value_info]
         ranks = {now.get(v.name, v.name): len(v.type.tensor_type.shape.dim) for v in types}
         self.types = {now.get(v.name, v.name): v.type.tensor_type.elem_type for v in types}
-        constants = {t.name: numpy_helper.to_array(t) for t in self.initializers}
+        constants = Constants(graph.initializer)
         shapes = shape_kinds(self.core_nodes, constants, frozenset(moving))
         self.setting = Setting(ranks, constants, frozenset(moving), shapes)
         self.dims = {n["spikes"]: n["shape"] for n in self.model.metadata["neurons"]}

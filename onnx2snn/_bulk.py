@@ -20,6 +20,9 @@ from onnx import TensorProto, helper
 LIMIT = 2**31 - 2**20
 """Bytes a serialised model may have: protobuf's 2 GiB, less a margin."""
 
+MAPPED = 2**24
+"""Bytes from which a model is handed to onnxruntime as a file."""
+
 HEAVY = 1024
 """Bytes from which an initializer is data only; smaller ones (shapes, axes, bounds) steer shape inference."""
 
@@ -108,8 +111,11 @@ def write(proto: onnx.ModelProto, path: Path, data: Path, location: str) -> None
 
 @contextmanager
 def as_argument(proto: onnx.ModelProto) -> Iterator[bytes | str]:
-    """What onnxruntime opens a model from: its bytes, or past the limit the path of a temporary file."""
-    if fits(proto):
+    """What onnxruntime opens a model from: its bytes, or where it is large the path of a temporary file.
+
+    onnxruntime maps weights in a file into memory; from bytes it makes two more copies of them.
+    """
+    if _estimate(proto) <= MAPPED:
         yield serialise(proto)
         return
     # where mapped files cannot be removed (Windows), the system's own clean-up has to

@@ -167,7 +167,15 @@ def core(model: StepModel, *, spikes: bool = False, count: Sequence[Counter] = (
     inputs = [*model.to_core, *(s.input for s in core_states(model))]
     neurons = model.metadata["neurons"]
     outputs = [s.output for s in core_states(model)] + ([n["spikes"] for n in neurons] if spikes else [])
-    proto = extract(_without_delay(model), inputs, outputs)
+    kept = _kept_sums(model)
+    proto = extract(model.proto, [*inputs, *kept], outputs)
+    for index in [i for i, value in enumerate(proto.graph.input) if value.name in kept][::-1]:
+        del proto.graph.input[index]
+    for node in proto.graph.node:
+        node.input[:] = [kept.get(t, t) for t in node.input]
+    given = {value.name for value in proto.graph.input}
+    types = {value.name: value for value in model.proto.graph.input}
+    proto.graph.input.extend(types[name] for name in inputs if name in types and name not in given)
     for counter in count:
         dims = [None] * counter.rank
         height = counter.spikes
@@ -186,20 +194,10 @@ def core_states(model: StepModel) -> list[State]:
     return [s for s in model.states if s.kind != "step"]
 
 
-def _without_delay(model: StepModel) -> onnx.ModelProto:
-    """The step graph with its sums never starting afresh: as it is, where no delay is baked in."""
+def _kept_sums(model: StepModel) -> dict[str, str]:
+    """What the sums become where they start afresh after the delay: tensor -> the state it is made of."""
     sums = {s.input for s in model.states if s.mean is not None}
-    kept = {n.output[0]: n.input[0] for n in model.proto.graph.node if n.op_type == "Mul" and n.input[0] in sums}
-    if not kept:
-        return model.proto
-    graph = model.proto.graph
-    nodes = [n for n in graph.node if n.output[0] not in kept]
-    nodes = [renamed(n, kept) if set(kept).intersection(n.input) else n for n in nodes]
-    plain = helper.make_graph(nodes, graph.name, graph.input, graph.output, graph.initializer)
-    plain.value_info.extend(graph.value_info)
-    made = helper.make_model(plain, opset_imports=model.proto.opset_import, functions=model.proto.functions)
-    made.ir_version = model.proto.ir_version
-    return made
+    return {n.output[0]: n.input[0] for n in model.proto.graph.node if n.op_type == "Mul" and n.input[0] in sums}
 
 
 def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
@@ -227,12 +225,13 @@ def extract(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str
         if wanted.difference(stop).intersection(node.output):
             nodes.append(node)
             wanted.update(node.input)
-    kept = [t for t in graph.initializer if t.name in wanted]
     part = helper.make_graph(
-        nodes[::-1], graph.name, [types[n] for n in inputs if n in wanted], [types[n] for n in outputs], kept
+        nodes[::-1], graph.name, [types[n] for n in inputs if n in wanted], [types[n] for n in outputs]
     )
     functions = [f for f in proto.functions if any(n.domain == SNN_DOMAIN for n in nodes)]
-    return helper.make_model(part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version)
+    model = helper.make_model(part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version)
+    model.graph.initializer.extend(t for t in graph.initializer if t.name in wanted)  # each weight copied only once
+    return model
 
 
 def neuron_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:

@@ -43,10 +43,17 @@ def session_with(
     proto: onnx.ModelProto,
     options: ort.SessionOptions,
     providers: Sequence[Any] = ("CPUExecutionProvider",),
+    *,
+    used_up: bool = False,
     **more: Any,
 ) -> ort.InferenceSession:
-    """A session of a model with options of one's own; `more` goes to onnxruntime."""
+    """A session of a model with options of one's own; `more` goes to onnxruntime.
+
+    `used_up`: nobody needs the model afterwards; it is emptied, so that its weights are not held twice.
+    """
     with as_argument(proto) as model:
+        if used_up:
+            proto.Clear()
         return ort.InferenceSession(model, options, providers=list(providers), **more)
 
 

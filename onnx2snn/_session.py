@@ -127,19 +127,23 @@ class SpikingSession:
         """The states, one entry a piece of the batch."""
         self._moment = 0
         """Counts steps, runs and resets: a `Step` may be read as long as it stands still."""
-        _ = self._batched_core if schedule == "batched" or (schedule == "auto" and self._folds) else self._core
+        if schedule == "stepped" or (schedule == "auto" and isinstance(self._together, str)):
+            _ = self._core
+        else:
+            _ = self._batched_core
 
     @cached_property
     def _batched_core_of_a_worker(self) -> ort.InferenceSession:
-        assert not isinstance(self._batched_model, str)
-        return session_with(self._batched_model, session_options(1), self._providers)
+        opened = self._open_batched(session_options(1))
+        assert not isinstance(opened, str)
+        return opened
 
     def _open(self, proto: onnx.ModelProto | None, *, around: bool = False) -> ort.InferenceSession | None:
         """`around`: run before or after the core, whose threads must not find theirs still spinning."""
         if proto is None:
             return None
         options = self._options or session_options(self._threads, spinning=not around)
-        return session_with(proto, options, self._providers)
+        return session_with(proto, options, self._providers, used_up=True)
 
     @cached_property
     def _core(self) -> ort.InferenceSession:
@@ -147,25 +151,23 @@ class SpikingSession:
         assert session is not None
         return session
 
+    def _open_batched(self, options: ort.SessionOptions) -> ort.InferenceSession | str:
+        """The time-batched core, or why time cannot be folded into this model's batch axis."""
+        made = _batched.batched_core(self._model, self._counters)
+        return made if isinstance(made, str) else session_with(made, options, self._providers, used_up=True)
+
     @cached_property
-    def _batched_model(self) -> onnx.ModelProto | str:
-        return _batched.batched_core(self._model, self._counters)
+    def _together(self) -> ort.InferenceSession | str:
+        return self._open_batched(self._options or session_options(self._threads))
 
     @property
-    def _folds(self) -> bool:
-        """Whether time can be folded into the batch axis."""
-        return not isinstance(self._batched_model, str)
-
-    @cached_property
     def _batched_core(self) -> ort.InferenceSession:
-        if isinstance(self._batched_model, str):
+        if isinstance(self._together, str):
             raise UsageError(
-                f"time cannot be folded into this model's batch axis ({self._batched_model}); "
+                f"time cannot be folded into this model's batch axis ({self._together}); "
                 "use schedule='stepped' or 'auto'"
             )
-        session = self._open(self._batched_model)
-        assert session is not None
-        return session
+        return self._together
 
     @property
     def step_model(self) -> _cut.StepModel:
@@ -372,7 +374,7 @@ class SpikingSession:
 
     def _plan(self, schedule: Schedule, to_core: dict[str, Array]) -> tuple[Stepped | Batched, Sequence[slice | None]]:
         """The schedule, and the pieces of the batch it runs (None: all of it)."""
-        if schedule == "stepped" or (schedule == "auto" and not self._folds):
+        if schedule == "stepped" or (schedule == "auto" and isinstance(self._together, str)):
             return Stepped(self._core, self._states), [None]
         batch, neurons = batch_of(to_core), self._neurons(to_core)
         parts = pieces(batch, neurons, self._workers) if batch > 1 and self._splits else [None]

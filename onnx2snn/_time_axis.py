@@ -7,16 +7,40 @@ not, or None. Adding an operator is one row here and one case in its test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from ._graph import Array
 from ._operators import STANDARD_DOMAINS
 from ._time_shapes import ShapeKind
+
+
+class Constants(Mapping[str, Array]):
+    """Initializers by name, made into arrays when they are looked at: weights are large, and few are."""
+
+    def __init__(self, tensors: Iterable[onnx.TensorProto]) -> None:
+        """`tensors`: the initializers."""
+        self._tensors = {tensor.name: tensor for tensor in tensors}
+
+    def __getitem__(self, name: str) -> Array:
+        """The value of an initializer."""
+        return numpy_helper.to_array(self._tensors[name])
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such an initializer."""
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        """Names."""
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._tensors)
 
 
 @dataclass(frozen=True)
