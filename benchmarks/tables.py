@@ -109,12 +109,12 @@ def measure(network: Network, row: Row, times: Sequence[int], limit: int | None,
         metric=network.metric,
         limit=limit,
         threads=threads,
+        every_step=False if row.fitted else None,
     )
     ann, energy = found["ann"][network.metric], found["energy"]
     return [
         Figure(ann, energy["ann"]["flops"], step["timesteps"], step[network.metric], step["sops"])
         for step in energy["steps"]
-        if not row.fitted or step["timesteps"] in times
     ]
 
 
