@@ -50,13 +50,17 @@ class Network:
 
 @dataclass(frozen=True)
 class Figure:
-    """A score (a fraction) and a sample's operations, of the ANN and of an SNN after T steps."""
+    """A score (a fraction) and a sample's operations, of the ANN and of an SNN after T steps.
+
+    `analog`: the SNN's FLOPs beside its synaptic operations.
+    """
 
     ann: float
     flops: float
     timesteps: int
     score: float
     sops: float
+    analog: float
 
 
 def bundled(family: str, name: str, metric: str) -> Network:
@@ -113,7 +117,7 @@ def measure(network: Network, row: Row, times: Sequence[int], limit: int | None,
     )
     ann, energy = found["ann"][network.metric], found["energy"]
     return [
-        Figure(ann, energy["ann"]["flops"], step["timesteps"], step[network.metric], step["sops"])
+        Figure(ann, energy["ann"]["flops"], step["timesteps"], step[network.metric], step["sops"], step["flops"])
         for step in energy["steps"]
     ]
 
@@ -143,18 +147,20 @@ def accuracy_table(
 
 def energy_table(found: dict[tuple[Network, str], list[Figure]]) -> str:
     """The paper's energy table: SOPs at the smallest T scored that keeps 90 and 95 % of the ANN's score."""
-    head = "| architecture | method | FLOPs | SOPs90 | SOPs95 | ANN frames/J | SNN90 frames/J | ratio |"
-    lines = ["### Energy", "", head, f"|{' --- |' * 8}"]
+    head = (
+        "| architecture | method | FLOPs | SOPs90 | SOPs95 | ANN frames/J | SNN90 frames/J | ratio | with analog work |"
+    )
+    lines = ["### Energy (the paper's table in appendix F)", "", head, f"|{' --- |' * 9}"]
     prices = Prices()
     for (network, method), figures in found.items():
         flops, ann = figures[0].flops, figures[0].ann
         kept = [next((f for f in figures if f.score >= share / 100 * ann), None) for share in SHARES]
         sops = ["never" if f is None else f"{f.sops / 1e6:.1f} M (T={f.timesteps})" for f in kept]
         frames = prices.ann(flops)["frames_per_joule"]
-        told = "- | -"
+        told = "- | - | -"
         if kept[0] is not None:
-            costs = prices.snn(kept[0].sops, 0.0, flops)
-            told = f"{costs['frames_per_joule']:,.0f} | {costs['ratio']:.1f}"
+            costs = prices.snn(kept[0].sops, kept[0].analog, flops)
+            told = f"{costs['frames_per_joule']:,.0f} | {costs['ratio']:.1f} | {costs['ratio_with_analog']:.1f}"
         lines.append(
             f"| {network.name} | {method} | {flops / 1e6:.1f} M | {sops[0]} | {sops[1]} | {frames:,.0f} | {told} |"
         )

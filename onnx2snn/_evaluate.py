@@ -132,7 +132,9 @@ class _Evaluation:
             "ann": self.prices.ann(self.ann_flops),
             **{f"sops{share}": sops_at(share, self.metric, ann, every, self.name) for share in SHARES},
             "layers": tally.layers(max(row["timesteps"] for row in rows)),
-            "steps": [{key: row[key] for key in ("timesteps", self.name, "sops", "energy_j")} for row in every],
+            "steps": [
+                {key: row[key] for key in ("timesteps", self.name, "sops", "flops", "energy_j")} for row in every
+            ],
         }
 
     def _row(self, index: int) -> dict[str, Any]:
