@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from onnx2snn._metrics import metric_class
 
 BATCH = 32
-STEPS = {"fcn": 2600, "deeplab": 1000, "retinanet": 1500, "fcos": 1500}
+STEPS = {"fcn": 2600, "deeplab": 700, "retinanet": 1500, "fcos": 1200}
 FIRST = "fcn"
 RATE, DECAY = 4e-3, 0.02
 

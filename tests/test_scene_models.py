@@ -143,3 +143,15 @@ def test_a_quick_conversion_approaches_the_ann(name: str) -> None:
     early, late = (score(name, found[window], few) for window in range(2))
     assert early < late
     assert late >= 0.9 * score(name, [output[few] for output in answers(name)], few)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quick_conversion_comes_close_to_the_ann(name: str) -> None:
+    """Relative L2 error of each output on four scenes, fitted on twelve others."""
+    made = convert(path(name), data("calibration")["input"][:12], preset="low-latency", timesteps=16, threads=1)
+    analog = made.report.to_dict()["analog"]
+    assert all(name == "fcos" and "instancenormalization" in str(row) for row in analog)
+    found = SpikingSession(made.model, threads=1).run(list(OUTPUTS[name]), {"input": data("test")["input"][:4]})
+    for output, wanted in zip(found, answers(name), strict=True):
+        error = np.linalg.norm(output - wanted[:4]) / np.linalg.norm(wanted[:4])
+        assert 0 < error < LARGEST_ERROR[name]
