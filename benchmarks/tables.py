@@ -1,11 +1,12 @@
 """The paper's Tables 1 and 2 and its energy table, in the same shape, for the networks in models/: Markdown.
 
     python benchmarks/tables.py [--only NAME ...] [--methods NAME ...] [--timesteps 8,16,32,64,128] [--limit N]
-                                [--threads N] [--cache FILE.json]
+                                [--batch-size N] [--threads N] [--cache FILE.json]
                                 [--model ANN --calibration CALIBRATION --test TEST]
 
 Everything is fitted on calibration data alone and scored on test data; T counts every step, the delay included.
-Finished figures are kept in the cache, so that a run can be taken up again. --model adds a classifier to Table 1.
+Finished figures are kept in the cache, so that a run can be taken up again. --batch-size is that of the paper preset's
+local threshold balancing (100). --model adds a classifier to Table 1.
 """
 
 from __future__ import annotations
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--timesteps", default=",".join(map(str, TIMES)))
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--cache", type=Path)
     for name in ("model", "calibration", "test"):
@@ -186,10 +188,13 @@ def main() -> None:
     networks = NETWORKS + ([Network(*extra, "top1")] if given.model else [])
     if unknown := set(given.only or ()) - {network.name for network in networks}:
         parser.error(f"no network {', '.join(sorted(unknown))}; choose from {', '.join(n.name for n in networks)}")
+    methods = dict(METHODS)
+    if given.batch_size is not None:
+        methods["paper"] = Row({"batch_size": given.batch_size})
     times = sorted(int(t) for t in given.timesteps.split(","))
     bench = Bench(given.limit, given.threads, given.cache)
     found = {
-        (network, method): bench.figures(network, METHODS[method], times)
+        (network, method): bench.figures(network, methods[method], times)
         for network in networks
         if given.only is None or network.name in given.only
         for method in given.methods
