@@ -27,6 +27,7 @@ OUTPUTS: dict[str, dict[str, list[int]]] = {
     "retinanet": {"boxes": [960, 4], "scores": [960, 10]},
     "fcos": {"boxes": [320, 4], "scores": [320, 10]},
 }
+LARGEST_ERROR = {"fcn": 0.12, "deeplab": 0.12, "retinanet": 0.3, "fcos": 0.15}
 LEAST = {"fcn": 0.70, "deeplab": 0.70, "retinanet": 0.35, "fcos": 0.35}
 
 
@@ -150,7 +151,7 @@ def test_a_quick_conversion_comes_close_to_the_ann(name: str) -> None:
     """Relative L2 error of each output on four scenes, fitted on twelve others."""
     made = convert(path(name), data("calibration")["input"][:12], preset="low-latency", timesteps=16, threads=1)
     analog = made.report.to_dict()["analog"]
-    assert all(name == "fcos" and "instancenormalization" in str(row) for row in analog)
+    assert len(analog) == (4 if name == "fcos" else 0)  # its group normalisations
     found = SpikingSession(made.model, threads=1).run(list(OUTPUTS[name]), {"input": data("test")["input"][:4]})
     for output, wanted in zip(found, answers(name), strict=True):
         error = np.linalg.norm(output - wanted[:4]) / np.linalg.norm(wanted[:4])
