@@ -23,6 +23,7 @@ from ._time_shapes import shape_kinds
 
 _OWN = f"{SNN_DOMAIN}/time/"
 """Before the name of every tensor that the core does not have."""
+LEADING = f"{_OWN}steps_and_samples"
 STEPS = f"{_OWN}steps"
 TICKS = f"{SNN_DOMAIN}/ticks"
 """Input [K] of a time-batched core: its length is the number of time-steps, its values do not matter."""
@@ -45,6 +46,7 @@ def batched_core(model: _cut.StepModel, count: Sequence[_cut.Counter] = ()) -> o
         [helper.make_tensor_value_info(TICKS, TensorProto.FLOAT, [None]), *core.graph.input],
         core.graph.output,
         build.initializers,
+        value_info=build.folded_types(),
     )
     made = helper.make_model(graph, opset_imports=core.opset_import, functions=core.functions)
     made.ir_version = core.ir_version
@@ -98,6 +100,14 @@ class _Build:
         """The nodes that know only their own time-step."""
         return [n for n in self.core_nodes if id(n) not in self.carried]
 
+    def folded_types(self) -> list[onnx.ValueInfoProto]:
+        """Shapes of folded tensors, as far as they are known: what has the same leading axis is told to have it.
+
+        Without that onnxruntime does not add a shortcut while it convolves, since shapes might differ.
+        """
+        known = {t: dims for t, dims in self.dims.items() if self.setting.moves(t) and _numbers(dims[1:])}
+        return [helper.make_tensor_value_info(t, TensorProto.FLOAT, [LEADING, *dims[1:]]) for t, dims in known.items()]
+
     def wanted(self, unit: Recurrence) -> set[str]:
         """The tensors that nodes outside a recurrence take."""
         others = [self._taken(r) for r in self.recurrences if r is not unit]
@@ -148,9 +158,29 @@ class _Build:
             self.nodes.append(copy)
             self.fold(copy.output[0], node.output[0], rank)
             return
+        scale = self._channel_scale(node)
+        if scale is not None:
+            copy = helper.make_node("Conv", [node.input[0], scale], node.output, node.name, **self._depthwise(node))
         if node.op_type == "Concat":
             copy.input[:] = [t if self.setting.moves(t) else self._repeated(t) for t in node.input]
         self.nodes.append(copy)
+
+    def _channel_scale(self, node: onnx.NodeProto) -> str | None:
+        """Weights [C, 1, 1, 1] in place of a factor per channel: a convolution keeps onnxruntime's blocked layout."""
+        factor = self.setting.constants.get(node.input[1]) if node.op_type == "Mul" else None
+        dims = self.dims.get(node.input[0])
+        if factor is None or dims is None or len(dims) != 4 or not self.setting.moves(node.input[0]):
+            return None
+        if factor.size != dims[1] or factor.shape[-3:] != (dims[1], 1, 1):
+            return None
+        name = f"{_OWN}{node.input[1]}/weights"
+        if name not in self.made:
+            self.made.add(name)
+            self.initializers.append(numpy_helper.from_array(factor.reshape(-1, 1, 1, 1), name))
+        return name
+
+    def _depthwise(self, node: onnx.NodeProto) -> dict[str, Any]:
+        return {"group": self.dims[node.input[0]][1], "kernel_shape": [1, 1]}
 
     def _folds(self, node: onnx.NodeProto, rank: int) -> bool:
         """Whether an elementwise node's inputs line up in folded form."""
@@ -179,9 +209,8 @@ class _Build:
         output = f"{_OWN}{name}/unfolded/{more}" if more else f"{_OWN}{name}/unfolded"
         if output in self.made:
             return output
-        known = self.dims.get(name)
-        sizes = [d for d in known[1:] if isinstance(d, int)] if known else []
-        if known and len(sizes) == own - 1:
+        sizes = _numbers(self.dims.get(name, [])[1:])
+        if sizes and len(sizes) == own - 1:
             shape = f"{_OWN}unfolded/{more}/{sizes}"
             self.emit("Concat", [STEPS, self._ints([1] * more + [-1, *sizes])], shape, axis=0)
         else:
@@ -192,9 +221,8 @@ class _Build:
 
     def fold(self, unfolded: str, name: str, rank: int) -> None:
         """[K, M, ...] -> [K M, ...]."""
-        known = self.dims.get(name)
-        sizes = [d for d in known[1:] if isinstance(d, int)] if known else []
-        if known and len(sizes) == rank - 1:
+        sizes = _numbers(self.dims.get(name, [])[1:])
+        if sizes and len(sizes) == rank - 1:
             shape = self._ints([-1, *sizes])
         else:
             tail = self.emit("Shape", [unfolded], f"{_OWN}{name}/folded/tail", start=2)
@@ -285,3 +313,8 @@ class _Build:
         return helper.make_tensor_value_info(
             name, self.types.get(like, TensorProto.FLOAT), [None] * self.setting.ranks[like]
         )
+
+
+def _numbers(dims: Sequence[Any]) -> list[int]:
+    """Sizes, where all of them are known; else none."""
+    return list(dims) if all(isinstance(size, int) for size in dims) else []

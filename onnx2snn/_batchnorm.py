@@ -79,18 +79,27 @@ def thresholds_for(site: Site, z: Gaussian, granularity: str, timesteps: int) ->
 
 
 def informed(
-    found: Calibration, sites: Sequence[Site], statistics: Sequence[Gaussian | None], settings: Settings
+    sites: Sequence[Site],
+    statistics: Sequence[Gaussian | None],
+    settings: Settings,
+    measure: Callable[[], Calibration],
 ) -> Calibration:
-    """A calibration on random inputs, with the thresholds of every site that statistics are known of put in place."""
-    if all(z is None for z in statistics):
-        return found
-    thresholds, means = list(found.thresholds), list(found.means)
-    for index, (site, z) in enumerate(zip(sites, statistics, strict=True)):
-        if z is not None:
-            steps = settings.steps * settings.levels
-            thresholds[index], means[index] = thresholds_for(site, z, settings.granularity, steps)
+    """A calibration from the statistics that are known; `measure` is one on random inputs, for the other sites."""
+    steps = settings.steps * settings.levels
+    known = {
+        index: thresholds_for(site, z, settings.granularity, steps)
+        for index, (site, z) in enumerate(zip(sites, statistics, strict=True))
+        if z is not None
+    }
+    if not known:
+        return measure()
+    thresholds, means = ([pair[part] for pair in known.values()] for part in (0, 1))
+    if len(known) < len(sites):
+        measured = measure()
+        thresholds = [known[i][0] if i in known else theta for i, theta in enumerate(measured.thresholds)]
+        means = [known[i][1] if i in known else mean for i, mean in enumerate(measured.means)]
     kept = settings.calibration("mmse") | {"method": BATCH_NORM}
-    return Calibration(tuple(thresholds), tuple(means), kept, found.calibrated)
+    return Calibration(tuple(thresholds), tuple(means), kept, calibrated=False)
 
 
 def _rectified(z: Gaussian, upper: float) -> tuple[Array, Array]:

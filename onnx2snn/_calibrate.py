@@ -1,6 +1,7 @@
 """An onnxruntime session of the ANN with thresholds as inputs and per-channel statistics as outputs; it streams.
 
-Only statistics leave the graph, never an activation: memory is that of one batch, whatever the number of samples.
+Statistics leave the graph, of single activations at most their bins: memory is that of one batch, whatever the number
+of samples.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 from ._thresholds import Calibration
 
+CACHED = 2**21
+"""Activations of the largest site in one pass: more would leave the processor's cache from operator to operator."""
+
 
 class Calibrator:
     """Streams batches through an instrumented graph."""
@@ -36,34 +40,41 @@ class Calibrator:
         inputs: Sequence[TensorSpec],
         threads: int | None,
     ) -> None:
-        """`batch`: samples per iteration, in several passes where the model's own batch size is fixed.
+        """`batch`: samples per iteration, in several passes where activations are large or the model's batch is fixed.
 
-        They are whole passes as far as there are samples enough: what fills a pass up would count twice.
+        Passes of a fixed batch are whole as far as there are samples enough: what fills a pass up would count twice.
         """
         self.graph, self.sites, self.samples, self.threads = graph, tuple(sites), samples, threads
         self.granularity = granularity
         self.fixed = fixed_batch(inputs)
         self.batch = max(1, whole_passes(min(batch, len(samples)), self.fixed))
+        self.size = self.fixed or max(1, CACHED // max((site.neurons for site in self.sites), default=1))
 
     def open(self, statistic: str) -> ort.InferenceSession:
         """A session that returns the statistic of each site."""
         graph = instrument(self.graph, self.sites, statistic, self.granularity)
         return open_session(to_proto(graph), self.threads)
 
-    def passes(self, indices: Array) -> Iterator[dict[str, Array]]:
-        """The feeds of one iteration: one, or several where the model's batch size is fixed (the last is filled up)."""
-        size = self.fixed or len(indices)
-        for start in range(0, len(indices), size):
-            yield self.samples.batch(np.resize(indices[start : start + size], size) if self.fixed else indices)
+    def passes(self, indices: Array) -> list[Array]:
+        """The samples of each pass of one iteration, as equal in number as can be; a fixed batch is filled up."""
+        if self.fixed is None:
+            return np.array_split(indices, -(-len(indices) // self.size))
+        return [np.resize(indices[n : n + self.size], self.size) for n in range(0, len(indices), self.size)]
 
     def statistics(self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]) -> list[list[Array]]:
         """Per site, the statistic of each pass over these samples."""
         taken = {i.name for i in session.get_inputs()}
         results = []
-        for feed in self.passes(indices):
-            feed = {name: value for name, value in feed.items() if name in taken}
+        for few in self.passes(indices):
+            feed = {name: value for name, value in self.samples.batch(few).items() if name in taken}
             results.append(session.run(None, feed | extra))
         return [list(site) for site in zip(*results, strict=True)]
+
+    def averages(self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]) -> list[Array]:
+        """Per site, the statistic averaged over these samples."""
+        sizes = [len(few) for few in self.passes(indices)]
+        found = self.statistics(session, indices, extra)
+        return [np.average(np.asarray(site, np.float64), axis=0, weights=sizes) for site in found]
 
     def theta_feeds(self, thetas: Sequence[Array]) -> dict[str, Array]:
         """Thresholds as inputs of an instrumented graph."""
@@ -81,8 +92,8 @@ class Calibrator:
         totals: list[Array] = [np.zeros(s.threshold_shape(self.granularity)) for s in self.sites]
         batches = self.epoch()
         for indices in batches:
-            for total, found in zip(totals, self.statistics(session, indices, {}), strict=True):
-                total += np.mean(np.asarray(found, np.float64), axis=0) * len(indices)
+            for total, found in zip(totals, self.averages(session, indices, {}), strict=True):
+                total += found * len(indices)
         return [total / sum(map(len, batches)) for total in totals]
 
     def maxima(self, progress: Progress) -> list[Array]:
@@ -97,15 +108,18 @@ class Calibrator:
         return tops
 
     def local(self, iterations: int, seed: int, progress: Progress, rate: float = 1.0) -> list[Array]:
-        """Local threshold balancing (paper, eq. 11-15): θ from 0, one update a batch, all sites in one forward pass."""
+        """Local threshold balancing (paper, eq. 11-15): θ from 0, one update a batch, all sites in one forward pass.
+
+        Where a batch takes several passes, each clips at θ updated by its own samples, and θ by the average of all.
+        """
         session = self.open("overshoot")
         thetas: list[Array] = [np.zeros(s.threshold_shape(self.granularity)) for s in self.sites]
         order = self._shuffled(seed)
         step = {RATE: np.array([2.0 * rate], np.float32)}
         for done in range(1, iterations + 1):
-            found = self.statistics(session, next(order), self.theta_feeds(thetas) | step)
+            found = self.averages(session, next(order), self.theta_feeds(thetas) | step)
             thetas = [
-                _balance.local_update(theta, np.mean(np.asarray(g, np.float64), axis=0), rate, site.upper)
+                _balance.local_update(theta, g, rate, site.upper)
                 for theta, g, site in zip(thetas, found, self.sites, strict=True)
             ]
             progress("local threshold balancing", done, iterations)
@@ -114,7 +128,7 @@ class Calibrator:
     def histograms(self, progress: Progress) -> list[tuple[Array, Array]]:
         """Per site the counts [rows, bins] of its activations and their maxima [rows], a row per threshold.
 
-        One pass for the maxima, one for the counts; memory is O(rows x bins).
+        One pass for the maxima, one for the counts, of some positions of a large map; memory is O(rows x bins).
         """
         tops = self.maxima(progress)
         safe = [np.where(top > 0, top, 1.0) for top in tops]
@@ -122,8 +136,8 @@ class Calibrator:
         counts: list[Array] = [np.zeros((top.size, BINS)) for top in tops]
         batches = self.epoch()
         for done, indices in enumerate(batches, 1):
-            for total, found in zip(counts, self.statistics(session, indices, self.theta_feeds(safe)), strict=True):
-                total += np.sum(np.asarray(found, np.float64), axis=0).reshape(total.shape)
+            for total, bins in zip(counts, self.statistics(session, indices, self.theta_feeds(safe)), strict=True):
+                total += np.bincount(np.concatenate(bins), minlength=total.size).reshape(total.shape)
             progress("histograms", done, len(batches))
         return [(count, top.ravel()) for count, top in zip(counts, tops, strict=True)]
 

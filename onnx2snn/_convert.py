@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import onnx
@@ -22,7 +23,7 @@ from ._bulk import fits, serialise
 from ._calibrate import calibrate
 from ._correct import Correction, correct_in_rounds
 from ._cost import cost, inference_seconds
-from ._delay import automatic_delay
+from ._delay import automatic_delay, resolve_delay
 from ._errors import DataError, GateError, OutputError, UnsupportedGraphError, UsageError
 from ._graph import Array, Graph
 from ._layerwise import correct_layerwise
@@ -41,7 +42,7 @@ from ._normalise import normalise
 from ._partition import Partition, partition
 from ._progress import Progress, silent_progress
 from ._report import Report, build_report
-from ._session import computing, resolve_delay
+from ._session import computing
 from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 from ._split import Split, gather
@@ -169,8 +170,8 @@ def _calibrated(ready: _Ready, settings: Settings, progress: Progress) -> Calibr
         if settings.thresholds is not None:
             return _thresholds.load(settings.thresholds, sites, ready.source.sha256, settings.granularity)
         fit, random = ready.data.fit, ready.data.random
-        found = calibrate(ready.graph, sites, fit, ready.specs, settings, progress, random=random)
-        return informed(found, sites, ready.statistics, settings)
+        measure = partial(calibrate, ready.graph, sites, fit, ready.specs, settings, progress, random=random)
+        return informed(sites, ready.statistics, settings, measure)
 
 
 def _with_fewest_timesteps(ready: _Ready, progress: Progress) -> tuple[Conversion, Calibration]:

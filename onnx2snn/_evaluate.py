@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ._data import Samples, open_samples
+from ._delay import Delay, resolve_delay
 from ._energy import FLOP_JOULES, SHARES, SOP_JOULES, Prices, Tally, sops_at
 from ._errors import DataError, GateError, UsageError
 from ._graph import Array
@@ -21,7 +22,7 @@ from ._load import LoadedModel, ModelSource, input_specs, load_model, metadata_o
 from ._metrics import Metric, Scripted, metric_class
 from ._ort import open_session
 from ._progress import Progress, silent_progress
-from ._session import Delay, SpikingSession, affordable_batch, computing, resolve_delay
+from ._session import SpikingSession, affordable_batch, computing
 from ._sources import script_function
 from ._specs import first_samples, fixed_batch, mismatch
 from ._synapses import multiply_accumulates, wiring

@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from ._cut import StepModel, moving_tensors, needed_tensors, neuron_nodes
 from ._data import Samples
+from ._delay import Delay
 from ._errors import UsageError
 from ._fit import quoted
 from ._graph import Array
@@ -19,7 +20,7 @@ from ._load import LoadedModel, input_specs, output_specs
 from ._metrics import IGNORE
 from ._ort import open_session
 from ._pictures import SHOWN_SCORE, image, legend, painted, picture, strip
-from ._session import Delay, SpikingSession
+from ._session import SpikingSession
 from ._specs import fixed_batch
 
 RASTER_NEURONS = 96

@@ -10,7 +10,8 @@ import numpy as np
 from ._graph import Array, Graph, Node, Tensor, add_node, make_constant, redirect, tidy, variable
 from ._partition import Site
 
-BINS = 2048
+BINS, POSITIONS = 2048, 48
+"""Of a histogram, and about the least number of a map's positions that it counts in each sample."""
 
 PREFIX = "onnx2snn/"
 """Of every name added to an ANN, which may use any other."""
@@ -34,6 +35,7 @@ class Probe:
     build: Callable[[Graph, Site, Tensor, Tensor, Tensor, tuple[int, ...]], Tensor]
     needs_threshold: bool
     needs_rate: bool = False
+    dtype: type = np.float32
 
 
 def _overshoot(graph: Graph, site: Site, a: Tensor, theta: Tensor, rate: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -66,48 +68,58 @@ def _mean(graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, sh
 
 
 def _histogram(graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Counts of min(a / top · bins, bins - 1) per channel, by scattering ones onto zeros [C · bins]."""
-    channels = int(np.prod(shape))
+    """The bin min(a / top · bins, bins - 1) of each activation, plus bins times its row; flat.
 
-    def node(
-        op: str, label: str, *inputs: Tensor, attrs: dict[str, object] | None = None, dtype: object = np.float32
-    ) -> Tensor:
-        out = variable(f"{PREFIX}{site.name}/{label}", dtype=dtype)
-        add_node(graph, op, f"{PREFIX}{site.name}/{label}", inputs, [out], attrs)
+    A number for each of a large map's activations says no more than one for every few of them: maps are thinned out.
+    """
+    rows = int(np.prod(shape))
+    where = f"{PREFIX}{site.name}"
+
+    def node(op: str, label: str, *inputs: Tensor, dtype: object = np.float32, **attrs: object) -> Tensor:
+        out = variable(f"{where}/{label}", dtype=dtype)
+        add_node(graph, op, f"{where}/{label}", inputs, [out], attrs)
         return out
 
     def fixed(label: str, value: Array) -> Tensor:
-        return make_constant(f"{PREFIX}{site.name}/{label}", value)
+        return make_constant(f"{where}/{label}", value)
 
-    scaled = node("Mul", "binned", node("Div", "share", a, top), fixed("bins", np.array([BINS], np.float32)))
-    capped = node("Min", "capped", scaled, fixed("last", np.array([BINS - 1], np.float32)))
-    offsets = (np.arange(channels, dtype=np.int64) * BINS).reshape(shape)
-    index = node("Cast", "bin", capped, attrs={"to": 7}, dtype=np.int64)
-    flat = node(
-        "Reshape",
-        "flat",
-        node("Add", "slot", index, fixed("offsets", offsets), dtype=np.int64),
-        fixed("all", np.array([-1], np.int64)),
-        dtype=np.int64,
-    )
-    size = node("Shape", "size", flat, dtype=np.int64)
-    ones = node("Expand", "ones", fixed("one", np.array([1], np.float32)), size)
-    zeros = fixed("zeros", np.zeros(channels * BINS, np.float32))
-    return node("ScatterElements", "counts", zeros, flat, ones, attrs={"axis": 0, "reduction": "add"})
+    steps = _thinning(site)
+    if steps:
+        axes = list(steps)
+        first, step = [steps[axis] // 2 for axis in axes], [steps[axis] for axis in axes]
+        bounds = [("first", first), ("end", [2**31 - 1] * len(axes)), ("axes", axes), ("step", step)]
+        a = node("Slice", "thinned", a, *(fixed(label, np.array(value, np.int64)) for label, value in bounds))
+    share = node("Mul", "binned", a, node("Div", "scale", fixed("bins", np.array([BINS], np.float32)), top))
+    capped = node("Min", "capped", share, fixed("last", np.array([BINS - 1], np.float32)))
+    index = node("Cast", "bin", capped, to=6, dtype=np.int32)
+    offsets = (np.arange(rows, dtype=np.int32) * BINS).reshape(shape)
+    slot = node("Add", "slot", index, fixed("offsets", offsets), dtype=np.int32)
+    return node("Reshape", "flat", slot, fixed("all", np.array([-1], np.int64)), dtype=np.int32)
+
+
+def _thinning(site: Site) -> dict[int, int]:
+    """Of which axes of a large map only every n-th position is counted; none where a size is not static."""
+    sizes = {axis: size for axis, size in enumerate(site.shape) if axis not in (0, site.axis)}
+    static = [size for size in sizes.values() if isinstance(size, int)]
+    if len(static) < len(sizes) or np.prod(static) < 2 * POSITIONS:
+        return {}
+    step = int((np.prod(static) / POSITIONS) ** (1 / len(sizes)))
+    found = {axis: min(step, size) for axis, size in zip(sizes, static, strict=True)}
+    return {axis: step for axis, step in found.items() if step > 1}
 
 
 PROBES = {
     "overshoot": Probe(_overshoot, needs_threshold=True, needs_rate=True),
     "maximum": Probe(_maximum, needs_threshold=False),
     "mean": Probe(_mean, needs_threshold=False),
-    "histogram": Probe(_histogram, needs_threshold=True),
+    "histogram": Probe(_histogram, needs_threshold=True, dtype=np.int32),
 }
 
 
 def instrument(
     graph: Graph, sites: Sequence[Site], statistic: str, granularity: str, *, keep_outputs: bool = False
 ) -> Graph:
-    """A copy of the ANN that returns one statistic a site (of its threshold shape; histogram: flat [C · bins]).
+    """A copy of the ANN that returns one statistic a site, of its threshold shape (histogram: flat bin numbers).
 
     Its inputs are the ANN's own, the thresholds of each site (`threshold_input`) and the rate 2η (`RATE`), as far as
     the statistic needs them.
@@ -127,7 +139,7 @@ def instrument(
     if probe.needs_rate:
         graph.inputs.append(rate)
     for tensor in statistics:
-        tensor.dtype = np.dtype(np.float32)
+        tensor.dtype = np.dtype(probe.dtype)
     graph.outputs = (list(graph.outputs) if keep_outputs else []) + statistics
     return tidy(graph)
 

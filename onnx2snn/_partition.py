@@ -5,6 +5,7 @@ The very same table drives the converter and `onnx2snn inspect`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,11 @@ class Site:
         """Shape of the site's thresholds, broadcastable to its tensor: one a channel, or one in all."""
         count = self.channels if granularity == "channel" and self.channels is not None else 1
         return tuple(count if axis == self.axis else 1 for axis in range(len(self.shape)))
+
+    @property
+    def neurons(self) -> int:
+        """Neurons per sample, with a size that is not static taken as 64."""
+        return math.prod(size if isinstance(size, int) else 64 for size in self.shape[1:])
 
 
 @dataclass(frozen=True)

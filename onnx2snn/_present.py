@@ -7,12 +7,13 @@ from typing import Any
 
 from ._convert import Conversion
 from ._data import Samples, open_samples
+from ._delay import Delay
 from ._evaluate import evaluate
 from ._exhibit import exhibit
 from ._load import ModelSource, input_specs, load_model
 from ._page import conversion_page, evaluation_page
 from ._progress import Progress, silent_progress
-from ._session import Delay, SpikingSession
+from ._session import SpikingSession
 from ._settings import Settings
 from ._split import gather
 

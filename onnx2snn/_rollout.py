@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from . import _cut
 from ._batched import TICKS, batched_core
+from ._delay import Delay, resolve_delay
 from ._graph import SNN_DOMAIN, Array
 from ._load import METADATA_KEY, ROLLOUT_KEY, ModelSource, load_model
 from ._schedules import NEURON_STEPS, neurons_of
-from ._session import Delay, resolve_delay
 from ._walk import bodies
 
 TIMESTEPS = "timesteps"

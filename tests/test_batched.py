@@ -140,3 +140,13 @@ def test_only_neurons_and_sums_run_step_by_step() -> None:
     assert len(scans) == len(model.metadata["neurons"])
     inner = [node.op_type for scan in scans for node in helper.get_node_attr_value(scan, "body").node]
     assert set(inner) <= {"IF", "Identity"}
+
+
+def test_shortcuts_are_scaled_and_added_as_onnxruntime_does_it_fastest() -> None:
+    model = converted(NETWORKS["resnet"](), inputs_for("resnet", 20), "if")
+    found = batched_core(model)
+    assert not isinstance(found, str)
+    assert "Mul" not in [node.op_type for node in found.graph.node]
+    leading = {value.type.tensor_type.shape.dim[0].dim_param for value in found.graph.value_info}
+    assert len(leading) == 1  # tensors that are added are told to be of one shape
+    assert len(found.graph.value_info) >= len(model.metadata["neurons"])

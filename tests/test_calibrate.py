@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from networks import NETWORKS, Builder, inputs_for, resnet
 
-from onnx2snn import _balance
+from onnx2snn import _balance, _calibrate
 from onnx2snn._calibrate import Calibrator
 from onnx2snn._data import Samples, open_samples
 from onnx2snn._graph import to_proto
@@ -61,25 +61,27 @@ class Plain:
         return found
 
 
-def plain(upper: float = float("inf"), batch: int | str = "batch", spread: float = 3.0) -> Plain:
+def plain(
+    upper: float = float("inf"), batch: int | str = "batch", spread: float = 3.0, size: tuple[int, int] = (3, 4)
+) -> Plain:
     b = Builder(2)
     weights = [b.rng.standard_normal(shape) * spread for shape in ((4, 2), (3, 4), (2, 3))]
     biases = [b.rng.standard_normal(len(w)) for w in weights]
     biases[0][1] = -1e3  # a channel that is never active
-    x = b.input("input", [batch, 2, 3, 4])
+    x = b.input("input", [batch, 2, *size])
     for number, (w, bias) in enumerate(zip(weights, biases, strict=True)):
         x = b.node("Conv", x, b.const(w[:, :, None, None]), b.const(bias))
         if number < 2:
             bounds = [b.const(0.0), b.const(upper)] if np.isfinite(upper) else []
             x = b.node("Clip" if bounds else "Relu", x, *bounds)
     b.name_output(x, "output")
-    proto = b.model({"output": [batch, 2, 3, 4]})
+    proto = b.model({"output": [batch, 2, *size]})
     rounded, rounded_biases = ([v.astype(np.float32) for v in values] for values in (weights, biases))
     return Plain(staged(proto), rounded, rounded_biases, upper)
 
 
-def images(count: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).standard_normal((count, 2, 3, 4)).astype(np.float32)
+def images(count: int, seed: int = 0, size: tuple[int, int] = (3, 4)) -> Array:
+    return np.random.default_rng(seed).standard_normal((count, 2, *size)).astype(np.float32)
 
 
 def opened(model: Staged, data: Array) -> Samples:
@@ -162,7 +164,18 @@ def test_the_passes_of_a_fixed_batch_are_averaged() -> None:
 @pytest.mark.parametrize("count", [5, 6])
 def test_a_fixed_batch_is_always_full(count: int) -> None:
     counter = calibrator(plain(batch=2).model, images(6), 6)
-    assert [len(feed["input"]) for feed in counter.passes(np.arange(count))] == [2, 2, 2]
+    assert [len(few) for few in counter.passes(np.arange(count))] == [2, 2, 2]
+
+
+def test_passes_of_large_activations_are_small_and_their_statistics_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first site's current does not depend on thresholds, so its update is that of the whole batch."""
+    net, x = plain(), images(7)
+    monkeypatch.setattr(_calibrate, "CACHED", 3 * 4 * 12)
+    counter = calibrator(net.model, x, 7)
+    assert [len(few) for few in counter.passes(np.arange(7))] == [3, 2, 2]
+    close(counter.means(), [a.mean(axis=(0, 2, 3), keepdims=True) for a in net.activations(x)])
+    wanted = 2 * np.mean(np.maximum(net.layer(0, x), 0), axis=(0, 2, 3), keepdims=True)
+    np.testing.assert_allclose(counter.local(1, 0, silent_progress)[0], wanted, rtol=1e-5)
 
 
 def test_the_order_of_the_samples_is_that_of_the_seed() -> None:
@@ -229,16 +242,29 @@ def test_a_percentile_is_numpys_within_one_bin(count: int, percent: float, granu
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_histograms_count_every_activation(granularity: str) -> None:
-    net, x = plain(), images(5)
+@pytest.mark.parametrize(
+    ("size", "counted"),
+    [
+        ((3, 4), (slice(None), slice(None))),
+        ((9, 10), (slice(None), slice(None))),
+        ((20, 21), (slice(1, None, 2), slice(1, None, 2))),
+        ((1, 480), (slice(None), slice(1, None, 3))),
+    ],
+    ids=["small", "not quite large", "large", "long"],
+)
+def test_histograms_count_every_activation_of_small_maps_and_every_nth_of_large_ones(
+    granularity: str, size: tuple[int, int], counted: tuple[slice, slice]
+) -> None:
+    net, x = plain(size=size), images(5, size=size)
     sites = net.model.parts.sites
     tops = [np.full(site.threshold_shape(granularity), 30.0) for site in sites]
     graph = instrument(net.model.arranged, sites, "histogram", granularity)
     feed = {threshold_input(site): top.astype(np.float32) for site, top in zip(sites, tops, strict=True)}
-    for counts, a in zip(run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True):
+    for bins, whole in zip(run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True):
+        a = whole[:, :, *counted]
         rows = per_channel(a, granularity)
         wanted = [np.histogram(np.minimum(row, 29.999), BINS, (0, 30.0))[0] for row in rows]
-        found = counts.reshape(len(rows), BINS)
+        found = np.bincount(bins, minlength=len(rows) * BINS).reshape(len(rows), BINS)
         assert found.sum() == a.size
         # an activation on the border of two bins may be rounded into either
         assert np.all(np.abs(np.cumsum(found, axis=1) - np.cumsum(wanted, axis=1)) <= 2)
