@@ -14,12 +14,8 @@ and dropout stays a node of its own in the ONNX graph.
 from __future__ import annotations
 
 import argparse
-import gzip
-import sys
 import time
-import warnings
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +24,21 @@ import onnx
 import onnxruntime as ort
 import torch
 from architectures import NETWORKS
+from exporting import export
 from numpy.typing import NDArray
+from scenes import DEBIAN_DATA, read_garments, save_arrays
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 MEAN, STD = 0.2860, 0.3530
-DEBIAN_DATA = Path("/usr/share/datasets/fashion-mnist")
 
 
 def read_split(data_dir: Path, split: str) -> tuple[Tensor, Tensor]:
     """Normalised images [n, 1, 28, 28] and labels [n] of `train` or `t10k`."""
-    paths = [data_dir / f"{split}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
-    for path in paths:
-        if not path.is_file():
-            sys.exit(
-                f"Fashion-MNIST is missing: no file {path}. Install Debian's package "
-                "dataset-fashion-mnist, or name the folder of its four idx files by --data-dir."
-            )
-    pixels, labels = (gzip.decompress(path.read_bytes()) for path in paths)
-    x = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 1, 28, 28).astype(np.float32)
-    y = np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)
-    return torch.from_numpy((x / 255 - MEAN) / STD), torch.from_numpy(y)
+    images, labels = read_garments(data_dir, split)
+    x = images[:, None].astype(np.float32)
+    return torch.from_numpy((x / 255 - MEAN) / STD), torch.from_numpy(labels)
 
 
 def balanced(labels: Tensor, per_class: int, seed: int) -> NDArray[np.int64]:
@@ -67,9 +56,7 @@ def write_data(data_dir: Path, out_dir: Path, seed: int) -> None:
         arrays: dict[str, Any] = {"input": x.numpy()[chosen]}
         if name == "test":
             arrays["labels"] = y.numpy()[chosen]
-        temporary = out_dir / f".{name}.tmp.npz"
-        np.savez_compressed(temporary, **arrays)
-        temporary.replace(out_dir / f"fashion_{name}.npz")
+        save_arrays(out_dir / f"fashion_{name}.npz", arrays)
 
 
 def augment(x: Tensor) -> Tensor:
@@ -103,59 +90,6 @@ def train(net: nn.Module, x: Tensor, y: Tensor, epochs: int, batch: int = 128) -
         seconds = time.perf_counter() - started
         print(f"  epoch {epoch}/{epochs}: loss {total:.4f}, {seconds:.0f} s", flush=True)
     net.eval()
-
-
-def tidy(graph: onnx.GraphProto, net: nn.Module) -> None:
-    """Short names, all weights and clip bounds as initialisers, and the dropout put back."""
-    bounds = {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
-    nodes = [n for n in graph.node if n.op_type not in ("Constant", "Identity")]
-    weights = {k: v for k, v in net.state_dict().items() if not k.endswith("batches_tracked")}
-    del graph.initializer[:], graph.node[:]  # Identity: weights which the exporter merged
-    for key, value in weights.items():
-        graph.initializer.append(onnx.numpy_helper.from_array(value.contiguous().numpy(), key))
-    renamed: dict[str, str] = {}
-    for node in nodes:
-        parts = node.name.strip("/").split("/")  # stage1, stage1.0, a, conv, Conv
-        scopes = [p for p, q in pairwise(parts) if not q.startswith(p + ".")]
-        node.name = ".".join([*scopes, "add"] if node.op_type == "Add" else scopes)
-        for i, name in enumerate(node.input):
-            node.input[i] = renamed.get(name, name)
-            if name in bounds:
-                node.input[i] = bounds[name].name = f"{node.name}.{('', 'min', 'max')[i]}"
-                graph.initializer.append(bounds[name])
-        if node.output[0] != "logits":
-            renamed[node.output[0]] = node.output[0] = f"{node.name}.output"
-    for (before, _), (name, layer) in pairwise(net.named_children()):
-        if isinstance(layer, nn.Dropout):  # the exporter leaves it out of an inference graph
-            at = next(i for i, n in enumerate(nodes, 1) if n.name == before)
-            inputs, nodes[at].input[0] = [nodes[at].input[0], f"{name}.ratio"], f"{name}.output"
-            graph.initializer.append(onnx.helper.make_tensor(inputs[1], 1, [], [layer.p]))
-            nodes.insert(at, onnx.helper.make_node("Dropout", inputs, [f"{name}.output"], name))
-    graph.node.extend(nodes)
-
-
-def export(net: nn.Module, target: Path) -> None:
-    """Write the network as ONNX with nothing folded, check the file, then put it in place."""
-    temporary = target.with_suffix(".tmp")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the older exporter is the one that keeps every node
-        torch.onnx.export(
-            net,
-            (torch.zeros(1, 1, 28, 28),),
-            temporary,
-            dynamo=False,
-            opset_version=17,
-            do_constant_folding=False,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
-        )
-    model = onnx.load(temporary)
-    tidy(model.graph, net)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, temporary)
-    temporary.replace(target)
 
 
 def report(net: nn.Module, path: Path, x: Tensor, y: Tensor, subset: NDArray[np.int64]) -> None:
@@ -197,7 +131,7 @@ def main() -> None:
         net, path = build(), args.out_dir / f"fashion_{name}.onnx"
         print(f"{name}:", flush=True)
         train(net, *read_split(args.data_dir, "train"), epochs=args.epochs or epochs)
-        export(net, path)
+        export(net, path, torch.zeros(1, 1, 28, 28), ("logits",))
         report(net, path, test_x, test_y, balanced(test_y, 200, args.seed))
 
 

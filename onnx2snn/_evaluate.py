@@ -133,7 +133,9 @@ class _Evaluation:
             "ann": self.prices.ann(self.ann_flops),
             **{f"sops{share}": sops_at(share, self.metric, ann, every, self.name) for share in SHARES},
             "layers": tally.layers(max(row["timesteps"] for row in rows)),
-            "steps": [{key: row[key] for key in ("timesteps", self.name, "sops", "energy_j")} for row in every],
+            "steps": [
+                {key: row[key] for key in ("timesteps", self.name, "sops", "flops", "energy_j")} for row in every
+            ],
         }
 
     def _row(self, index: int) -> dict[str, Any]:
@@ -158,6 +160,7 @@ def evaluate(
     limit: int | None = None,
     threads: int | None = None,
     energy: bool = True,
+    every_step: bool | None = None,
     sop_joules: float = SOP_JOULES,
     flop_joules: float = FLOP_JOULES,
     progress: Progress = silent_progress,
@@ -168,8 +171,8 @@ def evaluate(
     `masks` [N,H,W] (255: ignored) for miou, `boxes` [N,M,4] and `classes` [N,M] (-1: padding) for map. `timesteps`
     default to the model's own; `delay` None is the model's own, else a number, "half" or "auto" for each T. `metric` is
     top1, top5, miou, map, mse, agreement or `script.py:function(outputs, labels)`; by default what the data is for.
-    `energy` counts synaptic operations, and scores every T up to the largest to tell the first that keeps 90 and 95 %
-    of the ANN's accuracy (of map only those asked for); the prices are in joules.
+    `energy` counts synaptic operations and tells the first T that keeps 90 and 95 % of the ANN's accuracy: of every T
+    up to the largest with `every_step`, else of those asked for (None: every one, but for map). Prices are in joules.
 
     Returns {"samples": n, "ann": {METRIC: x}, "snn": [row, ...], "partial": False, "energy": {...}, "warnings": [...],
     "seconds": s}; a row is {"timesteps": T, "delay": d, METRIC: x, "drop": x, "drop_95": (low, high), "sops": x, ...}.
@@ -197,7 +200,9 @@ def evaluate(
         name = metric or next((m for key, m in DEFAULTS.items() if key in samples.targets), "agreement")
         chosen = _metric(name, [s.name for s in output_specs(source.proto)], samples, stack)
         asked = list(timesteps or [session.metadata["timesteps"]])
-        windows = _windows(asked, delay, session, every=energy and chosen.every_step)
+        windows = _windows(
+            asked, delay, session, every=energy and (chosen.every_step if every_step is None else every_step)
+        )
         starts = {resolve_delay(d, t, *_delays(session)) for t, d in windows}
         size = fixed_batch(specs) or affordable_batch(session, samples.batch([0]), BATCH, len(starts - {0}))
         tally, flops = None, 0.0

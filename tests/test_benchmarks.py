@@ -35,6 +35,32 @@ def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(study: str, 
     assert len(json.loads(cache.read_text())) == 2
 
 
+def test_tables_print_accuracy_and_energy_of_a_given_classifier_and_keep_its_figures(tmp_path: Path) -> None:
+    ann, calibration, test, cache = (tmp_path / name for name in ("own.onnx", "some.npz", "test.npz", "cache.json"))
+    ann.write_bytes((ROOT / "models" / "fashion_vgg.onnx").read_bytes())
+    with np.load(ROOT / "models" / "fashion_test.npz") as data:
+        np.savez(calibration, input=data["input"][100:160])
+        np.savez(test, input=data["input"][:40], labels=data["labels"][:40])
+    options = ["--only", "own", "--methods", "low-latency", "--timesteps", "2,4", "--cache", str(cache)]
+    given = ["--model", str(ann), "--calibration", str(calibration), "--test", str(test)]
+    command = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), *options, *given]
+    printed = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    assert printed[0] == printed[1]
+    assert len(json.loads(cache.read_text())) == 2
+    accuracy, energy = (line for line in printed[0].splitlines() if line.startswith("| own |"))
+    figures = [float(cell) for cell in accuracy.split("|")[4:-1]]  # the ANN's, then one for each T
+    assert len(figures) == 3
+    assert figures[0] >= figures[1] > 50
+    macs = float(energy.split("|")[3].removesuffix(" M "))
+    assert macs == pytest.approx(11.46, abs=0.06)  # as models/README.md tells
+    frames = float(energy.split("|")[6].replace(",", ""))
+    assert frames == pytest.approx(1 / (12.5e-12 * macs * 1e6), rel=0.01)
+
+
 def table(script: str, *options: str) -> list[list[str]]:
     """The rows that a benchmark prints, in cells."""
     command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / script), *options]

@@ -107,6 +107,15 @@ def test_every_step_up_to_the_largest_is_scored_in_the_same_simulation(
         assert steps[row["timesteps"] - 1] == {key: row[key] for key in steps[0]}
 
 
+def test_without_every_step_only_the_times_asked_for_are_scored(snn: onnx.ModelProto, result: dict[str, Any]) -> None:
+    data = inputs_for("resnet", 60, seed=3)
+    found = evaluate(resnet(), snn, data, timesteps=[3, 24], delay=0, every_step=False)
+    steps = [row for row in result["energy"]["steps"] if row["timesteps"] in (3, 24)]
+    assert found["energy"]["steps"] == steps
+    reached = [row for row in steps if row["agreement"] >= 0.9]
+    assert found["energy"]["sops90"]["timesteps"] == reached[0]["timesteps"]
+
+
 def test_sops90_are_those_of_the_first_time_that_keeps_90_percent(result: dict[str, Any]) -> None:
     steps = result["energy"]["steps"]
     reached = [row for row in steps if row["agreement"] >= 0.9]
