@@ -24,6 +24,8 @@ import onnx2snn
 
 BATCH = 100
 
+DELAYS = (0, "half")
+
 LOW = {"preset": "low-latency"}
 LOCAL = "local, channel-wise"
 
@@ -199,28 +201,31 @@ class Bench:
 
     def scores(self, row: Row, times: tuple[int, ...], seed: int) -> list[Score]:
         """A row's score at each T: out of one simulation, or of a conversion each where it is fitted to T."""
-        keys = {t: json.dumps([Path(self.files.ann).stem, len(self.x), row.options, row.delay, seed, t]) for t in times}
-        missing = [t for t in times if keys[t] not in self.known]
+        missing = [t for t in times if self._key(row, row.delay, seed, t) not in self.known]
         for group in [[t] for t in missing] if row.fitted else [missing] if missing else []:
-            for t, score in zip(group, self._measure(row, group, seed), strict=True):
-                self.known[keys[t]] = [score.accuracy, score.error]
+            # what is not fitted to a delay has scores for all delays at the price of one
+            delays = [row.delay] if row.fitted else list(dict.fromkeys([row.delay, *DELAYS]))
+            windows = [(t, delay) for t in group for delay in delays]
+            for (t, delay), score in zip(windows, self._measure(row, windows, seed), strict=True):
+                self.known[self._key(row, delay, seed, t)] = [score.accuracy, score.error]
             if self.cache is not None:
                 self.cache.write_text(json.dumps(self.known, indent=0))
-        return [Score(*self.known[keys[t]]) for t in times]
+        return [Score(*self.known[self._key(row, row.delay, seed, t)]) for t in times]
 
-    def _measure(self, row: Row, times: list[int], seed: int) -> list[Score]:
-        delay = {} if row.delay == "half" else {"delay": row.delay}
-        options = row.options | delay | {"seed": seed, "threads": self.files.threads}
-        made = onnx2snn.convert(self.files.ann, self.files.calibration, timesteps=times[-1], **options)
+    def _key(self, row: Row, delay: int | str, seed: int, t: int) -> str:
+        return json.dumps([Path(self.files.ann).stem, len(self.x), row.options, delay, seed, t])
+
+    def _measure(self, row: Row, windows: list[tuple[int, int | str]], seed: int) -> list[Score]:
+        options = {"delay": row.delay} | row.options | {"seed": seed, "threads": self.files.threads}
+        last = max(t for t, _ in windows)
+        made = onnx2snn.convert(self.files.ann, self.files.calibration, timesteps=last, **options)
         threads = onnxruntime.SessionOptions()
         threads.intra_op_num_threads = self.files.threads or 0
         session = onnx2snn.SpikingSession(made.model, threads)
-        windows: list[tuple[int, int | str | None]] = [(t, row.delay) for t in times]
         batches = [
             session.run_at(None, {"input": self.x[i : i + BATCH]}, windows) for i in range(0, len(self.x), BATCH)
         ]
-        found = [np.concatenate([batch[index][0] for batch in batches]) for index in range(len(times))]
-        return [self._score(outputs) for outputs in found]
+        return [self._score(np.concatenate([batch[n][0] for batch in batches])) for n in range(len(windows))]
 
     def _score(self, outputs: Any) -> Score:
         error = np.linalg.norm(outputs - self.wanted) / np.linalg.norm(self.wanted)
