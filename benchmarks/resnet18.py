@@ -36,11 +36,11 @@ def resnet18(seed: int = 0, size: int = 224, classes: int = 1000) -> onnx.ModelP
     made.nodes.append(
         helper.make_node("Gemm", [x, weight, made.weight("fc.bias", np.zeros(classes))], ["logits"], "fc", transB=1)
     )
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])]
+    image, logits = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
         for name, shape in (("input", (3, size, size)), ("logits", (classes,)))
-    ]
-    graph = helper.make_graph(made.nodes, "resnet18", *ends, made.weights)
+    )
+    graph = helper.make_graph(made.nodes, "resnet18", [image], [logits], made.weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 

@@ -136,9 +136,9 @@ def times(
             opened.append(ways[name]())
         except onnx2snn.UsageError as error:  # the time-batched schedule, where an operator forbids it
             print(f"{network.name}: {error}", file=sys.stderr)
-    peer, agreement = [], None
-    if not given.no_spikingjelly:
-        peer, agreement = spikingjelly(network, conversion, feed, timesteps, given.threads)
+    peer, agreement = (
+        ([], None) if given.no_spikingjelly else spikingjelly(network, conversion, feed, timesteps, given.threads)
+    )
     watch = Watch()
     figures = alternate([*ann_ways(network, feed, given.threads), *opened, *peer], given.rounds)
     return {

@@ -61,7 +61,7 @@ def inputs(network: Network, batch: int) -> dict[str, Array]:
 def converted(network: Network, threads: int) -> onnx2snn.Conversion:
     """The network as a spiking one."""
     data = None if network.calibration is None else str(network.calibration)
-    method = {} if data is None else {"method": METHOD}
+    method: dict[str, Any] = {} if data is None else {"method": METHOD}
     return onnx2snn.convert(network.ann, data, timesteps=1, threads=threads, **method)
 
 
