@@ -35,7 +35,7 @@ def peak_bytes(kind: str, model: Path, timesteps: int, threads: int) -> int:
 
 def state_bytes(states: Sequence[dict[str, Any]]) -> int:
     """Bytes of a spiking model's states at batch 1, by its description; dimensions it does not know count as 1."""
-    sizes = [[d if isinstance(d, int) else 1 for d in state["shape"]] for state in states]
+    sizes = [[d if isinstance(d, int) else 1 for d in state["shape"] or ()] for state in states]
     return 4 * int(sum(np.prod(size) for size in sizes))
 
 

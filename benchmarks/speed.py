@@ -21,7 +21,7 @@ import json
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -71,13 +71,11 @@ def main() -> None:
         if unknown:
             raise SystemExit(f"there is no network '{unknown[0]}'; there are {', '.join(known)}")
         for network in (known[name] for name in given.networks or known):
-            measure(network, given, Path(folder), found)
-            if given.json is not None:
-                given.json.write_text(json.dumps(found, indent=1))
+            for kind, key, figures in measured(network, given, Path(folder)):
+                keep(found, kind, key, figures, given.json)
         if "startup" in given.only:
-            found["startup"] = startup(known[RESNET18], Path(folder))
-    if given.json is not None:
-        given.json.write_text(json.dumps(found, indent=1))
+            for key, figures in startup(known[RESNET18], Path(folder)).items():
+                keep(found, "startup", key, figures, given.json)
     print("\n".join(tables(found)))
 
 
@@ -109,19 +107,25 @@ def networks(folder: Path, model: Path | None, calibration: Path | None) -> dict
     return {network.name: network for network in [*found, Network(RESNET18, made, None)]}
 
 
-def measure(network: Network, given: argparse.Namespace, folder: Path, found: Found) -> None:
-    """Add to `found` what was asked for of one network."""
+def keep(found: Found, kind: str, key: str, figures: Any, file: Path | None) -> None:
+    """Add figures to all that is known, in the file too."""
+    found.setdefault(kind, {})[key] = figures
+    if file is not None:
+        file.write_text(json.dumps(found, indent=1))
+
+
+def measured(network: Network, given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str, Found]]:
+    """What was asked for of one network: the kind of figures, what they are of, and they."""
     made = cache(partial(converted, network, given.threads))
     if "time" in given.only:
         for batch in given.batch:
             for timesteps in given.timesteps:
                 print(f"{network.name}: batch {batch}, T = {timesteps}", file=sys.stderr)
-                cell = f"{network.name}|{batch}|{timesteps}"
-                found.setdefault("time", {})[cell] = times(network, made(), batch, timesteps, given)
+                yield "time", f"{network.name}|{batch}|{timesteps}", times(network, made(), batch, timesteps, given)
     if "memory" in given.only:
-        found.setdefault("memory", {})[network.name] = memory(network, made(), given, folder)
+        yield "memory", network.name, memory(network, made(), given, folder)
     if "cost" in given.only and network.calibration is not None:
-        found.setdefault("cost", {})[network.name] = costs(network, given.threads)
+        yield "cost", network.name, costs(network, given.threads)
 
 
 def times(
