@@ -2,6 +2,7 @@
 
     python benchmarks/profile_ops.py [--model FILE --calibration FILE] [--networks NAME ...] [--timesteps 32]
                                      [--threads 2] [--runs 20] [--least 1.0]
+                                     [--write docs/performance.md]
 
 Microseconds per step (the ANN: per run) at batch 1, medians over runs, all sessions of a run together. A Scan's
 operators are listed by themselves, and what is left of it as its own; `between operators` is what a run takes beyond
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from foreign import write_table
 from speed import networks
 from variants import Network, converted, inputs, options
 
@@ -50,12 +52,16 @@ def main() -> None:
     parser.add_argument("--timesteps", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--write", type=Path, help="a document with marks for the tables")
     parser.add_argument("--least", type=float, default=1.0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         known = networks(Path(folder), given.model, given.calibration)
         for name in given.networks or known:
-            print(f"### {name}, T = {given.timesteps}", "", *table(profiles(known[name], given), given.least), sep="\n")
+            lines = table(profiles(known[name], given), given.least)
+            print(f"### {name}, T = {given.timesteps}", "", *lines, "", sep="\n")
+            if given.write is not None:
+                write_table(lines, given.write, f"profile {name}")
 
 
 def profiles(network: Network, given: argparse.Namespace) -> dict[str, Profile]:
@@ -137,7 +143,7 @@ def table(found: Mapping[str, Profile], least: float) -> list[str]:
     rows.append([OTHERS, *(_cell(spent, total) for spent, total in zip(rest, totals.values(), strict=True))])
     rows.append(["**all**", *(f"**{total:.1f}**" for total in totals.values())])
     head = ["operator", *(f"{name}, µs" for name in found)]
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def _cell(spent: float, total: float) -> str:

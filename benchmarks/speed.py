@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py [--model resnet20.onnx --calibration calibration.npz] [--networks NAME ...]
                                [--only time|memory|startup|cost ...] [--batch 1 32] [--timesteps 8 32] [--threads 2]
-                               [--delay D|half] [--variants NAME ...] [--rounds N] [--json FILE] [--no-spikingjelly]
+                               [--delay D|half] [--variants NAME ...] [--rounds N] [--json FILE]
+                               [--no-spikingjelly] [--write docs/performance.md]
 
 Networks are those of models/, a ResNet-18 at 224 x 224 with random weights, and whatever --model names. Time is that of
 a whole run (encoder, all steps, readout) over T and the batch, and over the time that the ANN's file takes a sample in
@@ -32,6 +33,7 @@ import onnx
 import onnxruntime as ort
 import resnet18
 import resources
+from foreign import write_table
 from onnx import numpy_helper
 from speed_tables import tables
 from timing import Variant, Watch, alternate
@@ -76,7 +78,10 @@ def main() -> None:
         if "startup" in given.only:
             for key, figures in startup(known[RESNET18], Path(folder)).items():
                 keep(found, "startup", key, figures, given.json)
-    print("\n".join(tables(found)))
+    for kind, lines in tables(found).items():
+        print("\n".join(lines))
+        if given.write is not None:
+            write_table(lines[:-1], given.write, kind)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variants", nargs="*", choices=MEASURED, default=list(MEASURED))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", type=Path, help="a document with marks for the tables")
     parser.add_argument("--no-spikingjelly", action="store_true")
     return parser
 

@@ -13,10 +13,10 @@ COLUMNS = ("stepped", "batched", "auto", "rollout", f"{SPIKINGJELLY}single-step"
 MB = 1e6
 
 
-def tables(found: Found) -> list[str]:
-    """The lines of one table for each kind of figure that there is."""
+def tables(found: Found) -> dict[str, list[str]]:
+    """The lines of one table for each kind of figure that there is, by kind."""
     kinds = {"time": time_table, "memory": memory_table, "startup": startup_table, "cost": cost_table}
-    return [line for kind, table in kinds.items() if kind in found for line in (*table(found[kind]), "")]
+    return {kind: [*table(found[kind]), ""] for kind, table in kinds.items() if kind in found}
 
 
 def time_table(cells: Found) -> list[str]:
