@@ -108,3 +108,81 @@ def test_models_as_pytorch_exported_them_convert_inside_a_spiking_network() -> N
     assert [row[0] for row in models] == CONVERTED
     assert all(float(row[-1].strip("%")) <= 5 for row in models)
     assert summary[0].startswith("16 of 16 convert")
+
+
+def test_speed_times_every_way_to_run_and_keeps_the_figures_of_earlier_runs(tmp_path: Path) -> None:
+    kept = tmp_path / "figures.json"
+    options = ["--networks", "fashion_vgg", "--threads", "1", "--rounds", "1", "--timesteps", "2", "--json", str(kept)]
+    command = [sys.executable, str(ROOT / "benchmarks" / "speed.py"), *options, "--no-spikingjelly", "--only", "time"]
+    for batch in ("2", "1"):
+        done = subprocess.run([*command, "--batch", batch], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    head, _, one, two = done.stdout.splitlines()[:4]
+    columns = [cell.strip() for cell in head.strip("|").split("|")]
+    assert columns[:4] == ["network", "batch", "T", "ANN, ms a sample"]
+    assert columns[4:8] == ["stepped", "batched", "auto", "rollout"]
+    for batch, line in (("1", one), ("2", two)):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:3] == ["fashion_vgg", batch, "2"]
+        figures = json.loads(kept.read_text())["time"][f"fashion_vgg|{batch}|2"]["figures"]
+        ann = min(figure["median"] for name, figure in figures.items() if name.startswith("ANN"))
+        assert cells[3].startswith(f"{1000 * ann:.3f} (")
+        for name, cell in zip(columns[4:8], cells[4:8], strict=True):
+            assert cell.startswith(f"{figures[name]['median'] / ann:.2f} (")
+
+
+def event(name: str, start: int, taken: int, op: str = "") -> dict[str, object]:
+    """An entry of onnxruntime's profile."""
+    node = {"cat": "Node", "args": {"op_name": op}} if op else {"cat": "Session"}
+    return {"name": name, "ts": start, "dur": taken, **node}
+
+
+def test_profiles_give_each_operator_its_own_time_and_a_scan_what_its_operators_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from profile_ops import self_times, table
+
+    events = [
+        event("scan_kernel_time", 20, 50, "Scan"),
+        event("model_run", 0, 100),
+        event("inner_kernel_time", 25, 10, "Add"),
+        event("inner_kernel_time", 40, 10, "Add"),
+        event("conv_kernel_time", 5, 15, "Conv"),
+        event("model_run", 200, 30),
+        event("conv_kernel_time", 210, 15, "Conv"),
+    ]
+    first, second = self_times(events)
+    assert first == {"Conv": 15, "Scan": 30, "Scan / Add": 20, "between operators": 35}
+    assert second == {"Conv": 15, "between operators": 15}
+    lines = table({"ANN": dict(second), "SNN": dict(first)}, least=16)
+    assert lines[2:4] == ["| Conv | 15.0 (50 %) | 15.0 (15 %) |", "| between operators | 15.0 (50 %) | 35.0 (35 %) |"]
+    assert "| Scan / Add |  | 20.0 (20 %) |" in lines
+    assert lines[-2:] == ["| all others |  |  |", "| **all** | **30.0** | **100.0** |"]
+
+
+def test_speed_tables_relate_memory_to_the_ann_and_spikingjelly_to_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from speed_tables import advantage, memory_table
+
+    peaks = {"auto": {"8": 190e6, "32": 230e6}}
+    assert (
+        memory_table({"net": {"ann": 150e6, "states": 9e6, "peaks": peaks}})[-1]
+        == "| net | 150.0 | 9.0 | +40.0 | +80.0 |"
+    )
+    medians = {"auto": 2.0, "SpikingJelly, single-step": 9.0, "SpikingJelly, multi-step": 7.0}
+    assert advantage({name: {"median": median} for name, median in medians.items()}) == 3.5
+    assert advantage({"auto": {"median": 2.0}}) is None
+
+
+def test_resnet18_of_the_benchmarks_is_a_valid_model_of_the_known_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import onnx
+    from resnet18 import resnet18
+
+    model = resnet18()
+    onnx.checker.check_model(model, full_check=True)
+    weights = sum(
+        np.prod(t.dims) for t in model.graph.initializer if ".bn.mean" not in t.name and ".bn.var" not in t.name
+    )
+    assert weights == 11_689_512  # torchvision's count of parameters
