@@ -110,12 +110,13 @@ def write(proto: onnx.ModelProto, path: Path, data: Path, location: str) -> None
 
 
 @contextmanager
-def as_argument(proto: onnx.ModelProto) -> Iterator[bytes | str]:
+def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[bytes | str]:
     """What onnxruntime opens a model from: its bytes, or where it is large the path of a temporary file.
 
-    onnxruntime maps weights in a file into memory; from bytes it makes two more copies of them.
+    onnxruntime maps weights in a file into memory; from bytes it makes two more copies of them. `whole`: bytes as long
+    as possible, for a session that writes its model, which would refer to the temporary file.
     """
-    if _estimate(proto) <= MAPPED:
+    if _estimate(proto) <= (LIMIT if whole else MAPPED):
         yield serialise(proto)
         return
     # where mapped files cannot be removed (Windows), the system's own clean-up has to

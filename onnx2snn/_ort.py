@@ -51,7 +51,7 @@ def session_with(
 
     `used_up`: nobody needs the model afterwards; it is emptied, so that its weights are not held twice.
     """
-    with as_argument(proto) as model:
+    with as_argument(proto, whole=bool(options.optimized_model_filepath)) as model:
         if used_up:
             proto.Clear()
         return ort.InferenceSession(model, options, providers=list(providers), **more)

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import onnx2snn
-from onnx2snn import DataError, GateError, OutputError, SpikingSession, UnsupportedGraphError, UsageError, convert
+from onnx2snn import (
+    DataError,
+    GateError,
+    OutputError,
+    SpikingSession,
+    UnsupportedGraphError,
+    UsageError,
+    _bulk,
+    convert,
+)
 from onnx2snn._convert import run as run_conversion
 from onnx2snn._settings import Settings
 
@@ -387,3 +396,22 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None
     activations = 2755 * 4 * (6 * 32 * 32 + 8 * 16 * 16 + 6 * 32 * 32 + 6 * 32 * 32) / 2**20  # if they were kept: MB
     assert activations > 200
     assert growth < 50, f"{peaks[0]:.0f} MB for 550 samples, {peaks[1]:.0f} MB for 3,500"
+
+
+def test_a_model_handed_over_as_a_file_converts_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [run_conversion(mlp(), inputs_for("mlp", 40), Settings(method="max")).model.SerializeToString()]
+    monkeypatch.setattr(_bulk, "MAPPED", 0)
+    monkeypatch.setattr(_bulk, "HEAVY", 128)
+    found.append(run_conversion(mlp(), inputs_for("mlp", 40), Settings(method="max")).model.SerializeToString())
+    assert found[0] == found[1]
+
+
+def test_a_session_of_a_large_model_writes_a_whole_optimised_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bulk, "MAPPED", 0)
+    snn = run_conversion(mlp(), inputs_for("mlp", 40), Settings(method="max")).model
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    SpikingSession(snn, options)
+    ort.InferenceSession(tmp_path / "optimised.onnx")
