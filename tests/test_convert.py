@@ -410,6 +410,7 @@ def test_a_session_of_a_large_model_writes_a_whole_optimised_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_bulk, "MAPPED", 0)
+    monkeypatch.setattr(_bulk, "HEAVY", 128)
     snn = run_conversion(mlp(), inputs_for("mlp", 40), Settings(method="max")).model
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
