@@ -17,13 +17,13 @@ from ._specs import Dim
 def session_options(threads: int | None, *, spinning: bool = True) -> ort.SessionOptions:
     """Session options with a number of threads (None: onnxruntime's own choice).
 
-    `spinning`: after a run threads wait for the next one in a busy loop for some 50 ms, which slows down whatever else
-    runs meanwhile, another session's threads for instance.
+    `spinning`: after a run threads wait for the next one in a busy loop for some 50 ms. That is quickest where it comes
+    at once, and slows down whatever else runs meanwhile, another session's threads for instance.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4  # a failed run is reported once, by us
     if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options

@@ -73,6 +73,7 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.optional: list[onnx.ValueInfoProto] = []
+        self.types: list[onnx.ValueInfoProto] = []
         self.sums = [s for s in step.states if s.mean is not None]
         self.values = [*step.proto.graph.value_info, *step.proto.graph.output]
 
@@ -88,7 +89,12 @@ class _Writer:
         inputs = [v for v in graph.input if v.name in self.step.inputs]
         outputs = [v for v in graph.output if v.name in self.step.outputs]
         made = helper.make_graph(
-            self.nodes, graph.name, [*inputs, *self.optional], outputs, list(self.constants.values())
+            self.nodes,
+            graph.name,
+            [*inputs, *self.optional],
+            outputs,
+            list(self.constants.values()),
+            value_info=self.types,
         )
         proto = helper.make_model(
             made,
@@ -127,6 +133,7 @@ class _Writer:
         for index in range(count):
             each = steps // (count - index)
             values = self._stretch(core, values, f"{prefix}{index}/", each, self.nodes)
+            self.types += _types_with_prefix(core.graph.value_info, f"{prefix}{index}/")
             steps -= each
         return values
 
@@ -277,6 +284,18 @@ def _with_prefix(
         return copy
 
     return [renamed(node) for node in nodes]
+
+
+def _types_with_prefix(values: Iterable[onnx.ValueInfoProto], prefix: str) -> list[onnx.ValueInfoProto]:
+    """What a core knows of its tensors, under the names of a pass."""
+    copies = []
+    for value in values:
+        copy = onnx.ValueInfoProto()
+        copy.CopyFrom(value)
+        copy.name = f"{prefix}{value.name}"
+        copy.type.tensor_type.shape.dim[0].dim_param = f"{prefix}{value.type.tensor_type.shape.dim[0].dim_param}"
+        copies.append(copy)
+    return copies
 
 
 def _state_info(name: str, rank: int) -> onnx.ValueInfoProto:

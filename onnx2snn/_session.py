@@ -158,7 +158,7 @@ class SpikingSession:
 
     @cached_property
     def _together(self) -> ort.InferenceSession | str:
-        return self._open_batched(self._options or session_options(self._threads))
+        return self._open_batched(self._options or session_options(self._threads, spinning=False))
 
     @property
     def _batched_core(self) -> ort.InferenceSession:
