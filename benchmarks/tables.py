@@ -1,12 +1,12 @@
 """The paper's Tables 1 and 2 and its energy table, in the same shape, for the networks in models/: Markdown.
 
     python benchmarks/tables.py [--only NAME ...] [--methods NAME ...] [--timesteps 8,16,32,64,128] [--limit N]
-                                [--batch-size N] [--threads N] [--cache FILE.json]
+                                [--batch-size N] [--threads N] [--cache FILE.json] [--only-cached]
                                 [--model ANN --calibration CALIBRATION --test TEST]
 
 Everything is fitted on calibration data alone and scored on test data; T counts every step, the delay included.
-Finished figures are kept in the cache, so that a run can be taken up again. --batch-size is that of the paper preset's
-local threshold balancing (100). --model adds a classifier to Table 1.
+Finished figures are kept in the cache, so that a run can be taken up again; --only-cached prints what is there.
+--batch-size is that of the paper preset's local threshold balancing (100). --model adds a classifier to Table 1.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ NETWORKS = [
 class Bench:
     """Scores conversions, each figure once."""
 
-    def __init__(self, limit: int | None, threads: int | None, cache: Path | None) -> None:
+    def __init__(self, limit: int | None, threads: int | None, cache: Path | None, only_cached: bool = False) -> None:
         """Read what an earlier run has found."""
-        self.limit, self.threads, self.cache = limit, threads, cache
+        self.limit, self.threads, self.cache, self.only_cached = limit, threads, cache, only_cached
         self.known: dict[str, Any] = json.loads(cache.read_text()) if cache and cache.exists() else {}
 
     def figures(self, network: Network, row: Row, times: Sequence[int]) -> list[Figure]:
         """At each T asked for, and at whatever smaller T was scored on the way; in the order of T."""
-        missing = [t for t in times if self._key(network, row, t) not in self.known]
+        missing = [t for t in times if not self.only_cached and self._key(network, row, t) not in self.known]
         for group in [[t] for t in missing] if row.fitted else [missing] if missing else []:
             for figure in measure(network, row, group, self.limit, self.threads):
                 self.known[self._key(network, row, figure.timesteps)] = asdict(figure)
@@ -130,7 +130,7 @@ def accuracy_rows(found: dict[tuple[Network, str], list[Figure]], metric: str, t
         if network.metric == metric:
             by_time = {figure.timesteps: f"{100 * figure.score:.2f}" for figure in figures}
             first = f"| {network.name} | {figures[0].flops / 1e6:.1f} M | {method} | {100 * figures[0].ann:.2f} |"
-            rows.append(f"{first} {' | '.join(by_time[t] for t in times)} |")
+            rows.append(f"{first} {' | '.join(by_time.get(t, '') for t in times)} |")
     return rows
 
 
@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--only-cached", action="store_true")
     for name in ("model", "calibration", "test"):
         parser.add_argument(f"--{name}", type=Path)
     given = parser.parse_args()
@@ -192,12 +193,13 @@ def main() -> None:
     if given.batch_size is not None:
         methods["paper"] = Row({"batch_size": given.batch_size})
     times = sorted(int(t) for t in given.timesteps.split(","))
-    bench = Bench(given.limit, given.threads, given.cache)
+    bench = Bench(given.limit, given.threads, given.cache, given.only_cached)
     found = {
-        (network, method): bench.figures(network, methods[method], times)
+        (network, method): figures
         for network in networks
         if given.only is None or network.name in given.only
         for method in given.methods
+        if (figures := bench.figures(network, methods[method], times))
     }
     for title, metrics in (
         ("Image classification (the paper's Table 1)", ["top1"]),
