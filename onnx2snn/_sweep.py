@@ -14,7 +14,7 @@ from ._ort import open_session
 from ._segments import Segment, segment_model
 from ._settings import Settings
 
-CACHED = 2**19
+CACHED = 2**17
 """Neurons simulated together: what they get, hold and send stays in a processor's cache from step to step."""
 
 
