@@ -123,6 +123,8 @@ class SpikingSession:
         }
         self._sizes: dict[tuple[tuple[int, ...], ...], int] = {}
         """Neurons, by the shapes of what the encoder hands over."""
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        """Of the inputs of the last run."""
         self._values: list[Values] = []
         """The states, one entry a piece of the batch."""
         self._moment = 0
@@ -353,6 +355,12 @@ class SpikingSession:
         self._moment += 1
         to_core = {name: static[name] for name in self._model.to_core}
         kept = [] if reset or not self._values else [name for name, _, _ in self._states if name not in self._fresh]
+        shapes = {name: static[name].shape for name in self._model.inputs}
+        for name, shape in shapes.items() if kept else ():
+            if shape != self._shapes[name]:
+                found, before = (TensorSpec(name, static[name].dtype, s) for s in (shape, self._shapes[name]))
+                raise DataError(f"input {found} cannot go on from the last run's {before}; reset the session first")
+        self._shapes = shapes
         old = {name: self._state(name) for name in kept}
         with computing(self.inputs):
             chosen, parts = self._plan(schedule, to_core)

@@ -431,12 +431,16 @@ def test_reset_forgets_everything(how: str, models: dict[str, onnx.ModelProto]) 
     assert np.array_equal(first, again)
 
 
-def test_going_on_with_another_batch_size_is_a_data_error(models: dict[str, onnx.ModelProto]) -> None:
-    session = SpikingSession(models["mlp"])
-    session.run(None, {"input": inputs_for("mlp", 2)}, timesteps=3)
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (1, 3), (4, 8)])
+@pytest.mark.parametrize("schedule", ["stepped", "batched"])
+def test_going_on_with_another_batch_size_is_a_data_error(
+    schedule: Any, before: int, after: int, models: dict[str, onnx.ModelProto]
+) -> None:
+    session = SpikingSession(models["mlp"], threads=2, schedule=schedule)
+    session.run(None, {"input": inputs_for("mlp", before)}, timesteps=3)
     with pytest.raises(DataError, match="input float32"):
-        session.run(None, {"input": inputs_for("mlp", 3)}, timesteps=3, reset=False)
-    session.run(None, {"input": inputs_for("mlp", 3)}, timesteps=3)
+        session.run(None, {"input": inputs_for("mlp", after)}, timesteps=3, reset=False)
+    session.run(None, {"input": inputs_for("mlp", before)}, timesteps=3, reset=False)
 
 
 @pytest.mark.parametrize("name", ["resnet", "mlp"])
