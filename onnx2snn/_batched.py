@@ -234,7 +234,8 @@ class _Build:
         outer = [t for t in dict.fromkeys(self._taken(unit)) if t not in self.setting.constants]
         moving = [t for t in outer if self.setting.moves(t)]
         inner = [t for n in unit.nodes for t in n.output]
-        used = [t for t in [*inner, *(s.input for s in unit.states)] if t in self.wanted(unit)]
+        wanted = self.wanted(unit)
+        used = [t for t in [*inner, *(s.input for s in unit.states)] if t in wanted]
         if unit.accumulates and not used and len(moving) == 1:
             self._sum(unit.states[0], moving[0])
         else:

@@ -95,15 +95,15 @@ class Batched:
             passes = -(-(stop - t) // self.most)
             for index in range(passes):
                 steps = (stop - t) // (passes - index)
-                ticks = {TICKS: ort.OrtValue.ortvalue_from_numpy(np.zeros(steps, np.float32))}
                 given = to_core | values
-                values = self._pass(given | ticks)
+                values = self._pass(given, steps)
                 t += steps
             yield Moment(t, values, given)
 
-    def _pass(self, given: Values) -> Values:
+    def _pass(self, given: Values, steps: int) -> Values:
+        ticks = ort.OrtValue.ortvalue_from_numpy(np.zeros(steps, np.float32))
         binding = self.core.io_binding()
-        for name, value in given.items():
+        for name, value in (given | {TICKS: ticks}).items():
             binding.bind_ortvalue_input(name, value)
         for _, output, _ in self.states:
             binding.bind_output(output, "cpu")
@@ -112,7 +112,7 @@ class Batched:
 
     def one(self, to_core: Values, values: Values) -> Values:
         """The states after a single step."""
-        return self._pass(to_core | values | {TICKS: ort.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32))})
+        return self._pass(to_core | values, 1)
 
 
 def neurons_of(model: StepModel) -> int | None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from ._graph import Array
 from ._operators import STANDARD_DOMAINS
-from ._time_shapes import ShapeKind
+from ._time_shapes import ShapeKind, attribute
 
 
 class Constants(Mapping[str, Array]):
@@ -78,10 +78,6 @@ def refusal(node: onnx.NodeProto, setting: Setting) -> str | None:
     return check(node, setting) if check else f"{node.op_type} may mix samples"
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
-
-
 def _only_first_moves(node: onnx.NodeProto, setting: Setting) -> str | None:
     others = [t for t in node.input[1:] if t and t not in setting.constants]
     return f"its input '{others[0]}' is not constant" if others else None
@@ -95,7 +91,7 @@ def _axis_behind(default: int | None, *, kept: bool = True) -> Check:
     """Its `axis` is not the leading one; `kept`: counted from the end in the rank of the input."""
 
     def check(node: onnx.NodeProto, setting: Setting) -> str | None:
-        axis = _attribute(node, "axis", default)
+        axis = attribute(node, "axis", default)
         rank = setting.ranks[next(t for t in node.input if setting.moves(t))]
         if not isinstance(axis, int) or axis % (rank if kept else rank + 1) == 0:
             return "it works along the leading axis"
@@ -119,7 +115,7 @@ def _both(*checks: Check) -> Check:
 
 
 def _gemm(node: onnx.NodeProto, setting: Setting) -> str | None:
-    if not setting.moves(node.input[0]) or _attribute(node, "transA", 0):
+    if not setting.moves(node.input[0]) or attribute(node, "transA", 0):
         return "its second operand, or a transposed one, changes in time"
     bias = setting.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     if bias is not None and bias.ndim > 1 and bias.shape[0] != 1:
@@ -142,7 +138,7 @@ def _matmul(node: onnx.NodeProto, setting: Setting) -> str | None:
 
 def _axes(node: onnx.NodeProto, setting: Setting, index: int) -> list[int] | None:
     """Axes given as attribute or constant input, those counted from the end as they are; None where there are none."""
-    given = _attribute(node, "axes")
+    given = attribute(node, "axes")
     if given is None and len(node.input) > index and node.input[index] in setting.constants:
         given = setting.constants[node.input[index]]
     return None if given is None else [int(axis) for axis in np.ravel(np.asarray(given))]
@@ -182,7 +178,7 @@ def _pads(node: onnx.NodeProto, setting: Setting) -> str | None:
 
 
 def _transposes(node: onnx.NodeProto, setting: Setting) -> str | None:
-    order = _attribute(node, "perm")
+    order = attribute(node, "perm")
     return None if isinstance(order, list) and order[0] == 0 else "it moves the leading axis"
 
 
@@ -192,13 +188,13 @@ def _reshapes(node: onnx.NodeProto, setting: Setting) -> str | None:
     shape = setting.constants.get(node.input[1])
     if shape is None:
         return "its shape is not constant"
-    free = shape.size > 0 and int(shape[0]) in (0, -1) and not _attribute(node, "allowzero", 0)
+    free = shape.size > 0 and int(shape[0]) in (0, -1) and not attribute(node, "allowzero", 0)
     # a later -1 beside a copied leading axis takes what is left of each block
     return None if free else "its shape fixes the leading axis"
 
 
 def _flattens(node: onnx.NodeProto, setting: Setting) -> str | None:
-    axis = _attribute(node, "axis", 1)
+    axis = attribute(node, "axis", 1)
     rank = setting.ranks[node.input[0]]
     return None if isinstance(axis, int) and axis % rank == 1 else "it merges the leading axis with others"
 
@@ -218,7 +214,7 @@ def _leading_one(index: int) -> Check:
 
 
 def _resizes(node: onnx.NodeProto, setting: Setting) -> str | None:
-    if _attribute(node, "axes") is not None:
+    if attribute(node, "axes") is not None:
         return None if all(a % setting.ranks[node.input[0]] for a in _axes(node, setting, 4) or []) else "its axes"
     scales = setting.constants.get(node.input[1 if node.op_type == "Upsample" else 2]) if len(node.input) > 1 else None
     if scales is not None and scales.size:

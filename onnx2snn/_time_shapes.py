@@ -7,7 +7,7 @@ depends on that length.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -41,12 +41,13 @@ def shape_kinds(
     return kinds
 
 
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((int(helper.get_attribute_value(a)) for a in node.attribute if a.name == name), default)
+def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
+    """The value of an attribute, or the default where it is left out."""
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
 def _shape(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
-    start = _attribute(node, "start", 0)
+    start = attribute(node, "start", 0)
     return "whole" if start == 0 else ("rest" if start > 0 else None)
 
 

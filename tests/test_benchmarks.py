@@ -13,6 +13,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def printed_twice(command: list[str]) -> str:
+    """What a script prints, the same from its cache as afresh."""
+    printed = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    assert printed[0] == printed[1]
+    return printed[0]
+
+
 @pytest.mark.parametrize(
     ("study", "row", "kept"),
     [("figure3", "99 % percentile, layer-wise (robust norm), delay 0", 4), ("presets", "low-latency", 2)],
@@ -27,13 +38,8 @@ def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(
         np.savez(calibration, input=data["input"][:60])
     options = ["--study", study, "--only", row, "--timesteps", "1,2", "--limit", "40", "--cache", str(cache)]
     command = [sys.executable, str(ROOT / "benchmarks" / "accuracy.py"), ann, str(calibration), test, *options]
-    printed = []
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout)
-    assert printed[0] == printed[1]
-    last = printed[0].splitlines()[-2]
+    printed = printed_twice(command)
+    last = printed.splitlines()[-2]
     assert last.startswith(f"| {row} |")
     assert last.count("|") == 4
     assert len(json.loads(cache.read_text())) == kept
@@ -48,19 +54,14 @@ def test_tables_print_accuracy_and_energy_of_a_given_classifier_and_keep_its_fig
     options = ["--only", "own", "--methods", "low-latency", "--timesteps", "2,4", "--cache", str(cache)]
     given = ["--model", str(ann), "--calibration", str(calibration), "--test", str(test)]
     command = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), *options, *given]
-    printed = []
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout)
-    assert printed[0] == printed[1]
+    printed = printed_twice(command)
     known = json.loads(cache.read_text())
     assert len(known) == 2
     cache.write_text(json.dumps(dict(list(known.items())[1:])))
     done = subprocess.run([*command, "--only-cached"], capture_output=True, text=True)
     (partial,) = (line for line in done.stdout.splitlines() if line.startswith("| own |") and line.count("|") == 7)
     assert partial.split("|")[5].strip() == ""  # T=2 is not known
-    accuracy, energy = (line for line in printed[0].splitlines() if line.startswith("| own |"))
+    accuracy, energy = (line for line in printed.splitlines() if line.startswith("| own |"))
     figures = [float(cell) for cell in accuracy.split("|")[4:-1]]  # the ANN's, then one for each T
     assert len(figures) == 3
     assert figures[0] >= figures[1] > 50
