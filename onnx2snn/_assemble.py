@@ -36,7 +36,7 @@ class Assembly:
         """The spiking graph, thresholds folded."""
         chosen, settings = str(self.settings.chosen("neuron")), self.settings
         thetas, potentials = self.thresholds, correction.potentials
-        spiking = rewrite(correction.graph, self.parts, thetas, settings.maxpool, chosen, settings.levels, potentials)
+        spiking = rewrite(correction.graph, self.parts, thetas, settings.maxpool, chosen, settings.height, potentials)
         return fold(spiking, self.parts.names("analog"))
 
     def emit(self, snn: Graph) -> onnx.ModelProto:

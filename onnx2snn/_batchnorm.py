@@ -85,7 +85,7 @@ def informed(
     measure: Callable[[], Calibration],
 ) -> Calibration:
     """A calibration from the statistics that are known; `measure` is one on random inputs, for the other sites."""
-    steps = settings.steps * settings.levels
+    steps = settings.steps * settings.height
     known = {
         index: thresholds_for(site, z, settings.granularity, steps)
         for index, (site, z) in enumerate(zip(sites, statistics, strict=True))

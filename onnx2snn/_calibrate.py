@@ -183,7 +183,7 @@ def calibrate(
         "local": lambda: run.local(settings.iterations, settings.seed, progress),
         "percentile": lambda: run.from_histograms(partial(_balance.percentile, percent=settings.percentile), progress),
         "mmse": lambda: run.from_histograms(
-            partial(_balance.mmse, timesteps=settings.steps * settings.levels), progress
+            partial(_balance.mmse, timesteps=settings.steps * settings.height), progress
         ),
         "max": lambda: run.maxima(progress),
     }

@@ -194,7 +194,7 @@ def _spiking(ready: _Ready, settings: Settings, found: Calibration, progress: Pr
     source, specs, data, parts, clock = ready.source, ready.specs, ready.data, ready.parts, ready.clock
     balanced = [settle(theta) for theta in found.thresholds]
     tops = [b.values for b in balanced]
-    thetas = [top / settings.levels for top in tops]
+    thetas = [top / settings.height for top in tops]
     automatic = automatic_delay(ready.graph, parts.sites, thetas, found.means)
     delay = resolve_delay(settings.chosen("delay"), settings.steps, 0, automatic)
     plan = Assembly(source, parts, tuple(thetas), found, settings, delay, automatic)

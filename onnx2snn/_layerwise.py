@@ -24,9 +24,9 @@ from ._settings import Settings
 from ._specs import TensorSpec, fixed_batch
 from ._sweep import Sent, Sweep, fire
 
-MOST_SAMPLES = 300
+MOST_SAMPLES = 200
 
-OUTPUT_ROUNDS, OUTPUT_SAMPLES = 1, 100
+OUTPUT_ROUNDS, OUTPUT_SAMPLES = 1, 50
 """Times a bias is corrected by what the mean output lacks, after the mean input current has been, and from how many
 samples."""
 
@@ -46,7 +46,7 @@ def correct_layerwise(
 ) -> Correction:
     """Correct what `settings.corrections` names, layer by layer; `thresholds` per site in ANN units.
 
-    At most 300 samples are simulated, fewer where T steps of a large layer would not fit into memory.
+    At most 200 samples are simulated, fewer where T steps of a large layer would not fit into memory.
     """
     pieces = segments(graph, parts)
     count = _affordable(parts.sites, len(samples), settings.steps)
@@ -79,8 +79,8 @@ def _correct_site(sweep: Sweep, piece: Segment, site: Site, theta: Array) -> tup
     assert piece.current is not None
     what, steps = sweep.settings.corrections, sweep.settings.steps
     wanted = sweep.run(sweep.original, piece, piece.tensors, sweep.activations(piece))
+    means = sweep.means(piece, 0)
     if "weights" in what:
-        means = sweep.means(piece, 0, steps)
         for response in piece.responses:
             _fit(sweep, piece, response, wanted, means)
     session = sweep.open(sweep.graph, piece, [piece.current])
@@ -91,21 +91,20 @@ def _correct_site(sweep: Sweep, piece: Segment, site: Site, theta: Array) -> tup
     potential = np.full(shape, INITIAL_POTENTIAL)
 
     def output_lacks() -> Array:
-        spikes = fire(sweep, session, piece, offset, theta, potential, OUTPUT_SAMPLES)
-        sent = spikes.sum(axis=0, dtype=np.float32)
-        lacks: Array = activation[: len(sent)] - sent * (theta / steps).astype(np.float32)
+        _, total = fire(sweep, session, piece, offset, theta, potential, OUTPUT_SAMPLES)
+        lacks: Array = activation[: len(total)] - total * (theta / steps).astype(np.float32)
         return lacks
 
     if "bias" in what:
-        lacking = wanted[piece.current] - sweep.mean_current(session, piece)
+        lacking = wanted[piece.current] - sweep.mean_current(session, piece, means)
         offset += lacking.mean(axis=axes, keepdims=True, dtype=np.float64)
         for _ in range(OUTPUT_ROUNDS):
             offset += output_lacks().mean(axis=axes, keepdims=True, dtype=np.float64)
     if "potential" in what:
         over = 0 if all(isinstance(d, int) for d in site.shape[1:]) else axes
         potential = within_threshold(potential + steps / theta * output_lacks().mean(axis=over, keepdims=True))
-    spikes = fire(sweep, session, piece, offset, theta, potential, sweep.count)
-    sweep.sent[site.tensor] = Sent(activation, spikes, theta)
+    spikes, total = fire(sweep, session, piece, offset, theta, potential, sweep.count)
+    sweep.sent[site.tensor] = Sent(activation, spikes, total, theta)
     return offset, potential
 
 
@@ -129,11 +128,11 @@ def _fit(
 
 def _correct_readout(sweep: Sweep, piece: Segment) -> None:
     """Fit weights and biases of the readout's operators in order, at the mean output after the delay."""
-    what, steps = sweep.settings.corrections, sweep.settings.steps
+    what = sweep.settings.corrections
     if not piece.responses or not {"bias", "weights"}.intersection(what):
         return
     wanted = sweep.run(sweep.original, piece, piece.tensors, sweep.activations(piece))
-    means = sweep.means(piece, sweep.delay, steps)
+    means = sweep.means(piece, sweep.delay)
     for response in piece.responses:
         if "weights" in what:
             _fit(sweep, piece, response, wanted, means)

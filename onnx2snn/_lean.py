@@ -16,34 +16,35 @@ import onnx
 from onnx import FunctionProto, helper
 
 from ._graph import SNN_DOMAIN
-from ._neuron import ATTRIBUTES, BY_OP, IF, SIGNED_IF
+from ._neuron import ATTRIBUTES, BY_OP, GRADED_IF, IF, SIGNED_GRADED_IF, SIGNED_IF
 
 
 def function_for(op: str, opset: int, nodes: list[onnx.NodeProto], *, single: bool) -> FunctionProto:
     """The function for the neurons of one operator in a model; `single`: they compute in float32."""
-    values = {_only_value(node) for node in nodes}
-    initial = values.pop() if len(values) == 1 else None
-    if op not in _BODIES or not single or initial is None or not (_exact(1 - initial) and _exact(initial)):
-        return BY_OP[op].function(opset)
     plain = BY_OP[op].function(opset)
+    known = {_known(node) for node in nodes}
+    initial, levels = known.pop() if len(known) == 1 else (None, 0)
+    if not single or initial is None or (op in (IF, SIGNED_IF) and not (_exact(1 - initial) and _exact(initial))):
+        return plain
     opsets = [helper.make_opsetid("", opset)]
     return helper.make_function(
         SNN_DOMAIN,
         op,
         list(plain.input),
         list(plain.output),
-        _BODIES[op](initial),
+        _BODIES[op](initial, levels),
         opsets,
         list(ATTRIBUTES),
-        doc_string=f"{plain.doc_string} Written for threshold 1 and v_init {initial:g}.",
+        doc_string=f"{plain.doc_string} Written for threshold 1, v_init {initial:g} and levels {levels}.",
     )
 
 
-def _only_value(node: onnx.NodeProto) -> float | None:
-    """v_init, where it is one number and the threshold is 1."""
+def _known(node: onnx.NodeProto) -> tuple[float | None, int]:
+    """v_init, where it is one number and the threshold is 1, and levels."""
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     v_init = onnx.numpy_helper.to_array(given["v_init"])
-    return float(v_init.flat[0]) if given["threshold"] == 1 and np.unique(v_init).size == 1 else None
+    alone = given["threshold"] == 1 and np.unique(v_init).size == 1
+    return (float(v_init.flat[0]) if alone else None), given["levels"]
 
 
 def _exact(bound: float) -> bool:
@@ -68,7 +69,7 @@ def _less(m: str, bound: float, output: str) -> onnx.NodeProto:
     return helper.make_node("HardSigmoid", [m], [output], alpha=-1 / gap, beta=1 + below / gap)
 
 
-def _if(initial: float) -> list[onnx.NodeProto]:
+def _if(initial: float, _levels: int) -> list[onnx.NodeProto]:
     return [
         helper.make_node("Add", ["x", "u"], ["m"]),
         _at_least("m", 1 - initial, "spike"),
@@ -76,7 +77,7 @@ def _if(initial: float) -> list[onnx.NodeProto]:
     ]
 
 
-def _signed_if(initial: float) -> list[onnx.NodeProto]:
+def _signed_if(initial: float, _levels: int) -> list[onnx.NodeProto]:
     return [
         helper.make_node("Add", ["x", "u"], ["m"]),
         _at_least("m", 1 - initial, "plus"),
@@ -88,4 +89,35 @@ def _signed_if(initial: float) -> list[onnx.NodeProto]:
     ]
 
 
-_BODIES: dict[str, Callable[[float], list[onnx.NodeProto]]] = {IF: _if, SIGNED_IF: _signed_if}
+def _graded_if(initial: float, levels: int) -> list[onnx.NodeProto]:
+    return [*_held(initial, 0, levels, "spike"), helper.make_node("Sub", ["m", "spike"], ["u_next"])]
+
+
+def _signed_graded_if(initial: float, levels: int) -> list[onnx.NodeProto]:
+    return [
+        *_held(initial, -1, levels, "wanted"),
+        helper.make_node("Add", ["n", "wanted"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["n_next"]),  # below 0 where -1 was wanted and n was 0
+        helper.make_node("Sub", ["n_next", "n"], ["spike"]),  # whole numbers: exact
+        helper.make_node("Sub", ["m", "spike"], ["u_next"]),
+    ]
+
+
+def _held(initial: float, least: int, most: int, output: str) -> list[onnx.NodeProto]:
+    """The whole thresholds a potential holds, between `least` and `most`."""
+    constants = {"initial": initial, "least": float(least), "most": float(most)}
+    return [
+        *(helper.make_node("Constant", [], [name], value_float=value) for name, value in constants.items()),
+        helper.make_node("Add", ["x", "u"], ["m"]),
+        helper.make_node("Add", ["m", "initial"], ["potential"]),
+        helper.make_node("Floor", ["potential"], ["whole"]),
+        helper.make_node("Clip", ["whole", "least", "most"], [output]),
+    ]
+
+
+_BODIES: dict[str, Callable[[float, int], list[onnx.NodeProto]]] = {
+    IF: _if,
+    SIGNED_IF: _signed_if,
+    GRADED_IF: _graded_if,
+    SIGNED_GRADED_IF: _signed_graded_if,
+}

@@ -22,8 +22,8 @@ RIDGE = 0.1
 MOST_INPUTS = 8192
 """Of one output of an operator; the Gram matrix holds the square of this."""
 
-MOST_ROWS, CHUNK = 2**17, 2**24
-"""Rows a fit is made from, and elements unfolded at once."""
+ROWS, ROWS_PER_INPUT, CHUNK = 2**15, 16, 2**24
+"""Rows a fit is made from where there are more, at least so many times the inputs; elements unfolded at once."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,11 @@ def _moments(layer: Layer, x: Array, lacking: Array) -> _Moments:
 
 
 def _rows(layer: Layer, x: Array, lacking: Array) -> Iterator[tuple[Array, Array]]:
-    """Inputs and what is lacking, a few samples at a time, thinned out to `MOST_ROWS` in all."""
+    """Inputs and what is lacking, a few samples at a time, thinned out to the rows a fit takes."""
     positions = layer.targets(lacking[:1]).shape[2]
-    wanted = min(len(x), max(16, -(-MOST_ROWS // positions)))
-    stride = max(1, wanted * positions // MOST_ROWS)
+    rows = max(ROWS, ROWS_PER_INPUT * layer.inputs)
+    wanted = min(len(x), max(16, -(-rows // positions)))
+    stride = max(1, wanted * positions // rows)
     size = max(1, CHUNK // (positions * layer.inputs))
     for start in range(0, wanted, size):
         few = slice(start, min(start + size, wanted))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from ._graph import Graph, Node, Tensor, constant, is_output, part
-from ._operators import is_weighted
+from ._operators import MAX_POOLS, is_weighted
 from ._partition import Partition, Site
 
 
@@ -29,7 +29,8 @@ class Segment:
     """What lies between the sites before and one site; `site` None: the readout.
 
     `takes`: the site tensors it reads; `current`: the input current of its site; `responses`: the operators with
-    weights whose input depends on spikes, in order; `analog`: whether a telescoped operator is part of it.
+    weights whose input depends on spikes, in order; `analog`: whether a telescoped operator is part of it; `pools`:
+    whether a max-pool is. Where neither is, the current is an affine function of the spikes.
     """
 
     site: Site | None
@@ -37,6 +38,7 @@ class Segment:
     current: str | None
     responses: tuple[Response, ...]
     analog: bool = False
+    pools: bool = False
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -54,7 +56,8 @@ def segments(graph: Graph, parts: Partition) -> list[Segment]:
         current = by_name[site.name].inputs[0]
         nodes, takes = _before(graph, [current], ends)
         telescoped = any(node.name in analog for node in nodes)
-        found.append(Segment(site, takes, current.name, _responses(graph, nodes, takes), telescoped))
+        pools = any(node.op in MAX_POOLS for node in nodes)
+        found.append(Segment(site, takes, current.name, _responses(graph, nodes, takes), telescoped, pools))
     tops = [node.inputs[0] for node in graph.nodes if node.name in readout and is_weighted(node)]
     nodes, takes = _before(graph, [*tops, *graph.outputs], ends)
     found.append(Segment(None, takes, None, _responses(graph, [n for n in nodes if n.name in readout], takes)))

@@ -15,8 +15,8 @@ METHODS = ("local", "percentile", "max", "mmse")
 CORRECTIONS = ("bias", "potential", "weights")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"method": "local", "neuron": "if", "correct": "none", "delay": "half"},
-    "low-latency": {"method": "mmse", "neuron": "signed", "correct": "bias,weights", "delay": 0},
+    "paper": {"method": "local", "neuron": "if", "levels": 1, "correct": "none", "delay": "half"},
+    "low-latency": {"method": "mmse", "neuron": "signed", "levels": 2, "correct": "bias,weights", "delay": 0},
 }
 """What an option is where it is not given, by preset."""
 
@@ -70,7 +70,9 @@ class Settings:
         "integrate-and-fire, or signed: it also takes back spikes it fired too early; default: if, low-latency signed",
         choices=("if", "signed"),
     )
-    levels: int = _option(1, "the most thresholds one spike is high (1: binary spikes)", metavar="N")
+    levels: int | None = _option(
+        None, "the most thresholds one spike is high (1: binary spikes); default: 1, low-latency 2", metavar="N"
+    )
     correct: str | None = _option(
         None,
         "what is corrected with the SNN's own answers on the calibration data: none, or a list of bias, potential and "
@@ -146,6 +148,11 @@ class Settings:
         return self.timesteps
 
     @property
+    def height(self) -> int:
+        """The most thresholds one spike is high."""
+        return int(self.chosen("levels"))
+
+    @property
     def corrections(self) -> tuple[str, ...]:
         """What is corrected, in order."""
         chosen = str(self.chosen("correct"))
@@ -181,7 +188,7 @@ class Settings:
     def calibration(self, method: str) -> dict[str, Any]:
         """What decides the thresholds of a method; it is kept with them."""
         more = _DECIDING.get(method, ())
-        fitted = {"fitted_timesteps": self.timesteps, "fitted_levels": self.levels} if method == "mmse" else {}
+        fitted = {"fitted_timesteps": self.timesteps, "fitted_levels": self.height} if method == "mmse" else {}
         return {"method": method} | {name: getattr(self, name) for name in ("granularity", "seed", *more)} | fitted
 
     def conversion(self) -> dict[str, Any]:

@@ -9,22 +9,26 @@ import numpy as np
 import onnxruntime as ort
 
 from ._graph import Array, Graph, Node
-from ._neuron import neuron_for, neuron_model
+from ._neuron import neuron_for
 from ._ort import open_session
 from ._segments import Segment, segment_model
 from ._settings import Settings
+from ._spike_train import spike_train_model, spike_type
 
 CACHED = 2**17
-"""Neurons simulated together: what they get, hold and send stays in a processor's cache from step to step."""
+"""Neurons computed together, and in T steps at once `CACHED_STEPS` of them: what they get and send stays in a
+processor's cache."""
+CACHED_STEPS = 2**19
 
 
 @dataclass
 class Sent:
-    """What one site answers on the samples: the ANN's activations [N, ...] and the spikes [T, N, ...], in ANN units
-    times `theta`."""
+    """What one site answers on the samples: the ANN's activations [N, ...], the spikes [T, N, ...], which are ANN units
+    times `theta`, and their sum over time [N, ...]."""
 
     activation: Array
     spikes: Array
+    total: Array
     theta: Array
 
     @property
@@ -32,13 +36,19 @@ class Sent:
         """Neurons per sample."""
         return int(np.prod(self.activation.shape[1:]))
 
-    def mean(self, start: int, end: int) -> Array:
-        """Mean output over steps start+1..end, in ANN units."""
-        return self.scaled(self.spikes[start:end].sum(axis=0, dtype=np.float32), end - start)
+    def mean(self, start: int) -> Array:
+        """Mean output over the steps after `start`, in ANN units."""
+        total = self.total - self.spikes[:start].sum(axis=0, dtype=np.float32) if start else self.total
+        return total * (self.theta / (len(self.spikes) - start)).astype(np.float32)
 
-    def scaled(self, total: Array, steps: int) -> Array:
-        """Spikes summed over some steps as a mean output, in ANN units."""
-        return total * (self.theta / steps).astype(np.float32)
+    def each_step(self, few: slice) -> Array:
+        """Outputs of some samples at each step, in ANN units."""
+        return np.multiply(self.spikes[:, few], self.theta.astype(np.float32), dtype=np.float32)
+
+    def means_so_far(self, few: slice) -> Array:
+        """Mean outputs of some samples up to each step, in ANN units."""
+        total = np.cumsum(self.spikes[:, few], axis=0, dtype=np.float32)
+        return total * (self.theta / _steps(total)).astype(np.float32)
 
 
 @dataclass
@@ -81,12 +91,13 @@ class Sweep:
         """A session of a segment."""
         return open_session(segment_model(graph, segment, outputs), self.settings.threads)
 
-    def pieces(self, segment: Segment, count: int | None = None) -> Iterator[slice]:
-        """The first `count` samples (None: all), as many at a time as is good for a segment."""
+    def pieces(self, segment: Segment, count: int | None = None, steps: int = 0) -> Iterator[slice]:
+        """The first `count` samples (None: all), as many at a time as is good for a segment, or for `steps` of it."""
         count = self.count if count is None else min(count, self.count)
         sizes = [self.sent[name].neurons for name in segment.takes]
         sizes += [segment.site.neurons] if segment.site is not None else []
-        size = self.fixed or max(1, CACHED // max(sizes))
+        room = CACHED_STEPS // steps if steps else CACHED
+        size = self.fixed or max(1, room // max(sizes))
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
     def compute(self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice) -> list[Array]:
@@ -97,63 +108,60 @@ class Sweep:
             feed = {name: np.resize(values, (self.fixed, *values.shape[1:])) for name, values in feed.items()}
         return [output[: few.stop - few.start] for output in session.run(None, feed)]
 
+    def compute_steps(self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice) -> Array:
+        """A session's one output at each step, [T, n, ...], given what the sites answer, alike; all steps are a batch,
+        where that is not fixed."""
+        steps, samples = self.settings.steps, few.stop - few.start
+        if self.fixed:
+            each = [{name: values[t] for name, values in sites.items()} for t in range(steps)]
+            return np.stack([self.compute(session, values, few)[0] for values in each])
+        own = [i.name for i in session.get_inputs() if i.name not in sites]
+        feed = {name: np.concatenate([self.inputs[name][few]] * steps) for name in own}
+        feed |= {name: values.reshape(steps * samples, *values.shape[2:]) for name, values in sites.items()}
+        (found,) = session.run(None, feed)
+        return np.asarray(found).reshape(steps, samples, *found.shape[1:])
+
     def activations(self, segment: Segment) -> dict[str, Array]:
         """The ANN's activations at the sites before a segment."""
         return {name: self.sent[name].activation for name in segment.takes}
 
-    def means(self, segment: Segment, start: int, end: int) -> dict[str, Array]:
-        """The SNN's mean outputs at the sites before a segment, over steps start+1..end."""
-        return {name: self.sent[name].mean(start, end) for name in segment.takes}
+    def means(self, segment: Segment, start: int) -> dict[str, Array]:
+        """The SNN's mean outputs at the sites before a segment, over the steps after `start`."""
+        return {name: self.sent[name].mean(start) for name in segment.takes}
 
     def each_step(self, segment: Segment) -> bool:
-        """Whether a segment is computed of each step's output: the paper's max-pools; what is telescoped never is."""
-        return self.settings.maxpool == "current" and not segment.analog
+        """Whether a segment is computed of each step's output: what is linear may be, and with the paper's max-pools
+        they are; what is telescoped never is."""
+        return not segment.analog and (not segment.pools or self.settings.maxpool == "current")
 
-    def answers(self, segment: Segment, few: slice) -> Iterator[dict[str, Array]]:
-        """What the sites before a segment answer to some samples, step by step: the mean so far, or where each step is
-        taken alone the step's own output."""
-        sites = {name: self.sent[name] for name in segment.takes}
-        if self.each_step(segment):
-            for t in range(self.settings.steps):
-                yield {name: site.scaled(site.spikes[t, few], 1) for name, site in sites.items()}
-            return
-        totals = {name: np.zeros(site.spikes[0, few].shape, np.float32) for name, site in sites.items()}
-        for t in range(self.settings.steps):
-            for name, site in sites.items():
-                totals[name] += site.spikes[t, few]
-            yield {name: site.scaled(totals[name], t + 1) for name, site in sites.items()}
+    def currents(self, session: ort.InferenceSession, segment: Segment, few: slice) -> Array:
+        """The input current of a site at each step, [T, n, ...] in ANN units, for some samples.
 
-    def currents(self, session: ort.InferenceSession, segment: Segment, few: slice) -> Iterator[Array]:
-        """The input current of a site at each step, [n, ...] in ANN units, for some samples.
-
-        Up to step t the current sums to t F(mean output so far), F the ANN's own segment: exact for every segment that
-        is linear, and what a max-pool of the accumulated current or a telescoped operator sends by definition. With
-        --maxpool current it is F of each step's own output, where nothing is telescoped.
+        With F the ANN's own segment it is F of each step's output, where F is affine or --maxpool is current. Elsewhere
+        the current up to step t sums to t F(mean output so far): what a max-pool of the accumulated current or a
+        telescoped operator sends by definition.
         """
-        if not segment.takes:
+        sites = {name: self.sent[name] for name in segment.takes}
+        if not sites:
             (constant,) = self.compute(session, {}, few)
-            yield from (constant for _ in range(self.settings.steps))
-            return
-        before: Array | float = 0.0
-        for t, answer in enumerate(self.answers(segment, few), 1):
-            (now,) = self.compute(session, answer, few)
-            if self.each_step(segment):
-                yield now
-                continue
-            now = now * np.float32(t)
-            yield now - before
-            before = now
+            return np.broadcast_to(constant, (self.settings.steps, *constant.shape))
+        if self.each_step(segment):
+            return self.compute_steps(session, {name: site.each_step(few) for name, site in sites.items()}, few)
+        sums = self.compute_steps(session, {name: site.means_so_far(few) for name, site in sites.items()}, few)
+        return np.diff(sums * _steps(sums), axis=0, prepend=np.float32(0))
 
-    def mean_current(self, session: ort.InferenceSession, segment: Segment) -> Array:
-        """The mean input current of a site over all steps, for all samples."""
+    def mean_current(self, session: ort.InferenceSession, segment: Segment, means: Mapping[str, Array]) -> Array:
+        """The mean input current of a site over all steps, for all samples, given the mean outputs before it."""
         assert segment.current is not None
-        if not self.each_step(segment):
-            return self.run(self.graph, segment, [segment.current], self.means(segment, 0, self.settings.steps))[
-                segment.current
-            ]
-        return np.concatenate(
-            [sum(self.currents(session, segment, few)) / self.settings.steps for few in self.pieces(segment)]
-        )
+        if segment.pools and self.each_step(segment):
+            pieces = self.pieces(segment, steps=self.settings.steps)
+            return np.concatenate([self.currents(session, segment, few).mean(axis=0) for few in pieces])
+        return self.run(self.graph, segment, [segment.current], means)[segment.current]
+
+
+def _steps(values: Array) -> Array:
+    """1, 2 ... T along the first axis of values [T, ...]."""
+    return np.arange(1, len(values) + 1, dtype=np.float32).reshape(-1, *[1] * (values.ndim - 1))
 
 
 def fire(
@@ -164,24 +172,22 @@ def fire(
     theta: Array,
     potential: Array,
     count: int,
-) -> Array:
-    """The spikes [T, N, ...] of a layer for the first `count` samples, by its neuron function in onnxruntime.
+) -> tuple[Array, Array]:
+    """The spikes [T, N, ...] of a layer for the first `count` samples and their sum over time, by its neuron function
+    in onnxruntime.
 
     `session` computes the layer's input current.
     """
     settings = sweep.settings
-    neuron = neuron_for(str(settings.chosen("neuron")), settings.levels)
-    step = open_session(neuron_model(neuron, settings.levels, potential, theta.ndim), settings.threads)
-    names = [i.name for i in step.get_inputs()]
-    scale, shift = (1.0 / theta).astype(np.float32), (offset / theta).astype(np.float32)
+    neuron = neuron_for(str(settings.chosen("neuron")), settings.height)
+    layer = open_session(spike_train_model(neuron, settings.height, potential, theta.ndim), settings.threads)
+    fixed = {"scale": (1.0 / theta).astype(np.float32), "shift": (offset / theta).astype(np.float32)}
     count = min(count, sweep.count)
-    kind, spikes = (np.int8 if settings.levels < 2**7 else np.int32), np.empty(0)
-    for few in sweep.pieces(piece, count):
-        states = [np.zeros([1] * theta.ndim, np.float32)] * len(neuron.states)
-        for t, current in enumerate(sweep.currents(session, piece, few)):
-            x = current * scale
-            x += shift
-            if not spikes.size:
-                spikes = np.empty((settings.steps, count, *x.shape[1:]), kind)
-            spikes[t, few], *states = step.run(None, dict(zip(names, [x, *states], strict=True)))
-    return spikes
+    spikes = total = np.empty(0)
+    for few in sweep.pieces(piece, count, settings.steps):
+        found, summed = layer.run(None, {"currents": sweep.currents(session, piece, few)} | fixed)
+        if not total.size:
+            spikes = np.empty((settings.steps, count, *found.shape[2:]), spike_type(settings.height))
+            total = np.empty((count, *found.shape[2:]), np.float32)
+        spikes[:, few], total[few] = found, summed
+    return spikes, total

@@ -84,20 +84,15 @@ def test_potentials_corrected_in_rounds_are_one_a_channel_and_bring_the_answer_n
         assert v_init.shape == site.threshold_shape("channel")
 
 
-def test_the_low_latency_preset_is_mmse_signed_neurons_corrected_and_undelayed() -> None:
+def test_the_low_latency_preset_is_mmse_signed_neurons_of_two_thresholds_corrected_and_undelayed() -> None:
     conversion = convert(mlp(), inputs_for("mlp", 100), preset="low-latency", timesteps=4)
-    settings = conversion.report.settings
-    assert (settings["method"], settings["neuron"], settings["correct"], settings["delay"]) == (
-        "mmse",
-        "signed",
-        "bias,weights",
-        0,
-    )
-    assert settings["fitted_timesteps"] == 4
+    chosen = {"method": "mmse", "neuron": "signed", "levels": 2, "correct": "bias,weights", "delay": 0}
+    assert {name: conversion.report.settings[name] for name in chosen} == chosen
+    assert (conversion.report.settings["fitted_timesteps"], conversion.report.settings["fitted_levels"]) == (4, 2)
 
 
 def test_single_options_override_the_preset() -> None:
-    options: dict[str, Any] = {"method": "max", "neuron": "if", "correct": "none", "delay": "half"}
+    options: dict[str, Any] = {"method": "max", "neuron": "if", "levels": 1, "correct": "none", "delay": "half"}
     low = convert(mlp(), inputs_for("mlp", 100), preset="low-latency", timesteps=4, **options)
     paper = convert(mlp(), inputs_for("mlp", 100), preset="paper", timesteps=4, method="max")
     assert low.model.graph == paper.model.graph

@@ -99,6 +99,15 @@ def test_higher_spikes_are_nearer_still() -> None:
     assert error(resnet, correct="bias,weights", levels=2) < 0.8 * error(resnet, correct="bias,weights")
 
 
+def test_a_fixed_batch_is_simulated_step_by_step_with_the_same_answer() -> None:
+    x = inputs_for("resnet", 100)
+    found = []
+    for batch in (10, "batch"):
+        conversion = convert(resnet(batch=batch), x, correct="bias", **OPTIONS)
+        found.append([numpy_helper.to_array(t) for t in conversion.model.graph.initializer])
+    assert all(relative(one, other) < 1e-2 for one, other in zip(*found, strict=True) if one.dtype == np.float32)
+
+
 def test_large_layers_take_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

@@ -14,14 +14,25 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from onnx2snn._lean import function_for
-from onnx2snn._neuron import BY_OP, GRADED_IF, IF, SIGNED_IF, if_step, neuron_model, signed_if_step
+from onnx2snn._neuron import (
+    BY_OP,
+    GRADED_IF,
+    IF,
+    SIGNED_GRADED_IF,
+    SIGNED_IF,
+    graded_if_step,
+    if_step,
+    neuron_model,
+    signed_graded_if_step,
+    signed_if_step,
+)
 
 Array = NDArray[Any]
 
 
-def lean(op: str, v_init: list[float]) -> onnx.ModelProto:
+def lean(op: str, v_init: list[float], levels: int = 1) -> onnx.ModelProto:
     """One layer of neurons [n] with the function written for it."""
-    model = neuron_model(BY_OP[op], 1, np.array(v_init), rank=1)
+    model = neuron_model(BY_OP[op], levels, np.array(v_init), rank=1)
     function = function_for(op, 18, list(model.graph.node), single=True)
     del model.functions[:]
     model.functions.append(function)
@@ -69,10 +80,27 @@ def test_a_neuron_takes_three_operators_where_one_initial_potential_serves_all()
     assert ops(lean(IF, [0.5]).functions[0]) == ["Add", "HardSigmoid", "Sub"]
 
 
+@pytest.mark.parametrize("levels", [2, 3])
+@pytest.mark.parametrize("initial", [0.5, 0.1, 0.0])
+def test_graded_neurons_send_what_the_numpy_twins_send(initial: float, levels: int) -> None:
+    values = np.arange(-3, 5, 0.25) - initial
+    m = np.concatenate([np.nextafter(values, np.inf), values, [1e25, -1e25]]).astype(np.float32)
+    zeros = np.zeros_like(m)
+    plain = ort.InferenceSession(lean(GRADED_IF, [initial], levels).SerializeToString())
+    found = plain.run(None, {"x": m, "potential": zeros})
+    for one, other in zip(found, graded_if_step(m, zeros, 1.0, initial, levels), strict=True):
+        np.testing.assert_array_equal(one, other)
+    signed = ort.InferenceSession(lean(SIGNED_GRADED_IF, [initial], levels).SerializeToString())
+    for sent in (zeros, zeros + 1, zeros + 7):
+        found = signed.run(None, {"x": m, "potential": zeros, "sent": sent})
+        for one, other in zip(found, signed_graded_if_step(m, zeros, sent, 1.0, initial, levels), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("op", "v_init", "single"),
-    [(IF, [0.5, 0.25], True), (IF, [0.5], False), (IF, [1.0], True), (GRADED_IF, [0.5], True)],
-    ids=["an initial potential per neuron", "float64", "a bound of 0", "graded"],
+    [(IF, [0.5, 0.25], True), (IF, [0.5], False), (IF, [1.0], True), (GRADED_IF, [0.5, 0.25], True)],
+    ids=["an initial potential per neuron", "float64", "a bound of 0", "graded, an initial potential per neuron"],
 )
 def test_elsewhere_the_function_is_the_general_one(op: str, v_init: list[float], single: bool) -> None:
     node = neuron_model(BY_OP[op], 2, np.array(v_init), rank=1).graph.node[0]

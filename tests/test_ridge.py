@@ -71,7 +71,7 @@ def test_the_change_is_the_ridge_regression_of_what_lacks_on_what_goes_in(centre
 
 
 def test_a_large_map_is_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnx2snn._ridge.MOST_ROWS", 200)
+    monkeypatch.setattr("onnx2snn._ridge.ROWS", 200)
     x, true = RNG.standard_normal((40, 2, 16, 16)), RNG.standard_normal((2, 2, 1, 1))
     lacking = outputs("Conv", x, true)
     found = fit_weights(node("Conv", np.zeros((2, 2, 1, 1))), x.astype(np.float32), lacking, centred=False)
