@@ -41,7 +41,7 @@ class Sent:
         total = self.total - self.spikes[:start].sum(axis=0, dtype=np.float32) if start else self.total
         return total * (self.theta / (len(self.spikes) - start)).astype(np.float32)
 
-    def each_step(self, few: slice) -> Array:
+    def outputs(self, few: slice) -> Array:
         """Outputs of some samples at each step, in ANN units."""
         return np.multiply(self.spikes[:, few], self.theta.astype(np.float32), dtype=np.float32)
 
@@ -129,7 +129,7 @@ class Sweep:
         """The SNN's mean outputs at the sites before a segment, over the steps after `start`."""
         return {name: self.sent[name].mean(start) for name in segment.takes}
 
-    def each_step(self, segment: Segment) -> bool:
+    def stepwise(self, segment: Segment) -> bool:
         """Whether a segment is computed of each step's output: what is linear may be, and with the paper's max-pools
         they are; what is telescoped never is."""
         return not segment.analog and (not segment.pools or self.settings.maxpool == "current")
@@ -145,15 +145,15 @@ class Sweep:
         if not sites:
             (constant,) = self.compute(session, {}, few)
             return np.broadcast_to(constant, (self.settings.steps, *constant.shape))
-        if self.each_step(segment):
-            return self.compute_steps(session, {name: site.each_step(few) for name, site in sites.items()}, few)
+        if self.stepwise(segment):
+            return self.compute_steps(session, {name: site.outputs(few) for name, site in sites.items()}, few)
         sums = self.compute_steps(session, {name: site.means_so_far(few) for name, site in sites.items()}, few)
         return np.diff(sums * _steps(sums), axis=0, prepend=np.float32(0))
 
     def mean_current(self, session: ort.InferenceSession, segment: Segment, means: Mapping[str, Array]) -> Array:
         """The mean input current of a site over all steps, for all samples, given the mean outputs before it."""
         assert segment.current is not None
-        if segment.pools and self.each_step(segment):
+        if segment.pools and self.stepwise(segment):
             pieces = self.pieces(segment, steps=self.settings.steps)
             return np.concatenate([self.currents(session, segment, few).mean(axis=0) for few in pieces])
         return self.run(self.graph, segment, [segment.current], means)[segment.current]

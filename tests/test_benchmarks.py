@@ -26,7 +26,11 @@ def printed_twice(command: list[str]) -> str:
 
 @pytest.mark.parametrize(
     ("study", "row", "kept"),
-    [("figure3", "99 % percentile, layer-wise (robust norm), delay 0", 4), ("presets", "low-latency", 2)],
+    [
+        ("figure3", "99 % percentile, layer-wise (robust norm), delay 0", 4),
+        ("presets", "low-latency", 2),
+        ("table3", "MMSE + LCP", 2),
+    ],
 )
 def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(
     study: str, row: str, kept: int, tmp_path: Path
