@@ -122,7 +122,7 @@ STUDIES = {
             "with potentials too": Row(LOW | {"correct": "bias,potential,weights"}, 0, fitted=True),
             "potentials alone": Row(LOW | {"correct": "potential"}, 0, fitted=True),
             "levels 1": Row(LOW | {"levels": 1}, 0, fitted=True),
-            "levels 3": Row(LOW | {"levels": 3}, 0, fitted=True),
+            "levels 4": Row(LOW | {"levels": 4}, 0, fitted=True),
             "delay half": Row(LOW, "half", fitted=True),
         },
         (4, 8),
