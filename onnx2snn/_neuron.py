@@ -236,18 +236,6 @@ def neuron_for(kind: str, levels: int) -> Neuron:
     return NEURONS[kind, levels > 1]
 
 
-def neuron_model(neuron: Neuron, levels: int, v_init: Array, rank: int, opset: int = 18) -> onnx.ModelProto:
-    """A model of one time-step of a layer of neurons alone: (x, states) -> (spike, next states), of one rank."""
-    states = [label for label, _ in neuron.states]
-    names = (["x", *states], ["spike", *(f"{label}/next" for label in states)])
-    node = helper.make_node(neuron.op, *names, "neuron", domain=SNN_DOMAIN, **attributes(neuron, levels, v_init, 1.0))
-    kind = onnx.TensorProto.FLOAT
-    before, after = ([helper.make_tensor_value_info(n, kind, [None] * rank) for n in side] for side in names)
-    graph = helper.make_graph([node], "neuron", before, after)
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(SNN_DOMAIN, 1)]
-    return helper.make_model(graph, opset_imports=opsets, functions=[neuron.function(opset)], ir_version=10)
-
-
 def attributes(neuron: Neuron, levels: int, v_init: Array | float, scale: Array | float) -> dict[str, Any]:
     """A neuron node's attributes, all of `ATTRIBUTES`; the threshold is 1, since it is folded into the weights."""
     return {

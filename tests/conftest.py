@@ -19,8 +19,9 @@ from onnx.reference.op_run import OpRun
 
 from onnx2snn._annotate import _export, lower
 from onnx2snn._arrange import Arrangement, arrange
-from onnx2snn._graph import Graph, to_graph, to_proto
+from onnx2snn._graph import SNN_DOMAIN, Graph, to_graph, to_proto
 from onnx2snn._load import LoadedModel, load_model
+from onnx2snn._neuron import Neuron, attributes
 from onnx2snn._normalise import normalise
 from onnx2snn._partition import Partition, partition
 
@@ -191,3 +192,15 @@ def step_graph(spiking: Graph, model: Staged, delay: int = 0, dtype: Any = np.fl
         proto.graph.output.append(helper.make_tensor_value_info(neuron["spikes"], kind, dims))
     onnx.checker.check_model(proto, full_check=True)
     return StepGraph(proto, step.states, neurons, dtype)
+
+
+def neuron_model(neuron: Neuron, levels: int, v_init: Array, rank: int, opset: int = 18) -> onnx.ModelProto:
+    """A model of one time-step of a layer of neurons alone: (x, states) -> (spike, next states), of one rank."""
+    states = [label for label, _ in neuron.states]
+    names = (["x", *states], ["spike", *(f"{label}/next" for label in states)])
+    node = helper.make_node(neuron.op, *names, "neuron", domain=SNN_DOMAIN, **attributes(neuron, levels, v_init, 1.0))
+    kind = onnx.TensorProto.FLOAT
+    before, after = ([helper.make_tensor_value_info(n, kind, [None] * rank) for n in side] for side in names)
+    graph = helper.make_graph([node], "neuron", before, after)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(SNN_DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, functions=[neuron.function(opset)], ir_version=10)

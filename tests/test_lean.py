@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from conftest import neuron_model
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from onnx2snn._neuron import (
     SIGNED_IF,
     graded_if_step,
     if_step,
-    neuron_model,
     signed_graded_if_step,
     signed_if_step,
 )

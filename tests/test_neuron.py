@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from conftest import Array, evaluator, feed_for, random_networks, stable, staged, step_graph
+from conftest import Array, evaluator, feed_for, neuron_model, random_networks, stable, staged, step_graph
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -29,7 +29,6 @@ from onnx2snn._neuron import (
     if_step,
     mean_output,
     neuron_for,
-    neuron_model,
     signed_graded_if_step,
     signed_if_function,
     signed_if_step,
