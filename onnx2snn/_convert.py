@@ -311,6 +311,14 @@ def _complaints(ready: _Ready, settings: Settings, found: Calibration, balanced:
         )
     elif data.random and data.notes:
         yield f"the comparison below is on random inputs ({'; '.join(data.notes)})"
+    asked = {"fitted_timesteps": settings.steps, "fitted_levels": settings.height}
+    for name, kept in found.settings.items():
+        if asked.get(name, kept) != kept:
+            option = name.removeprefix("fitted_")
+            yield (
+                f"the thresholds of '{settings.thresholds}' were fitted to {kept} {option}, not {asked[name]}; "
+                f"give --{option} {kept}, or find new ones"
+            )
     for site, thresholds in zip(sites, balanced, strict=True):
         if thresholds.all_silent:
             yield f"site '{site.name}' never fired on the calibration data: its threshold is set to 1"

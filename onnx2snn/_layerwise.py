@@ -14,6 +14,7 @@ import numpy as np
 
 from ._correct import Correction, with_offsets, with_shifts, with_weights, within_threshold
 from ._data import Samples
+from ._errors import UsageError
 from ._graph import Array, Graph, Node
 from ._neuron import INITIAL_POTENTIAL
 from ._partition import Partition, Site
@@ -28,7 +29,10 @@ MOST_SAMPLES = 200
 
 OUTPUT_ROUNDS, OUTPUT_SAMPLES = 1, 50
 """Times a bias is corrected by what the mean output lacks, after the mean input current has been, and from how many
-samples."""
+samples; potentials, of which each neuron has its own, are corrected from all."""
+
+ORDERED = 3
+"""Samples on which it is seen that tensors keep them apart and in order, where the batch is not fixed."""
 
 MOST_VALUES = 2**28
 """Spikes of one layer over all steps and samples (int8)."""
@@ -52,6 +56,7 @@ def correct_layerwise(
     count = _affordable(parts.sites, len(samples), settings.steps)
     chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(samples))[:count])
     sweep = Sweep(graph, graph.copy(), samples.batch(chosen), count, fixed_batch(specs), settings, delay)
+    _require_order(sweep, pieces)
     offsets, potentials = [], []
     for done, piece in enumerate(pieces):
         if piece.site is None:
@@ -90,19 +95,19 @@ def _correct_site(sweep: Sweep, piece: Segment, site: Site, theta: Array) -> tup
     offset = np.zeros(shape)
     potential = np.full(shape, INITIAL_POTENTIAL)
 
-    def output_lacks() -> Array:
-        _, total = fire(sweep, session, piece, offset, theta, potential, OUTPUT_SAMPLES)
-        lacks: Array = activation[: len(total)] - total * (theta / steps).astype(np.float32)
-        return lacks
+    def output_lacks(samples: int) -> Array:
+        _, total = fire(sweep, session, piece, offset, theta, potential, samples)
+        return _lacking(activation[: len(total)], total * (theta / steps).astype(np.float32))
 
     if "bias" in what:
-        lacking = wanted[piece.current] - sweep.mean_current(session, piece, means)
+        lacking = _lacking(wanted[piece.current], sweep.mean_current(session, piece, means))
         offset += lacking.mean(axis=axes, keepdims=True, dtype=np.float64)
         for _ in range(OUTPUT_ROUNDS):
-            offset += output_lacks().mean(axis=axes, keepdims=True, dtype=np.float64)
+            offset += output_lacks(OUTPUT_SAMPLES).mean(axis=axes, keepdims=True, dtype=np.float64)
     if "potential" in what:
         over = 0 if all(isinstance(d, int) for d in site.shape[1:]) else axes
-        potential = within_threshold(potential + steps / theta * output_lacks().mean(axis=over, keepdims=True))
+        lacks = output_lacks(sweep.count).mean(axis=over, keepdims=True)
+        potential = within_threshold(potential + steps / theta * lacks)
     spikes, total = fire(sweep, session, piece, offset, theta, potential, sweep.count)
     sweep.sent[site.tensor] = Sent(activation, spikes, total, theta)
     return offset, potential
@@ -118,8 +123,9 @@ def _fit(
     node = sweep.node(response.node)
     x = node.inputs[0].name
     found = sweep.run(sweep.graph, piece, [x, response.y], means)
-    lacking = wanted[response.y] - found[response.y]
-    change = fit_weights(node, found[x], lacking, centred="bias" in sweep.settings.corrections)
+    lacking = _lacking(wanted[response.y], found[response.y])
+    inputs = np.nan_to_num(found[x], posinf=0.0, neginf=0.0) if piece.analog else found[x]
+    change = fit_weights(node, inputs, lacking, centred="bias" in sweep.settings.corrections)
     if isinstance(change, str):
         sweep.skipped.append((response.node, change))
     else:
@@ -137,11 +143,40 @@ def _correct_readout(sweep: Sweep, piece: Segment) -> None:
         if "weights" in what:
             _fit(sweep, piece, response, wanted, means)
         if "bias" in what:
-            lacking = wanted[response.y] - sweep.run(sweep.graph, piece, [response.y], means)[response.y]
+            lacking = _lacking(wanted[response.y], sweep.run(sweep.graph, piece, [response.y], means)[response.y])
             axis = _output_axis(sweep.node(response.node), lacking.ndim)
             over = tuple(a for a in range(lacking.ndim) if a != axis)
             shift = lacking.mean(axis=over, keepdims=True, dtype=np.float64)
             sweep.graph = with_shifts(sweep.graph, {(response.y, None): shift})
+
+
+def _lacking(wanted: Array, found: Array) -> Array:
+    """What the SNN's answer lacks of the ANN's; nothing where either is no number."""
+    difference: Array = wanted - found
+    if not np.isfinite(difference.sum()):
+        difference[~np.isfinite(difference)] = 0.0
+    return difference
+
+
+def _require_order(sweep: Sweep, pieces: Sequence[Segment]) -> None:
+    """Raise UsageError where a tensor does not hold the samples one after another along axis 0."""
+    names = list(dict.fromkeys(name for piece in pieces for name in (*piece.takes, *piece.tensors)))
+    size = sweep.fixed or min(ORDERED, sweep.count)
+    session = sweep.open(sweep.original, Segment(None, (), None, ()), names)
+    given = {i.name: sweep.inputs[i.name] for i in session.get_inputs()}
+    feed = {name: np.resize(x, (size, *x.shape[1:])) for name, x in given.items()}
+    ahead, back = (session.run(None, {n: np.ascontiguousarray(x[::way]) for n, x in feed.items()}) for way in (1, -1))
+    for name, one, other in zip(names, ahead, back, strict=True):
+        fits = one.ndim > 0 and len(one) % size == 0
+        if fits:
+            turned = one.reshape(size, -1, *one.shape[1:])[::-1].reshape(one.shape)
+            near = 1e-3 * float(np.abs(one, where=np.isfinite(one), out=np.zeros_like(one)).max(initial=0.0))
+            fits = np.allclose(turned, other, rtol=0.0, atol=near, equal_nan=True)
+        if not fits:
+            raise UsageError(
+                f"tensor '{name}' does not hold its samples one after another along axis 0, which correcting layer by "
+                "layer needs; give --correct none, or --correct bias --rounds 8 for all layers at once"
+            )
 
 
 def _output_axis(node: Node, ndim: int) -> int:

@@ -3,8 +3,9 @@
 A comparison and the cast of its result read and write memory twice; a HardSigmoid as steep as float32 can tell two
 neighbouring numbers apart is the same step function in one operator: with b the bound and a its neighbour below,
     [m >= b] = clip((m - a) / (b - a), 0, 1)
-which is exact, since no float32 lies between a and b and the slope is a power of two for the bounds in use. It needs
-numbers known when the graph is written: threshold 1 and one initial potential for all neurons, in float32.
+which is exact, since no float32 lies between a and b and the slope is a power of two for the bounds in use. Neurons of
+several levels take a Floor and a Clip. All need numbers known when the graph is written: threshold 1, one initial
+potential and one number of levels for all neurons, in float32.
 """
 
 from __future__ import annotations

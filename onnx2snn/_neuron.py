@@ -203,11 +203,6 @@ def signed_graded_if_step(
     return spike, m - theta * spike, n + spike
 
 
-def mean_output(x: Array, timesteps: int) -> Array:
-    """r(T) for a constant input, in threshold units: clip(floor(T x + 1/2), 0, T) / T (from the paper, eq. 2-6)."""
-    return np.clip(np.floor(timesteps * x + INITIAL_POTENTIAL), 0, timesteps) / timesteps
-
-
 @dataclass(frozen=True)
 class Neuron:
     """A kind of neuron: its operator, its function, and its states beside each other as (label, kind)."""

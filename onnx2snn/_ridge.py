@@ -23,7 +23,7 @@ MOST_INPUTS = 8192
 """Of one output of an operator; the Gram matrix holds the square of this."""
 
 ROWS, ROWS_PER_INPUT, CHUNK = 2**15, 16, 2**24
-"""Rows a fit is made from where there are more, at least so many times the inputs; elements unfolded at once."""
+"""A fit takes about so many rows, or so many an input where that is more; elements unfolded at once."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _rows(layer: Layer, x: Array, lacking: Array) -> Iterator[tuple[Array, Array
     positions = layer.targets(lacking[:1]).shape[2]
     rows = max(ROWS, ROWS_PER_INPUT * layer.inputs)
     wanted = min(len(x), max(16, -(-rows // positions)))
-    stride = max(1, wanted * positions // rows)
+    stride = max(1, wanted * positions // rows) | 1  # odd: an even one would miss every second column of most maps
     size = max(1, CHUNK // (positions * layer.inputs))
     for start in range(0, wanted, size):
         few = slice(start, min(start + size, wanted))

@@ -15,10 +15,11 @@ SPIKES = {np.dtype(np.int8): TensorProto.INT8, np.dtype(np.int32): TensorProto.I
 
 
 def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> onnx.ModelProto:
-    """(currents [T, n, ...], scale, shift) -> (spikes [T, n, ...], their sum over time [n, ...] in float32).
+    """(currents [T, n, ...], scale, shift, states) -> (spikes [T, n, ...], their sum over time [n, ...], states).
 
     A neuron gets `scale` times its current plus `shift`, in threshold units; both broadcast to [n, ...], of `rank`
-    axes, as `v_init` does, in threshold units too. Spikes are whole numbers of `spike_type`.
+    axes, as `v_init` does, in threshold units too. Spikes are whole numbers of `spike_type`, all else is float32. The
+    neuron's states [n, ...] are zeros before the first step.
     """
     single = TensorProto.FLOAT
     states = [label for label, _ in neuron.states]
@@ -38,32 +39,29 @@ def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> 
     body = helper.make_graph(
         [step], "step", [typed(t, rank) for t in (*states, "x")], [typed(t, rank) for t in (*after, "spike")]
     )
-    zeros = [f"{state}/first" for state in states]
+    first, last = [state_input(state) for state in states], [f"{state}/last" for state in states]
     nodes = [
         helper.make_node("Mul", ["currents", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "shift"], ["inputs"]),
-        helper.make_node("Shape", ["currents"], ["layer"], start=1),
-        *(helper.make_node("ConstantOfShape", ["layer"], [zero]) for zero in zeros),
-        helper.make_node(
-            "Scan",
-            [*zeros, "inputs"],
-            [*(f"{state}/last" for state in states), "train"],
-            body=body,
-            num_scan_inputs=1,
-        ),
+        helper.make_node("Scan", [*first, "inputs"], [*last, "train"], body=body, num_scan_inputs=1),
         helper.make_node("Cast", ["train"], ["spikes"], to=SPIKES[spike_type(levels)]),
         helper.make_node("ReduceSum", ["train", "time"], ["total"], keepdims=0),
     ]
     graph = helper.make_graph(
         nodes,
         "spike_train",
-        [typed("currents", rank + 1), typed("scale", rank), typed("shift", rank)],
-        [typed("spikes", rank + 1, SPIKES[spike_type(levels)]), typed("total", rank)],
+        [typed("currents", rank + 1), *(typed(t, rank) for t in ("scale", "shift", *first))],
+        [typed("spikes", rank + 1, SPIKES[spike_type(levels)]), *(typed(t, rank) for t in ("total", *last))],
         [numpy_helper.from_array(np.array([0], np.int64), "time")],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(SNN_DOMAIN, 1)]
     functions = [function_for(neuron.op, OPSET, [step], single=True)]
     return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
+
+
+def state_input(label: str) -> str:
+    """The input that takes a state of the neurons before the first step."""
+    return f"{label}/first"
 
 
 def spike_type(levels: int) -> np.dtype[np.signedinteger]:

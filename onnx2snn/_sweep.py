@@ -13,42 +13,43 @@ from ._neuron import neuron_for
 from ._ort import open_session
 from ._segments import Segment, segment_model
 from ._settings import Settings
-from ._spike_train import spike_train_model, spike_type
+from ._spike_train import spike_train_model, state_input
 
-CACHED = 2**17
-"""Neurons computed together, and in T steps at once `CACHED_STEPS` of them: what they get and send stays in a
-processor's cache."""
-CACHED_STEPS = 2**19
+CACHED, CACHED_STEPS = 2**17, 2**19
+"""Neurons computed together, once and over the time-steps: what they get and send stays in a processor's cache."""
+
+MOST_AT_ONCE = 2**22
+"""Neurons times steps computed in one run: a large layer takes several runs for all of its steps."""
 
 
 @dataclass
 class Sent:
-    """What one site answers on the samples: the ANN's activations [N, ...], the spikes [T, N, ...], which are ANN units
-    times `theta`, and their sum over time [N, ...]."""
+    """What one site answers on the samples: the ANN's activations [N, ...], the spikes [T, N, ...], in units of `theta`
+    (in ANN units), and their sum over time [N, ...].
+
+    Here N counts rows, of which every sample has as many.
+    """
 
     activation: Array
     spikes: Array
     total: Array
     theta: Array
 
-    @property
-    def neurons(self) -> int:
-        """Neurons per sample."""
-        return int(np.prod(self.activation.shape[1:]))
-
     def mean(self, start: int) -> Array:
         """Mean output over the steps after `start`, in ANN units."""
         total = self.total - self.spikes[:start].sum(axis=0, dtype=np.float32) if start else self.total
         return total * (self.theta / (len(self.spikes) - start)).astype(np.float32)
 
-    def outputs(self, few: slice) -> Array:
-        """Outputs of some samples at each step, in ANN units."""
-        return np.multiply(self.spikes[:, few], self.theta.astype(np.float32), dtype=np.float32)
+    def outputs(self, steps: slice, rows: slice) -> Array:
+        """Outputs of some rows at some steps, in ANN units."""
+        return np.multiply(self.spikes[steps, rows], self.theta.astype(np.float32), dtype=np.float32)
 
-    def means_so_far(self, few: slice) -> Array:
-        """Mean outputs of some samples up to each step, in ANN units."""
-        total = np.cumsum(self.spikes[:, few], axis=0, dtype=np.float32)
-        return total * (self.theta / _steps(total)).astype(np.float32)
+    def means_so_far(self, steps: slice, rows: slice) -> Array:
+        """Mean outputs of some rows up to each of some steps, in ANN units."""
+        total = np.cumsum(self.spikes[steps, rows], axis=0, dtype=np.float32)
+        if steps.start:
+            total += self.spikes[: steps.start, rows].sum(axis=0, dtype=np.float32)
+        return total * (self.theta / _numbers(steps, total.ndim)).astype(np.float32)
 
 
 @dataclass
@@ -81,45 +82,68 @@ class Sweep:
         session = self.open(graph, segment, wanted)
         whole: list[Array] = []
         for few in self.pieces(segment):
-            found = self.compute(session, {name: values[few] for name, values in sites.items()}, few)
-            whole = whole or [np.empty((self.count, *values.shape[1:]), values.dtype) for values in found]
+            found = self.compute(session, {name: values[self.rows(values, few)] for name, values in sites.items()}, few)
+            whole = whole or [self.room(values, few) for values in found]
             for values, part in zip(whole, found, strict=True):
-                values[few] = part
+                values[self.rows(values, few)] = part
         return known | dict(zip(wanted, whole, strict=True))
 
     def open(self, graph: Graph, segment: Segment, outputs: Sequence[str]) -> ort.InferenceSession:
         """A session of a segment."""
         return open_session(segment_model(graph, segment, outputs), self.settings.threads)
 
+    def rows(self, values: Array, few: slice) -> slice:
+        """Where an array of all samples holds some: a sample may have several rows."""
+        each = len(values) // self.count
+        return slice(few.start * each, few.stop * each)
+
+    def room(self, part: Array, few: slice, count: int | None = None) -> Array:
+        """An empty array for `count` samples (None: all), like one of a few."""
+        each = len(part) // (few.stop - few.start)
+        return np.empty(((self.count if count is None else count) * each, *part.shape[1:]), part.dtype)
+
     def pieces(self, segment: Segment, count: int | None = None, steps: int = 0) -> Iterator[slice]:
         """The first `count` samples (None: all), as many at a time as is good for a segment, or for `steps` of it."""
         count = self.count if count is None else min(count, self.count)
-        sizes = [self.sent[name].neurons for name in segment.takes]
-        sizes += [segment.site.neurons] if segment.site is not None else []
         room = CACHED_STEPS // steps if steps else CACHED
-        size = self.fixed or max(1, room // max(sizes))
+        size = self.fixed or max(1, room // self.largest(segment))
         return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+    def blocks(self, segment: Segment, few: slice) -> Iterator[slice]:
+        """The time-steps, as many at a time as memory should hold for some samples."""
+        samples = self.fixed or few.stop - few.start
+        size = max(1, MOST_AT_ONCE // (samples * self.largest(segment)))
+        steps = self.settings.steps
+        return (slice(start, min(start + size, steps)) for start in range(0, steps, size))
+
+    def largest(self, segment: Segment) -> int:
+        """Neurons per sample of the largest site before a segment, or of its own."""
+        before = [self.sent[name].activation.size // self.count for name in segment.takes]
+        return max([*before, *([segment.site.neurons] if segment.site is not None else [])])
 
     def compute(self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice) -> list[Array]:
         """A session's outputs for some samples, given what the sites answer to these; a fixed batch is filled up."""
         names = [i.name for i in session.get_inputs()]
         feed = {name: sites[name] if name in sites else self.inputs[name][few] for name in names}
-        if self.fixed:
-            feed = {name: np.resize(values, (self.fixed, *values.shape[1:])) for name, values in feed.items()}
-        return [output[: few.stop - few.start] for output in session.run(None, feed)]
+        samples = few.stop - few.start
+        if not self.fixed:
+            return list(session.run(None, feed))
+        sizes = {name: len(values) // samples * self.fixed for name, values in feed.items()}
+        feed = {name: np.resize(values, (sizes[name], *values.shape[1:])) for name, values in feed.items()}
+        return [output[: len(output) // self.fixed * samples] for output in session.run(None, feed)]
 
     def compute_steps(self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice) -> Array:
-        """A session's one output at each step, [T, n, ...], given what the sites answer, alike; all steps are a batch,
-        where that is not fixed."""
-        steps, samples = self.settings.steps, few.stop - few.start
+        """A session's one output at each of some steps, [k, n, ...], given what the sites answer, alike; the steps are
+        a batch, where that is not fixed."""
+        steps = len(next(iter(sites.values())))
         if self.fixed:
             each = [{name: values[t] for name, values in sites.items()} for t in range(steps)]
             return np.stack([self.compute(session, values, few)[0] for values in each])
         own = [i.name for i in session.get_inputs() if i.name not in sites]
         feed = {name: np.concatenate([self.inputs[name][few]] * steps) for name in own}
-        feed |= {name: values.reshape(steps * samples, *values.shape[2:]) for name, values in sites.items()}
+        feed |= {name: values.reshape(-1, *values.shape[2:]) for name, values in sites.items()}
         (found,) = session.run(None, feed)
-        return np.asarray(found).reshape(steps, samples, *found.shape[1:])
+        return np.asarray(found).reshape(steps, -1, *found.shape[1:])
 
     def activations(self, segment: Segment) -> dict[str, Array]:
         """The ANN's activations at the sites before a segment."""
@@ -130,38 +154,58 @@ class Sweep:
         return {name: self.sent[name].mean(start) for name in segment.takes}
 
     def stepwise(self, segment: Segment) -> bool:
-        """Whether a segment is computed of each step's output: what is linear may be, and with the paper's max-pools
-        they are; what is telescoped never is."""
+        """Whether a segment's current at each step is the ANN's own segment of that step's output: where it is affine,
+        or its max-pools pool each step's; never where it is telescoped."""
         return not segment.analog and (not segment.pools or self.settings.maxpool == "current")
 
-    def currents(self, session: ort.InferenceSession, segment: Segment, few: slice) -> Array:
-        """The input current of a site at each step, [T, n, ...] in ANN units, for some samples.
+    def currents(self, session: ort.InferenceSession, segment: Segment, few: slice) -> Iterator[Array]:
+        """The input current of a site, [k, n, ...] in ANN units for some samples, some steps at a time.
 
-        With F the ANN's own segment it is F of each step's output, where F is affine or --maxpool is current. Elsewhere
-        the current up to step t sums to t F(mean output so far): what a max-pool of the accumulated current or a
-        telescoped operator sends by definition.
+        With F the ANN's own segment it is F of each step's output, or where that is another thing (`stepwise`) the
+        current up to step t sums to t F(mean output so far): what a max-pool of the accumulated current or a telescoped
+        operator sends by definition. Where that is no number, nothing is sent.
         """
         sites = {name: self.sent[name] for name in segment.takes}
-        if not sites:
-            (constant,) = self.compute(session, {}, few)
-            return np.broadcast_to(constant, (self.settings.steps, *constant.shape))
-        if self.stepwise(segment):
-            return self.compute_steps(session, {name: site.outputs(few) for name, site in sites.items()}, few)
-        sums = self.compute_steps(session, {name: site.means_so_far(few) for name, site in sites.items()}, few)
-        return np.diff(sums * _steps(sums), axis=0, prepend=np.float32(0))
+        before: Array | None = None
+        for steps in self.blocks(segment, few):
+            if not sites:
+                (constant,) = self.compute(session, {}, few)
+                yield np.broadcast_to(constant, (steps.stop - steps.start, *constant.shape))
+            elif self.stepwise(segment):
+                outputs = {name: site.outputs(steps, self.rows(site.total, few)) for name, site in sites.items()}
+                yield self.compute_steps(session, outputs, few)
+            else:
+                means = {name: site.means_so_far(steps, self.rows(site.total, few)) for name, site in sites.items()}
+                sums = self.compute_steps(session, means, few)
+                sums *= _numbers(steps, sums.ndim)
+                before = np.zeros_like(sums[:1]) if before is None else before
+                sums = _held(np.concatenate([before, sums]))
+                before = sums[-1:]
+                yield np.diff(sums, axis=0)
 
     def mean_current(self, session: ort.InferenceSession, segment: Segment, means: Mapping[str, Array]) -> Array:
         """The mean input current of a site over all steps, for all samples, given the mean outputs before it."""
         assert segment.current is not None
-        if segment.pools and self.stepwise(segment):
-            pieces = self.pieces(segment, steps=self.settings.steps)
-            return np.concatenate([self.currents(session, segment, few).mean(axis=0) for few in pieces])
-        return self.run(self.graph, segment, [segment.current], means)[segment.current]
+        if not segment.analog and not (segment.pools and self.stepwise(segment)):
+            return self.run(self.graph, segment, [segment.current], means)[segment.current]
+        steps = self.settings.steps
+        pieces = self.pieces(segment, steps=steps)
+        sums = [sum(block.sum(axis=0) for block in self.currents(session, segment, few)) for few in pieces]
+        return np.concatenate(sums) / np.float32(steps)
 
 
-def _steps(values: Array) -> Array:
-    """1, 2 ... T along the first axis of values [T, ...]."""
-    return np.arange(1, len(values) + 1, dtype=np.float32).reshape(-1, *[1] * (values.ndim - 1))
+def _numbers(steps: slice, ndim: int) -> Array:
+    """The numbers of some steps, from 1, along the first axis."""
+    return np.arange(steps.start + 1, steps.stop + 1, dtype=np.float32).reshape(-1, *[1] * (ndim - 1))
+
+
+def _held(sums: Array) -> Array:
+    """The same where all are numbers; elsewhere each keeps the last that was one along axis 0, as `Increase` does."""
+    missing = ~np.isfinite(sums)
+    if missing.any():
+        for t in range(1, len(sums)):
+            np.copyto(sums[t], sums[t - 1], where=missing[t])
+    return sums
 
 
 def fire(
@@ -181,13 +225,21 @@ def fire(
     settings = sweep.settings
     neuron = neuron_for(str(settings.chosen("neuron")), settings.height)
     layer = open_session(spike_train_model(neuron, settings.height, potential, theta.ndim), settings.threads)
-    fixed = {"scale": (1.0 / theta).astype(np.float32), "shift": (offset / theta).astype(np.float32)}
+    units = {"scale": (1.0 / theta).astype(np.float32), "shift": (offset / theta).astype(np.float32)}
     count = min(count, sweep.count)
     spikes = total = np.empty(0)
     for few in sweep.pieces(piece, count, settings.steps):
-        found, summed = layer.run(None, {"currents": sweep.currents(session, piece, few)} | fixed)
-        if not total.size:
-            spikes = np.empty((settings.steps, count, *found.shape[2:]), spike_type(settings.height))
-            total = np.empty((count, *found.shape[2:]), np.float32)
-        spikes[:, few], total[few] = found, summed
+        states: list[Array] = []
+        start = 0
+        for current in sweep.currents(session, piece, few):
+            states = states or [np.zeros(current.shape[1:], np.float32) for _ in neuron.states]
+            before = {state_input(label): state for (label, _), state in zip(neuron.states, states, strict=True)}
+            found, summed, *states = layer.run(None, {"currents": current} | units | before)
+            if not total.size:
+                total = sweep.room(summed, few, count)
+                spikes = np.empty((settings.steps, *total.shape), found.dtype)
+            rows = slice(*(len(summed) // (few.stop - few.start) * end for end in (few.start, few.stop)))
+            spikes[start : start + len(found), rows] = found
+            total[rows] = total[rows] + summed if start else summed
+            start += len(found)
     return spikes, total

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from architectures import TOPOLOGIES, inputs_of
+from architectures import TOPOLOGIES, Net, inputs_of
 from conftest import Array, relative
 from networks import NETWORKS, inputs_for, mlp, mobilenet, resnet, vgg
 from onnx import helper, numpy_helper
 
-from onnx2snn import Conversion, SpikingSession, convert
+from onnx2snn import Conversion, SpikingSession, UsageError, convert
 from onnx2snn._layerwise import MOST_SAMPLES
 
 pytestmark = pytest.mark.filterwarnings("ignore:agreement with the ANN")
@@ -99,13 +99,76 @@ def test_higher_spikes_are_nearer_still() -> None:
     assert error(resnet, correct="bias,weights", levels=2) < 0.8 * error(resnet, correct="bias,weights")
 
 
-def test_a_fixed_batch_is_simulated_step_by_step_with_the_same_answer() -> None:
-    x = inputs_for("resnet", 100)
+@pytest.mark.parametrize("maxpool", ["accumulate", "current"])
+@pytest.mark.parametrize("build", [resnet, vgg])
+def test_a_fixed_batch_is_simulated_step_by_step_with_the_same_answer(build: Any, maxpool: str) -> None:
+    name = build.__name__
+    free = build()
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(free)
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 9  # does not divide the 90 samples less the rest
+    x, new = inputs_for(name, 100), inputs_for(name, 90, seed=7)
     found = []
-    for batch in (10, "batch"):
-        conversion = convert(resnet(batch=batch), x, correct="bias", **OPTIONS)
-        found.append([numpy_helper.to_array(t) for t in conversion.model.graph.initializer])
-    assert all(relative(one, other) < 1e-2 for one, other in zip(*found, strict=True) if one.dtype == np.float32)
+    for model in (fixed, free):
+        conversion = convert(model, x, correct="bias", maxpool=maxpool, **OPTIONS)
+        session = SpikingSession(conversion.model)
+        found.append(np.concatenate([session.run(None, {"input": new[i : i + 9]})[0] for i in range(0, 90, 9)]))
+    assert relative(*found) < 2e-2
+
+
+@pytest.mark.parametrize("maxpool", ["accumulate", "current"])
+def test_time_steps_in_blocks_give_what_all_at_once_give(maxpool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = []
+    for most in (2**22, 1):
+        monkeypatch.setattr("onnx2snn._sweep.MOST_AT_ONCE", most)
+        models.append(convert(vgg(), inputs_for("vgg", 60), correct="bias", maxpool=maxpool, **OPTIONS).model)
+    weights = [[numpy_helper.to_array(t) for t in model.graph.initializer] for model in models]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def rows_of(shape: list[int], perm: list[int] | None) -> onnx.ModelProto:
+    """Input [batch,4,8], its axes changed, three fully connected layers over the last one."""
+    b = Net(3)
+    x = b.input("input", ["batch", 4, 8])
+    x = b.node("Transpose", x, perm=perm) if perm else b.node("Reshape", x, b.const(shape, np.int64))
+    for cin, cout in ((8, 16), (16, 16)):
+        x = b.node("Relu", b.dense(x, cin, cout))
+    x = b.dense(x, 16, 3)
+    b.name_output(x, "output")
+    return b.model({"output": ["rows", *([None] if perm else []), 3]})
+
+
+def test_several_rows_a_sample_are_kept_together() -> None:
+    model, x = rows_of([-1, 8], None), np.random.default_rng(1).standard_normal((100, 4, 8)).astype(np.float32)
+    (wanted,) = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})
+    errors = []
+    for correct in ("none", "bias,weights"):
+        (found,) = SpikingSession(convert(model, x, correct=correct, **OPTIONS).model).run(None, {"input": x})
+        errors.append(relative(found, wanted))
+    assert errors[1] < 0.95 * errors[0]
+
+
+def test_samples_that_are_not_along_the_first_axis_are_refused_by_name() -> None:
+    model, x = rows_of([], [1, 0, 2]), np.random.default_rng(1).standard_normal((60, 4, 8)).astype(np.float32)
+    convert(model, x, correct="none", **OPTIONS)
+    with pytest.raises(UsageError, match=r"does not hold its samples one after another along axis 0.*--rounds 8"):
+        convert(model, x, correct="bias", **OPTIONS)
+    convert(model, x, correct="bias", rounds=2, **OPTIONS)
+
+
+def test_what_is_no_number_before_the_first_spike_is_not_learnt_from() -> None:
+    b = Net(5)
+    y = b.node("Relu", b.dense(b.input("input", ["batch", 8]), 8, 12))
+    y = b.node("Div", y, b.node("ReduceSum", y, b.const([1], np.int64)))
+    b.name_output(b.dense(b.node("Relu", b.dense(y, 12, 12)), 12, 3), "output")
+    model, x = b.model({"output": ["batch", 3]}), np.random.default_rng(1).standard_normal((100, 8)).astype(np.float32)
+    (wanted,) = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})
+    errors = []
+    for correct in ("none", "bias,weights"):
+        (found,) = SpikingSession(convert(model, x, correct=correct, **OPTIONS).model).run(None, {"input": x})
+        errors.append(relative(found, wanted))
+    assert errors[1] < errors[0]
 
 
 def test_large_layers_take_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,11 @@ def test_a_neuron_takes_three_operators_where_one_initial_potential_serves_all()
     assert ops(lean(IF, [0.5]).functions[0]) == ["Add", "HardSigmoid", "Sub"]
 
 
+@pytest.mark.parametrize(("op", "levels", "count"), [(SIGNED_IF, 1, 7), (GRADED_IF, 2, 5), (SIGNED_GRADED_IF, 2, 8)])
+def test_other_neurons_take_a_few_more(op: str, levels: int, count: int) -> None:
+    assert len([name for name in ops(lean(op, [0.5], levels).functions[0]) if name != "Constant"]) == count
+
+
 @pytest.mark.parametrize("levels", [2, 3])
 @pytest.mark.parametrize("initial", [0.5, 0.1, 0.0])
 def test_graded_neurons_send_what_the_numpy_twins_send(initial: float, levels: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -54,6 +56,35 @@ def test_pieces_of_random_networks_compute_what_the_network_computes(model: onnx
     made = staged(model)
     assume(made.parts.sites and not made.parts.names("refused"))
     check_pieces(made, feed_for(model))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_piece_without_pools_and_telescoped_operators_is_affine(name: str) -> None:
+    """So the current of a sum of spikes is the sum of their currents."""
+    model = network(name)
+    feed = samples(name, 2)
+    pieces = segments(model.arranged, model.parts)
+    whole = tensors_of(to_proto(model.arranged), [n for piece in pieces for n in piece.takes], feed)
+    nodes = {node.outputs[0].name: node for node in model.arranged.nodes}
+    rng = np.random.default_rng(0)
+    for piece in pieces:
+        if piece.current is None or not piece.takes:
+            continue
+        if nodes[piece.current].op in ("MaxPool", "GlobalMaxPool"):
+            assert piece.pools
+        if piece.analog or piece.pools:
+            continue
+        proto = segment_model(model.arranged, piece, [piece.current])
+        session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        taken = {i.name for i in session.get_inputs()}
+
+        def current(sites: dict[str, np.ndarray], run: ort.InferenceSession = session, names: set[str] = taken) -> Any:
+            return run.run(None, {k: v for k, v in (feed | sites).items() if k in names})[0]
+
+        one, two = ({n: rng.random(whole[n].shape).astype(np.float32) for n in piece.takes} for _ in range(2))
+        both = {n: one[n] + two[n] for n in piece.takes}
+        none = {n: np.zeros_like(one[n]) for n in piece.takes}
+        assert relative(current(one) + current(two) - current(none), current(both)) < 1e-4, piece.current
 
 
 def test_one_piece_a_site_and_the_readout_last() -> None:

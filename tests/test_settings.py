@@ -75,7 +75,7 @@ def test_values_that_make_no_sense_are_usage_errors(options: dict[str, Any], nam
         {"correct": "bias, potential", "rounds": 1},
         {"timesteps": "auto", "max_drop": 0, "delay": 0},
         {"threads": 1, "seed": 0, "iterations": 1, "batch_size": 1},
-        {"method": None, "threads": None, "max_drop": None},
+        {"method": None, "threads": None, "max_drop": None, "levels": None},
     ],
 )
 def test_the_ends_of_every_range_are_taken(options: dict[str, Any]) -> None:
@@ -86,6 +86,11 @@ def test_the_defaults_are_the_papers() -> None:
     settings = Settings()
     assert (settings.preset, settings.timesteps, settings.iterations, settings.batch_size) == ("paper", 32, 1000, 100)
     assert (settings.granularity, settings.maxpool, settings.percentile) == ("channel", "accumulate", 99.0)
+
+
+def test_spikes_are_as_high_as_the_preset_says_unless_told_otherwise() -> None:
+    assert [Settings(preset=preset).height for preset in ("paper", "low-latency")] == [1, 2]
+    assert [Settings(preset=preset, levels=3).height for preset in ("paper", "low-latency")] == [3, 3]
 
 
 @pytest.mark.parametrize("timesteps", [1, 8, 16, 17, 32, 512])

@@ -77,6 +77,16 @@ def test_thresholds_of_a_file_serve_other_time_steps(saved: tuple[Path, Conversi
         assert np.array_equal(theta, scales(conversion.model)[name])
 
 
+@pytest.mark.filterwarnings("ignore:agreement with the ANN")
+def test_thresholds_that_were_fitted_to_something_else_are_a_warning(tmp_path: Path) -> None:
+    path, x = str(tmp_path / "t.npz"), inputs_for("mlp", 60)
+    convert(mlp(), x, method="mmse", timesteps=8, save_thresholds=path)
+    with pytest.warns(UserWarning, match=r"were fitted to 8 timesteps, not 4; give --timesteps 8, or find new ones"):
+        convert(mlp(), x, thresholds=path, timesteps=4)
+    with pytest.warns(UserWarning, match="were fitted to 1 levels, not 2; give --levels 1"):
+        convert(mlp(), x, thresholds=path, timesteps=8, preset="low-latency")
+
+
 def test_the_report_says_that_the_comparison_was_on_random_inputs(saved: tuple[Path, Conversion]) -> None:
     path, conversion = saved
     again = convert(resnet(), None, thresholds=str(path), **FAST).report
