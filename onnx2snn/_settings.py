@@ -16,7 +16,7 @@ CORRECTIONS = ("bias", "potential", "weights")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"method": "local", "neuron": "if", "levels": 1, "correct": "none", "delay": "half"},
-    "low-latency": {"method": "mmse", "neuron": "signed", "levels": 2, "correct": "bias,weights", "delay": 0},
+    "low-latency": {"method": "mmse", "neuron": "signed", "levels": 2, "correct": "weights", "delay": 0},
 }
 """What an option is where it is not given, by preset."""
 
@@ -76,7 +76,7 @@ class Settings:
     correct: str | None = _option(
         None,
         "what is corrected with the SNN's own answers on the calibration data: none, or a list of bias, potential and "
-        "weights; default: none, low-latency bias,weights",
+        "weights; default: none, low-latency weights",
         metavar="bias,potential,weights",
     )
     rounds: int = _option(
