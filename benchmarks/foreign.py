@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import onnx2snn
-from onnx2snn._load import load_model
+from onnx2snn.protos.load import load_model
 
 Array = NDArray[Any]
 

@@ -22,7 +22,7 @@ from typing import Any
 from accuracy import LOW, Row
 
 import onnx2snn
-from onnx2snn._energy import SHARES, Prices
+from onnx2snn.score.energy import SHARES, Prices
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 METHODS = {"paper": Row(), "low-latency": Row(LOW, 0, fitted=True)}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from timing import Variant
 
 import onnx2snn
-from onnx2snn._session import Schedule
+from onnx2snn.runtime.session import Schedule
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]

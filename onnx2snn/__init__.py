@@ -13,45 +13,45 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from onnx2snn.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._convert import Conversion as Conversion
-    from ._convert import convert as convert
-    from ._errors import DataError as DataError
-    from ._errors import GateError as GateError
-    from ._errors import ModelFileError as ModelFileError
-    from ._errors import Onnx2snnError as Onnx2snnError
-    from ._errors import OutputError as OutputError
-    from ._errors import StageMismatchError as StageMismatchError
-    from ._errors import UnsupportedGraphError as UnsupportedGraphError
-    from ._errors import UsageError as UsageError
-    from ._evaluate import EvaluationInterrupted as EvaluationInterrupted
-    from ._evaluate import evaluate as evaluate
-    from ._inspect import inspect as inspect
-    from ._report import Report as Report
-    from ._rollout import rollout as rollout
-    from ._session import SpikingSession as SpikingSession
-    from ._session import Step as Step
+    from onnx2snn.errors import DataError as DataError
+    from onnx2snn.errors import GateError as GateError
+    from onnx2snn.errors import ModelFileError as ModelFileError
+    from onnx2snn.errors import Onnx2snnError as Onnx2snnError
+    from onnx2snn.errors import OutputError as OutputError
+    from onnx2snn.errors import StageMismatchError as StageMismatchError
+    from onnx2snn.errors import UnsupportedGraphError as UnsupportedGraphError
+    from onnx2snn.errors import UsageError as UsageError
+    from onnx2snn.pipeline.convert import Conversion as Conversion
+    from onnx2snn.pipeline.convert import convert as convert
+    from onnx2snn.pipeline.inspection import inspect as inspect
+    from onnx2snn.pipeline.report import Report as Report
+    from onnx2snn.runtime.rollout import rollout as rollout
+    from onnx2snn.runtime.session import SpikingSession as SpikingSession
+    from onnx2snn.runtime.session import Step as Step
+    from onnx2snn.score.evaluate import EvaluationInterrupted as EvaluationInterrupted
+    from onnx2snn.score.evaluate import evaluate as evaluate
 
 _HOME = {
-    "Conversion": "_convert",
-    "convert": "_convert",
-    "DataError": "_errors",
-    "GateError": "_errors",
-    "ModelFileError": "_errors",
-    "Onnx2snnError": "_errors",
-    "OutputError": "_errors",
-    "StageMismatchError": "_errors",
-    "UnsupportedGraphError": "_errors",
-    "UsageError": "_errors",
-    "EvaluationInterrupted": "_evaluate",
-    "evaluate": "_evaluate",
-    "inspect": "_inspect",
-    "Report": "_report",
-    "rollout": "_rollout",
-    "SpikingSession": "_session",
-    "Step": "_session",
+    "Conversion": "pipeline.convert",
+    "convert": "pipeline.convert",
+    "DataError": "errors",
+    "GateError": "errors",
+    "ModelFileError": "errors",
+    "Onnx2snnError": "errors",
+    "OutputError": "errors",
+    "StageMismatchError": "errors",
+    "UnsupportedGraphError": "errors",
+    "UsageError": "errors",
+    "EvaluationInterrupted": "score.evaluate",
+    "evaluate": "score.evaluate",
+    "inspect": "pipeline.inspection",
+    "Report": "pipeline.report",
+    "rollout": "runtime.rollout",
+    "SpikingSession": "runtime.session",
+    "Step": "runtime.session",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -1,0 +1,1 @@
+"""Corrections of weights, biases and initial potentials."""

@@ -1,0 +1,1 @@
+"""Samples for calibrating and scoring."""

@@ -1,0 +1,1 @@
+"""Editing a graph, and what its operators are."""

@@ -1,0 +1,1 @@
+"""ANN -> ANN that is ready to convert."""

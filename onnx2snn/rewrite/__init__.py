@@ -1,0 +1,1 @@
+"""ANN and thresholds -> SNN."""

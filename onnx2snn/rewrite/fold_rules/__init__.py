@@ -1,0 +1,1 @@
+"""How thresholds move through operators, a family of operators a module."""

@@ -1,0 +1,1 @@
+"""What a spiking model is: its neurons."""

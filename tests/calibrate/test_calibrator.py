@@ -1,0 +1,351 @@
+"""Behaviour of onnx2snn.calibrate: instrument and calibrator: the graph's statistics are NumPy's, whatever the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers.networks import NETWORKS, Builder, inputs_for, resnet
+from helpers.stages import Array, Staged, network, reference, samples, stable, staged
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnx2snn.aliases import Progress, silent_progress
+from onnx2snn.calibrate import calibrator as calibrator_module
+from onnx2snn.calibrate import rules
+from onnx2snn.calibrate.calibrator import Calibrator
+from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
+from onnx2snn.data.samples import Samples, open_samples
+from onnx2snn.graph.editing import to_proto
+from onnx2snn.pipeline.verify import run_model
+from onnx2snn.protos.load import input_specs
+
+GRANULARITIES = ["channel", "layer"]
+
+
+# A network whose every value NumPy knows: three 1x1 convolutions, Relu or Clip(0, 6) between.
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What NumPy needs of the network `plain` makes."""
+
+    model: Staged
+    weights: Sequence[Array]
+    biases: Sequence[Array]
+    upper: float
+
+    def layer(self, number: int, x: Array) -> Array:
+        z: Array = np.einsum("oc,nchw->nohw", self.weights[number], x.astype(np.float64))
+        return z + self.biases[number].reshape(1, -1, 1, 1)
+
+    def balance(self, x: Array, thetas: Sequence[Array], rate: float, granularity: str) -> tuple[list[Array], Array]:
+        """Statistics g of both sites and the output, every site clipping at its updated threshold."""
+        found = []
+        for number, theta in enumerate(thetas):
+            z = self.layer(number, x)
+            over = (np.minimum(z, self.upper) - theta) * (z > theta)
+            axes = (0, 2, 3) if granularity == "channel" else (0, 1, 2, 3)
+            found.append(over.mean(axis=axes, keepdims=True))
+            updated = np.minimum(theta + 2 * rate * found[-1], self.upper)
+            x = np.minimum(np.maximum(z, 0), np.minimum(updated, self.upper))
+        return found, self.layer(2, x)
+
+    def activations(self, x: Array) -> list[Array]:
+        found = []
+        for number in range(2):
+            x = np.clip(self.layer(number, x), 0, self.upper)
+            found.append(x)
+        return found
+
+
+def plain(
+    upper: float = float("inf"), batch: int | str = "batch", spread: float = 3.0, size: tuple[int, int] = (3, 4)
+) -> Plain:
+    b = Builder(2)
+    weights = [b.rng.standard_normal(shape) * spread for shape in ((4, 2), (3, 4), (2, 3))]
+    biases = [b.rng.standard_normal(len(w)) for w in weights]
+    biases[0][1] = -1e3  # a channel that is never active
+    x = b.input("input", [batch, 2, *size])
+    for number, (w, bias) in enumerate(zip(weights, biases, strict=True)):
+        x = b.node("Conv", x, b.const(w[:, :, None, None]), b.const(bias))
+        if number < 2:
+            bounds = [b.const(0.0), b.const(upper)] if np.isfinite(upper) else []
+            x = b.node("Clip" if bounds else "Relu", x, *bounds)
+    b.name_output(x, "output")
+    proto = b.model({"output": [batch, 2, *size]})
+    rounded, rounded_biases = ([v.astype(np.float32) for v in values] for values in (weights, biases))
+    return Plain(staged(proto), rounded, rounded_biases, upper)
+
+
+def images(count: int, seed: int = 0, size: tuple[int, int] = (3, 4)) -> Array:
+    return np.random.default_rng(seed).standard_normal((count, 2, *size)).astype(np.float32)
+
+
+def opened(model: Staged, data: Array) -> Samples:
+    return open_samples({"input": data}, input_specs(model.source.proto))
+
+
+def calibrator(model: Staged, data: Array, batch: int = 100, granularity: str = "channel") -> Calibrator:
+    specs = input_specs(model.source.proto)
+    return Calibrator(model.arranged, model.parts.sites, opened(model, data), batch, granularity, specs, 1)
+
+
+def close(found: Sequence[Array], wanted: Sequence[Array], tolerance: float = 1e-5) -> None:
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+# Local threshold balancing.
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("upper", [float("inf"), 6.0])
+@pytest.mark.parametrize("theta", [0.0, 2.0, 6.0])
+@pytest.mark.parametrize("rate", [1.0, 0.1])
+def test_the_graph_clips_and_measures_as_numpy_does(granularity: str, upper: float, theta: float, rate: float) -> None:
+    net = plain(upper)
+    model, x = net.model, images(5)
+    sites = model.parts.sites
+    thetas = [np.full(site.threshold_shape(granularity), theta) for site in sites]
+    wanted, output = net.balance(x, thetas, rate, granularity)
+    graph = instrument(model.arranged, sites, "overshoot", granularity, keep_outputs=True)
+    feed = {threshold_input(site): t.astype(np.float32) for site, t in zip(sites, thetas, strict=True)}
+    found = run_model(graph, {"input": x, RATE: np.array([2 * rate], np.float32)} | feed, 1)
+    close(found, [output, *wanted], 1e-4)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("upper", [float("inf"), 6.0])
+def test_balancing_is_the_same_loop_in_numpy(granularity: str, upper: float) -> None:
+    net, x = plain(upper), images(6)
+    thetas: list[Array] = [np.zeros(site.threshold_shape(granularity)) for site in net.model.parts.sites]
+    for _ in range(7):
+        found, _ = net.balance(x, thetas, 1.0, granularity)
+        thetas = [rules.local_update(t, g, 1.0, upper) for t, g in zip(thetas, found, strict=True)]
+    assert all(np.all(t <= upper) for t in thetas)
+    close(calibrator(net.model, x, len(x), granularity).local(7, 0, silent_progress), thetas, 1e-4)
+
+
+def test_a_silent_channel_stays_at_zero_and_is_settled_later() -> None:
+    net = plain()
+    first, _ = calibrator(net.model, images(6)).local(5, 0, silent_progress)
+    assert first.ravel()[1] == 0
+    assert rules.settle(first).silent == (1,)
+
+
+def test_a_fixed_batch_size_means_several_passes_at_one_threshold_and_one_update() -> None:
+    """The first site's current does not depend on thresholds, so each iteration is known exactly."""
+    fixed, free = plain(batch=2), plain()
+    x = images(6)
+    thetas = np.zeros((1, 4, 1, 1))
+    z = free.layer(0, x)
+    for iterations in (1, 2, 3):
+        thetas = thetas + 2 * np.mean(np.maximum(z - thetas, 0), axis=(0, 2, 3), keepdims=True)
+        found = calibrator(fixed.model, x, 6).local(iterations, 0, silent_progress)
+        np.testing.assert_allclose(found[0], thetas, rtol=1e-5)
+
+
+def test_the_passes_of_a_fixed_batch_are_averaged() -> None:
+    fixed, x = plain(batch=2), images(6)
+    counter = calibrator(fixed.model, x, 6)
+    zero = [np.zeros(site.threshold_shape("channel")) for site in fixed.model.parts.sites]
+    feeds = counter.theta_feeds(zero) | {RATE: np.array([2.0], np.float32)}
+    found = counter.statistics(counter.open("overshoot"), np.arange(6), feeds)
+    wanted = [fixed.balance(x[start : start + 2], zero, 1.0, "channel")[0] for start in (0, 2, 4)]
+    for site, passes in enumerate(found):
+        close(passes, [one[site] for one in wanted], 1e-4)
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_a_fixed_batch_is_always_full(count: int) -> None:
+    counter = calibrator(plain(batch=2).model, images(6), 6)
+    assert [len(few) for few in counter.passes(np.arange(count))] == [2, 2, 2]
+
+
+def test_passes_of_large_activations_are_small_and_their_statistics_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first site's current does not depend on thresholds, so its update is that of the whole batch."""
+    net, x = plain(), images(7)
+    monkeypatch.setattr(calibrator_module, "CACHED", 3 * 4 * 12)
+    counter = calibrator(net.model, x, 7)
+    assert [len(few) for few in counter.passes(np.arange(7))] == [3, 2, 2]
+    close(counter.means(), [a.mean(axis=(0, 2, 3), keepdims=True) for a in net.activations(x)])
+    wanted = 2 * np.mean(np.maximum(net.layer(0, x), 0), axis=(0, 2, 3), keepdims=True)
+    np.testing.assert_allclose(counter.local(1, 0, silent_progress)[0], wanted, rtol=1e-5)
+
+
+def test_the_order_of_the_samples_is_that_of_the_seed() -> None:
+    net, x = plain(), images(20)
+    one, same, other = (calibrator(net.model, x, 4).local(6, seed, silent_progress)[1] for seed in (0, 0, 1))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_each_epoch_sees_every_sample_once() -> None:
+    net = plain()
+    order = calibrator(net.model, images(12), 4)._shuffled(3)
+    epochs = [np.concatenate([next(order) for _ in range(3)]) for _ in range(2)]
+    assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_balanced_thresholds_lie_below_the_maximum() -> None:
+    model = network("resnet")
+    data = inputs_for("resnet", 30)
+    counter = calibrator(model, data, 10)
+    tops = counter.maxima(silent_progress)
+    thetas = counter.local(50, 0, silent_progress)
+    for theta, top in zip(thetas, tops, strict=True):
+        assert np.all(theta > 0) and np.all(theta <= top * 1.001)
+
+
+# Means, maxima and percentiles over all samples.
+
+
+def axes(granularity: str) -> tuple[int, ...]:
+    return (0, 2, 3) if granularity == "channel" else (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("batch", [100, 4, 1])
+@pytest.mark.parametrize("upper", [float("inf"), 6.0])
+def test_means_and_maxima_are_numpys(granularity: str, batch: int, upper: float) -> None:
+    net, x = plain(upper), images(7)
+    counter = calibrator(net.model, x, batch, granularity)
+    found = net.activations(x)
+    close(counter.means(), [a.mean(axis=axes(granularity), keepdims=True) for a in found])
+    close(counter.maxima(silent_progress), [a.max(axis=axes(granularity), keepdims=True) for a in found])
+
+
+def percentiles(counter: Calibrator, percent: float, progress: Progress) -> list[Array]:
+    return counter.from_histograms(partial(rules.percentile, percent=percent), progress)
+
+
+def per_channel(a: Array, granularity: str) -> Array:
+    return np.moveaxis(a, 1, 0).reshape(a.shape[1] if granularity == "channel" else 1, -1)
+
+
+@given(st.integers(1, 9), st.floats(1, 100), st.sampled_from(GRANULARITIES), st.integers(0, 99))
+@stable(20)
+def test_a_percentile_is_numpys_within_one_bin(count: int, percent: float, granularity: str, seed: int) -> None:
+    net, x = plain(), images(count, seed)
+    found = percentiles(calibrator(net.model, x, 4, granularity), percent, silent_progress)
+    for theta, a, site in zip(found, net.activations(x), net.model.parts.sites, strict=True):
+        rows = per_channel(a, granularity)
+        assert theta.shape == site.threshold_shape(granularity)
+        gap = np.abs(theta.ravel() - np.percentile(rows, percent, axis=1))
+        assert np.all(gap <= rows.max(axis=1) / BINS * 1.01)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize(
+    ("size", "counted"),
+    [
+        ((3, 4), (slice(None), slice(None))),
+        ((9, 10), (slice(None), slice(None))),
+        ((20, 21), (slice(1, None, 2), slice(1, None, 2))),
+        ((1, 480), (slice(None), slice(1, None, 3))),
+    ],
+    ids=["small", "not quite large", "large", "long"],
+)
+def test_histograms_count_every_activation_of_small_maps_and_every_nth_of_large_ones(
+    granularity: str, size: tuple[int, int], counted: tuple[slice, slice]
+) -> None:
+    net, x = plain(size=size), images(5, size=size)
+    sites = net.model.parts.sites
+    tops = [np.full(site.threshold_shape(granularity), 30.0) for site in sites]
+    graph = instrument(net.model.arranged, sites, "histogram", granularity)
+    feed = {threshold_input(site): top.astype(np.float32) for site, top in zip(sites, tops, strict=True)}
+    for bins, whole in zip(run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True):
+        a = whole[:, :, *counted]
+        rows = per_channel(a, granularity)
+        wanted = [np.histogram(np.minimum(row, 29.999), BINS, (0, 30.0))[0] for row in rows]
+        found = np.bincount(bins, minlength=len(rows) * BINS).reshape(len(rows), BINS)
+        assert found.sum() == a.size
+        # an activation on the border of two bins may be rounded into either
+        assert np.all(np.abs(np.cumsum(found, axis=1) - np.cumsum(wanted, axis=1)) <= 2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_statistics_of_any_layer_lie_along_its_channels(name: str, granularity: str) -> None:
+    """Against the activations themselves, for convolutions and dense layers."""
+    model = network(name)
+    data = inputs_for(name, 6)
+    graph = model.arranged.copy()
+    graph.outputs = [graph.tensors()[site.tensor] for site in model.parts.sites]
+    found = reference(graph, samples(name, 6))
+    counter = calibrator(model, data, 4, granularity)
+    means, maxima = counter.means(), counter.maxima(silent_progress)
+    for site, a, mean, top in zip(model.parts.sites, found, means, maxima, strict=True):
+        over = tuple(axis for axis in range(a.ndim) if axis != site.axis or granularity == "layer")
+        np.testing.assert_allclose(mean, a.mean(axis=over, keepdims=True), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(top, a.max(axis=over, keepdims=True), rtol=1e-4)
+
+
+# The instrumented graph.
+
+
+@pytest.mark.parametrize("statistic", ["overshoot", "maximum", "mean", "histogram"])
+def test_only_statistics_leave_the_graph(statistic: str) -> None:
+    model = network("resnet")
+    before = to_proto(model.arranged).SerializeToString(deterministic=True)
+    graph = instrument(model.arranged, model.parts.sites, statistic, "channel")
+    assert len(graph.outputs) == len(model.parts.sites)
+    thresholds = statistic in ("overshoot", "histogram")
+    names = {threshold_input(site) for site in model.parts.sites} if thresholds else set()
+    assert {t.name for t in graph.inputs} == {"input"} | names | ({RATE} if statistic == "overshoot" else set())
+    assert to_proto(model.arranged).SerializeToString(deterministic=True) == before
+
+
+Rule = Callable[[Calibrator, Progress], object]
+RULES: dict[str, tuple[Rule, list[tuple[str, int, int]]]] = {
+    "local": (lambda c, p: c.local(2, 0, p), [("local threshold balancing", n, 2) for n in (1, 2)]),
+    "maxima": (lambda c, p: c.maxima(p), [("maxima", n, 3) for n in (1, 2, 3)]),
+    "percentiles": (
+        lambda c, p: percentiles(c, 99.0, p),
+        [("maxima", n, 3) for n in (1, 2, 3)] + [("histograms", n, 3) for n in (1, 2, 3)],
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_progress_is_told(rule: str) -> None:
+    run, wanted = RULES[rule]
+    told: list[tuple[str, int, int]] = []
+    run(calibrator(plain().model, images(5), 2), lambda *args: told.append(args))
+    assert told == wanted
+
+
+def test_the_batch_is_no_larger_than_the_data() -> None:
+    assert calibrator(plain().model, images(3), 100).batch == 3
+
+
+def test_a_network_of_fixed_batch_is_measured_like_one_of_free_batch() -> None:
+    data = inputs_for("resnet", 6)
+    fixed, free = (calibrator(staged(resnet(batch=batch)), data, 6) for batch in (3, "batch"))
+    close(fixed.means(), free.means(), 1e-4)
+    close(fixed.maxima(silent_progress), free.maxima(silent_progress), 1e-4)
+
+
+def test_what_fills_up_a_fixed_batch_counts_in_no_mean() -> None:
+    """Seven samples in passes of three: the seventh has a part in the maxima alone."""
+    data = inputs_for("resnet", 7)
+    data[6] *= 10
+    fixed = calibrator(staged(resnet(batch=3)), data, 7)
+    six, seven = (calibrator(staged(resnet()), data[:count], count) for count in (6, 7))
+    close(fixed.means(), six.means(), 1e-4)
+    close(fixed.maxima(silent_progress), seven.maxima(silent_progress), 1e-4)
+    assert all(count.sum() % 6 == 0 for count, _ in fixed.histograms(silent_progress))
+    assert fixed.batch == 6  # and so in local balancing
+
+
+def test_where_samples_fill_no_pass_of_a_fixed_batch_all_count() -> None:
+    counter = calibrator(staged(resnet(batch=3)), inputs_for("resnet", 2), 100)
+    assert [len(indices) for indices in counter.epoch()] == [2]
+    assert counter.batch == 2

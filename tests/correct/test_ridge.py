@@ -1,0 +1,97 @@
+"""Behaviour of onnx2snn.correct.ridge, against least squares written out in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+import pytest
+from helpers.stages import Array
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx2snn.correct.ridge import MOST_INPUTS, RIDGE, fit_weights
+
+RNG = np.random.default_rng(11)
+
+
+def node(op: str, weights: Array, **attrs: Any) -> gs.Node:
+    return gs.Node(
+        op, "layer", attrs, [gs.Variable("x"), gs.Constant("w", weights.astype(np.float32))], [gs.Variable("y")]
+    )
+
+
+def outputs(op: str, x: Array, weights: Array, **attrs: Any) -> Array:
+    """What the operator makes of x, by onnxruntime."""
+    proto = helper.make_node(op, ["x", "w"], ["y"], **attrs)
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("x", "y")]
+    fixed = numpy_helper.from_array(weights.astype(np.float32), "w")
+    graph = helper.make_graph([proto], "g", [ends[0]], [ends[1]], [fixed])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (y,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x.astype(np.float32)})
+    return np.asarray(y)
+
+
+CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "conv": ("Conv", (20, 4, 9, 7), (5, 4, 3, 3), {"pads": [1, 0, 2, 1], "strides": [2, 1]}),
+    "grouped": ("Conv", (20, 4, 8, 8), (6, 2, 3, 2), {"group": 2, "dilations": [2, 1]}),
+    "depthwise": ("Conv", (20, 6, 8, 8), (6, 1, 3, 3), {"group": 6, "auto_pad": "SAME_UPPER"}),
+    "1-D": ("Conv", (20, 3, 20), (4, 3, 5), {"pads": [2, 2]}),
+    "3-D": ("Conv", (8, 2, 5, 6, 7), (3, 2, 2, 2, 2), {}),
+    "gemm": ("Gemm", (200, 7), (7, 3), {}),
+    "gemm, transposed and scaled": ("Gemm", (200, 7), (3, 7), {"transB": 1, "alpha": 0.5}),
+    "matmul": ("MatMul", (6, 12, 5), (5, 4), {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_of_the_weights_is_found_from_what_it_does(name: str) -> None:
+    op, shape, sizes, attrs = CASES[name]
+    x, true = RNG.standard_normal(shape), RNG.standard_normal(sizes)
+    lacking = outputs(op, x, true, **attrs)
+    found = fit_weights(node(op, np.zeros(sizes), **attrs), x.astype(np.float32), lacking, centred=False)
+    assert not isinstance(found, str)
+    assert found.shape == sizes
+    # the ridge shrinks the change, and leaves its direction
+    assert 0.7 < float((found * true).sum() / np.square(true).sum()) < 1.0
+    assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_change_is_the_ridge_regression_of_what_lacks_on_what_goes_in(centred: bool) -> None:
+    x = RNG.standard_normal((40, 6)).astype(np.float32) + 1.0
+    lacking = RNG.standard_normal((40, 2)).astype(np.float32) + 0.5
+    a, d = (v.astype(np.float64) - (v.mean(axis=0) if centred else 0.0) for v in (x, lacking))
+    power = np.trace(a.T @ a) / 6
+    wanted = np.linalg.solve(a.T @ a + (RIDGE + 6 / 40) * power * np.eye(6), a.T @ d)
+    found = fit_weights(node("Gemm", np.zeros((6, 2))), x, lacking, centred=centred)
+    assert not isinstance(found, str)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_large_map_is_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnx2snn.correct.ridge.ROWS", 200)
+    x, true = RNG.standard_normal((40, 2, 16, 16)), RNG.standard_normal((2, 2, 1, 1))
+    lacking = outputs("Conv", x, true)
+    found = fit_weights(node("Conv", np.zeros((2, 2, 1, 1))), x.astype(np.float32), lacking, centred=False)
+    assert not isinstance(found, str)
+    assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "reason"),
+    [
+        ("ConvTranspose", (2, 2, 3, 3), "weights of ConvTranspose are not fitted"),
+        ("MatMul", (3, 4, 5), "its weights are no constant matrix on the right"),
+        ("Gemm", (MOST_INPUTS + 1, 1), f"{MOST_INPUTS + 1} inputs for one output are too many to fit"),
+    ],
+)
+def test_what_is_not_fitted_is_said(op: str, shape: tuple[int, ...], reason: str) -> None:
+    assert fit_weights(node(op, np.zeros(shape)), np.zeros((1, 1)), np.zeros((1, 1)), centred=True) == reason
+
+
+def test_an_input_that_is_always_zero_changes_nothing() -> None:
+    found = fit_weights(node("Gemm", np.zeros((3, 2))), np.zeros((9, 3), np.float32), np.ones((9, 2)), centred=False)
+    assert not isinstance(found, str)
+    assert not np.any(found)

@@ -1,0 +1,206 @@
+"""Behaviour of onnx2snn.data.samples: random access to samples, their temporary files and memory, and random samples."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from onnx2snn.data.samples import Samples, open_samples, random_samples
+from onnx2snn.errors import DataError
+from onnx2snn.protos.specs import Dim, TensorSpec
+
+Array = NDArray[Any]
+F32 = np.float32
+
+
+def spec(name: str = "x", shape: tuple[Dim, ...] | None = ("N", 3), dtype: Any = F32) -> TensorSpec:
+    return TensorSpec(name, np.dtype(dtype), shape)
+
+
+def rows(count: int, *shape: int, dtype: Any = F32) -> Array:
+    """Sample i holds i everywhere."""
+    out: Array = np.broadcast_to(np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)).astype(dtype)
+    return out
+
+
+def everything(samples: Samples, name: str = "x") -> Array:
+    return samples.batch(np.arange(len(samples)))[name]
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("spool")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def npz(folder: Path, array: Array) -> Path:
+    np.savez(folder / "x.npz", x=array)
+    return folder / "x.npz"
+
+
+# --- samples ---
+
+
+def test_indices_outside_the_samples_are_an_index_error() -> None:
+    samples = open_samples(rows(5, 3), [spec()])
+    for wrong in ([5], [-1], [0, 7]):
+        with pytest.raises(IndexError):
+            samples.batch(wrong)
+
+
+def test_targets_beside_nothing_are_an_error() -> None:
+    with pytest.raises(DataError, match=r"nothing beside.*'labels'"):
+        open_samples(rows(2, 3), [spec()]).target("labels", [0])
+
+
+def test_the_targets_allowed_are_the_callers_choice() -> None:
+    data = {"x": rows(2, 3), "weights": rows(2)}
+    with pytest.raises(DataError, match=r"'weights'.*'labels'"):
+        open_samples(data, [spec()])
+    assert open_samples(data, [spec()], targets_allowed=["weights"]).targets == ("weights",)
+
+
+def test_dropping_samples_removes_their_temporary_files(tmp_path: Path, temporary_folder: Path) -> None:
+    samples = open_samples(npz(tmp_path, rows(5, 3)), [spec()])
+    assert list(temporary_folder.iterdir())
+    del samples
+    gc.collect()
+    assert not list(temporary_folder.iterdir())
+
+
+def test_a_npy_is_read_in_place(tmp_path: Path, temporary_folder: Path) -> None:
+    np.save(tmp_path / "x.npy", rows(5, 3))
+    with open_samples(tmp_path / "x.npy", [spec()]) as samples:
+        assert len(samples) == 5
+        assert not [path for path in temporary_folder.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_told_from_a_damaged_file(
+    tmp_path: Path, temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(DataError, match=r"x\.npz cannot be read .*No space left.*free disk space"):
+        open_samples(npz(tmp_path, rows(5, 3)), [spec()])
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_file_removed_after_opening_is_an_error_of_the_data(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", rows(5, 3))
+    samples = open_samples(tmp_path / "x.npy", [spec()])
+    (tmp_path / "x.npy").unlink()
+    with pytest.raises(DataError, match=r"no longer be read.*x\.npy"):
+        samples.batch([0])
+
+
+# --- memory ---
+
+
+def peak(source: object) -> int:
+    """Bytes held at most while all of `source` is opened and read in batches."""
+    tracemalloc.start()
+    try:
+        with open_samples(source, [spec(shape=("N", 1000))]) as samples:
+            for start in range(0, len(samples), 50):
+                samples.batch(np.arange(start, start + 50))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def generator(count: int, folder: Path) -> object:
+    return (np.ones((50, 1000), F32) for _ in range(count // 50))
+
+
+def archive(count: int, folder: Path) -> object:
+    return npz(folder, np.ones((count, 1000), F32))
+
+
+@pytest.mark.parametrize("source", [generator, archive])
+def test_memory_does_not_grow_with_the_samples(source: Callable[[int, Path], object], tmp_path: Path) -> None:
+    peak(source(50, tmp_path))  # first use imports and caches
+    few, many = (peak(source(count, tmp_path)) for count in (2_000, 10_000))  # 8 and 40 MB
+    assert many < 1.2 * few + 100_000
+
+
+# --- random samples ---
+
+
+def test_random_floats_are_standard_normal_and_integers_span_their_type() -> None:
+    inputs = [
+        spec("f", ("N", 40)),
+        spec("h", (1, 2), np.float16),
+        spec("i", ("N", 40), np.int8),
+        spec("b", ("N", 40), np.bool_),
+    ]
+    samples, notes = random_samples(inputs, 100, seed=3)
+    assert notes == []
+    assert len(samples) == 100
+    got = samples.batch(np.arange(100))
+    assert {key: f"{value.dtype}{list(value.shape)}" for key, value in got.items()} == {
+        "f": "float32[100, 40]",
+        "h": "float16[100, 2]",
+        "i": "int8[100, 40]",
+        "b": "bool[100, 40]",
+    }
+    assert abs(got["f"].mean()) < 0.1
+    assert abs(got["f"].std() - 1) < 0.1
+    assert got["i"].min() == -128
+    assert got["i"].max() == 127
+    assert 0.4 < got["b"].mean() < 0.6
+
+
+def test_random_samples_depend_on_seed_and_index_only() -> None:
+    (one, _), (same, _), (other, _) = (random_samples([spec(), spec("y")], 5, seed) for seed in (1, 1, 2))
+    assert np.array_equal(everything(one)[[3, 0]], same.batch([3, 0])["x"])
+    assert not np.array_equal(everything(one), everything(other))
+    assert not np.array_equal(everything(one), everything(one, "y"))
+    assert len(np.unique(everything(one))) == 15
+
+
+@pytest.mark.parametrize(
+    ("inputs", "shapes", "notes"),
+    [
+        (
+            [spec(shape=("N", 3, "height", None))],
+            [(2, 3, 224, 224)],
+            ["dimension 'height' of input 'x' taken as 224", "dimension axis 3 of input 'x' taken as 224"],
+        ),
+        ([spec(shape=(1, "h", 8, 3))], [(2, 224, 8, 3)], ["dimension 'h' of input 'x' taken as 224"]),
+        ([spec(shape=("N", "T")), spec("y", (None, "T"))], [(2, 16)] * 2, ["dimension 'T' of input 'x' taken as 16"]),
+        ([spec(shape=None)], [(2, 16)], ["shape of input 'x' taken as [N,16]"]),
+        ([spec(shape=(8, 4))], [(2, 4)], []),
+        ([spec(shape=("N",))], [(2,)], []),
+    ],
+)
+def test_guessed_dimensions_are_named(
+    inputs: list[TensorSpec], shapes: list[tuple[int, ...]], notes: list[str]
+) -> None:
+    samples, found = random_samples(inputs, 2, seed=0)
+    assert [value.shape for value in samples.batch([1, 0]).values()] == shapes
+    assert found == notes
+
+
+@pytest.mark.parametrize(("wrong", "count"), [(spec(shape=()), 1), (spec(dtype=object), 1), (spec(), 0)])
+def test_random_samples_that_cannot_be_made_are_refused(wrong: TensorSpec, count: int) -> None:
+    with pytest.raises(DataError, match="cannot be made"):
+        random_samples([wrong], count, seed=0)
+
+
+def test_random_indices_stay_in_their_vocabulary_and_other_words_are_noted() -> None:
+    inputs = [spec("tokens", ("N", 40), np.int64), spec("ids", ("N", 40), np.int32), spec("pixels", ("N", 4), np.uint8)]
+    samples, notes = random_samples(inputs, 100, 0, {"tokens": 7})
+    assert notes == ["values of input 'ids' drawn over all of int32, whatever they stand for"]
+    assert set(np.unique(everything(samples, "tokens"))) == set(range(7))
+    assert np.ptp(everything(samples, "ids").astype(np.float64)) > 2**31
