@@ -50,7 +50,7 @@ from variants import (
 )
 
 import onnx2snn
-from onnx2snn.runtime import cut
+from onnx2snn.snn.step_model import neuron_nodes
 
 MODELS = Path(__file__).parent.parent / "models"
 RESNET18 = "resnet18_224"
@@ -174,7 +174,7 @@ def spikingjelly(
 
     proto = conversion.model
     source = {n["name"]: n["source"] for n in onnx2snn.SpikingSession(proto).neurons}
-    thresholds = {source[node.name]: _scale(node) for node in cut.neuron_nodes(proto)}
+    thresholds = {source[node.name]: _scale(node) for node in neuron_nodes(proto)}
     try:
         twin = spikingjelly_twin.Twin(network.ann, thresholds, threads)
     except spikingjelly_twin.UnsupportedOperatorError as error:

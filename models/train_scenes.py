@@ -29,7 +29,7 @@ from scenes import DEBIAN_DATA, SIDE, compose, read_garments
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from onnx2snn.score.metrics import metric_class
+from onnx2snn.score.registry import metric_class
 
 BATCH = 32
 STEPS = {"fcn": 2600, "deeplab": 700, "retinanet": 1500, "fcos": 1200}

@@ -1,8 +1,13 @@
-"""How long work tells whoever waits where it stands."""
+"""Types that the package's signatures share."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from typing import Any
+
+import numpy.typing as npt
+import onnx
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many steps of it are done, and how many there are."""
@@ -10,3 +15,17 @@ Progress = Callable[[str, int, int], None]
 
 def silent_progress(_what: str, _done: int, _total: int) -> None:
     """Say nothing."""
+
+
+Array = npt.NDArray[Any]
+
+
+Dim = int | str | None
+"""A dimension: a size, a symbolic name, or unknown."""
+
+
+Delay = int | str | None
+"""Steps left out of the answer: a number, "half", "auto", or None for the number stored in the model."""
+
+
+ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto

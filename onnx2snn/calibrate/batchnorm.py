@@ -14,10 +14,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnx2snn.aliases import Array
 from onnx2snn.calibrate.instrument import BINS
 from onnx2snn.calibrate.rules import mmse
 from onnx2snn.calibrate.saved import Calibration
-from onnx2snn.graph.editing import Array, Graph, Node, Tensor, constant, static_dims
+from onnx2snn.graph.editing import Graph, Node, Tensor, constant, static_dims
 from onnx2snn.graph.operators import MAX_POOLS, standard, upper_bound
 from onnx2snn.prepare.partition import Site
 from onnx2snn.settings import Settings

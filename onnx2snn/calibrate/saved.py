@@ -13,10 +13,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.errors import ModelFileError, UsageError
-from onnx2snn.graph.editing import Array
 from onnx2snn.prepare.partition import Site
-from onnx2snn.protos.load import write_npz
+from onnx2snn.protos.save import write_npz
 
 SOURCE, SETTINGS = "source_sha256", "settings"
 

@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(given: argparse.Namespace) -> None:
-    from onnx2snn.protos.load import atomic_write, check_writable
+    from onnx2snn.protos.save import atomic_write, check_writable
 
     settings = Settings(**{option.name: getattr(given, option.name) for option in fields(Settings)})
     reported = given.report if given.report != "-" else None
@@ -248,9 +248,10 @@ def _run(given: argparse.Namespace) -> None:
 
     from onnx2snn.data.samples import open_samples
     from onnx2snn.display import terminal
-    from onnx2snn.protos.load import check_writable, write_npz
+    from onnx2snn.protos.save import check_writable, write_npz
     from onnx2snn.protos.specs import first_samples, fixed_batch
-    from onnx2snn.runtime.session import SpikingSession, affordable_batch
+    from onnx2snn.runtime.memory import affordable_batch
+    from onnx2snn.runtime.session import SpikingSession
 
     check_writable(given.output)
     _require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
@@ -286,7 +287,7 @@ def _joined(name: str, batches: Sequence[Any], size: int) -> Any:
 
 
 def _eval(given: argparse.Namespace) -> None:
-    from onnx2snn.protos.load import atomic_write, check_writable
+    from onnx2snn.protos.save import atomic_write, check_writable
 
     written = {"--json": given.json if given.json != "-" else None, "--html": given.html}
     for path in written.values():
@@ -344,7 +345,7 @@ def _inspect(given: argparse.Namespace) -> None:
 
 
 def _export(given: argparse.Namespace) -> None:
-    from onnx2snn.protos.load import check_writable, save_model
+    from onnx2snn.protos.save import check_writable, save_model
     from onnx2snn.runtime.rollout import rollout
 
     check_writable(given.output)
@@ -364,7 +365,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Action]] = {
 
 
 def _write_json(path: str, value: object) -> None:
-    from onnx2snn.protos.load import atomic_write
+    from onnx2snn.protos.save import atomic_write
 
     text = json.dumps(value, indent=2) + "\n"
     if path == "-":

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnx2snn.aliases import Progress
+from onnx2snn.aliases import Array, Progress
 from onnx2snn.data.samples import Samples
 from onnx2snn.graph.editing import (
-    Array,
     Graph,
     Node,
     Tensor,
@@ -33,7 +32,8 @@ from onnx2snn.graph.editing import (
 from onnx2snn.graph.operators import MAX_POOLS, is_weighted, standard
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
-from onnx2snn.runtime.session import SpikingSession, affordable_batch
+from onnx2snn.runtime.memory import affordable_batch
+from onnx2snn.runtime.session import SpikingSession
 from onnx2snn.settings import Settings
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnx2snn.aliases import Progress
+from onnx2snn.aliases import Array, Progress
 from onnx2snn.correct.correction import Correction, with_offsets, with_shifts, with_weights, within_threshold
 from onnx2snn.correct.layer_simulation import Sent, Sweep, fire
 from onnx2snn.correct.ridge import fit_weights
 from onnx2snn.correct.segments import Response, Segment, segments
 from onnx2snn.data.samples import Samples
 from onnx2snn.errors import UsageError
-from onnx2snn.graph.editing import Array, Graph, Node
+from onnx2snn.graph.editing import Graph, Node
 from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
 from onnx2snn.settings import Settings

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2snn.graph.editing import SNN_DOMAIN, Array
+from onnx2snn.aliases import Array
 from onnx2snn.snn.fast_neurons import function_for
+from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import Neuron, attributes
 
 OPSET = 18

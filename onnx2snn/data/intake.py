@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx2snn.aliases import Dim
 from onnx2snn.errors import DataError
-from onnx2snn.protos.specs import Dim, TensorSpec
+from onnx2snn.protos.specs import TensorSpec
 
 Array = NDArray[Any]
 _CHUNK_BYTES = 1 << 22  # what the search for NaN reads at a time

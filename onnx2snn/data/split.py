@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnx2snn.data.samples import Samples, open_samples, random_samples
-from onnx2snn.graph.editing import Array
+from onnx2snn.aliases import Array
+from onnx2snn.data.random import random_samples
+from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
 
 RANDOM_SAMPLES = 64

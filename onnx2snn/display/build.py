@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from onnx2snn.aliases import Progress, silent_progress
-from onnx2snn.calibrate.first_spikes import Delay
+from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.data.split import gather
 from onnx2snn.display.page import conversion_page, evaluation_page
 from onnx2snn.display.page_data import exhibit
 from onnx2snn.pipeline.convert import Conversion
-from onnx2snn.protos.load import ModelSource, input_specs, load_model
+from onnx2snn.protos.load import load_model
+from onnx2snn.protos.specs import input_specs
 from onnx2snn.runtime.session import SpikingSession
 from onnx2snn.score.evaluate import evaluate
 from onnx2snn.settings import Settings

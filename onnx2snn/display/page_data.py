@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper
 
-from onnx2snn.calibrate.first_spikes import Delay
+from onnx2snn.aliases import Array, Delay
 from onnx2snn.data.intake import quoted
 from onnx2snn.data.samples import Samples
 from onnx2snn.display.pictures import SHOWN_SCORE, image, legend, painted, picture, strip
 from onnx2snn.errors import UsageError
-from onnx2snn.graph.editing import Array
-from onnx2snn.protos.load import LoadedModel, input_specs, output_specs
+from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.protos.specs import fixed_batch
-from onnx2snn.runtime.cut import StepModel, moving_tensors, needed_tensors, neuron_nodes
+from onnx2snn.protos.specs import fixed_batch, input_specs, output_specs
 from onnx2snn.runtime.session import SpikingSession
 from onnx2snn.score.metrics import IGNORE
+from onnx2snn.snn.step_model import StepModel, needed_tensors, neuron_nodes, time_varying_tensors
 
 RASTER_NEURONS = 96
 RASTER_STEPS = 256
@@ -174,7 +173,7 @@ def _thresholds(model: StepModel) -> list[tuple[str, tuple[float, ...]]]:
 def _parts(model: StepModel) -> list[tuple[str, tuple[str, ...]]]:
     """The way through the network: each part with what it is made of."""
     states = [s for s in model.states if s.kind != "step"]
-    changing, moving = moving_tensors(model.proto, states), moving_tensors(model.proto, model.states)
+    changing, moving = time_varying_tensors(model.proto, states), time_varying_tensors(model.proto, model.states)
     needed = needed_tensors(model.proto, model.states)
     operators: dict[str, Counter[str]] = {part: Counter() for part in ("encoder", "core", "readout")}
     averages = set(model.means) | {s.output for s in model.states if s.mean is not None}

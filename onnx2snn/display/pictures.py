@@ -11,9 +11,9 @@ from html import escape
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.data.intake import image_axes
 from onnx2snn.display.svg import text
-from onnx2snn.graph.editing import Array
 from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.score.metrics import IGNORE
 

@@ -12,8 +12,8 @@ from html import escape
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.display.terminal import quantity
-from onnx2snn.graph.editing import Array
 
 WIDTH, HEIGHT = 420, 270
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 46

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_graphsurgeon as gs
 
+from onnx2snn.aliases import Array, Dim
 from onnx2snn.protos import large
 from onnx2snn.protos.sessions import types_of
-from onnx2snn.protos.specs import Dim
 
 Graph = Any
 """`onnx_graphsurgeon.Graph` (the library ships no types)."""
@@ -25,10 +24,6 @@ Node = Any
 """`onnx_graphsurgeon.Node`."""
 Tensor = Any
 """`onnx_graphsurgeon.Variable` or `Constant`."""
-Array = npt.NDArray[Any]
-
-SNN_DOMAIN = "onnx2snn"
-"""Domain of the neuron functions, and of the stateful operators a graph holds until they are lowered."""
 
 
 def to_graph(proto: onnx.ModelProto) -> Graph:
@@ -187,3 +182,16 @@ def infer_shapes(graph: Graph) -> None:
     unknown = [name for name, tensor in tensors.items() if name and tensor.shape is None and tensor.inputs]
     for name, (dtype, shape) in (types_of(proto, unknown) if unknown else {}).items():
         tensors[name].dtype, tensors[name].shape = dtype, list(shape)
+
+
+def scaled_values(values: Array, factor: Array) -> Array:
+    return (values.astype(np.float64) * factor).astype(values.dtype)
+
+
+def keeps_shape(tensor: Tensor, factor: Array) -> bool:
+    """Whether multiplying a tensor with a factor keeps its shape, so that neither is broadcast along a scaled axis."""
+    ndim = rank(tensor)
+    if ndim is None or factor.ndim > ndim:
+        return False
+    dims = tensor.shape[ndim - factor.ndim :]
+    return all(size == 1 or size == dim for size, dim in zip(factor.shape, dims, strict=True))

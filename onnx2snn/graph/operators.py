@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from onnx2snn.graph.editing import Array, Node, constant
+from onnx2snn.aliases import Array
+from onnx2snn.graph.editing import Node, constant
 
 Role = Literal["encoder", "neuron", "linear", "pooled", "analog", "readout", "refused"]
 """`pooled`: a max-pool that stands before a neuron, on the input current; `analog`: telescoped; the others as in the

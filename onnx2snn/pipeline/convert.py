@@ -13,11 +13,11 @@ from typing import Any
 
 import onnx
 
-from onnx2snn.aliases import Progress, silent_progress
+from onnx2snn.aliases import Array, ModelSource, Progress, silent_progress
 from onnx2snn.calibrate import saved
 from onnx2snn.calibrate.batchnorm import BATCH_NORM, Gaussian, informed, recorded_statistics, site_statistics
 from onnx2snn.calibrate.calibrator import calibrate
-from onnx2snn.calibrate.first_spikes import automatic_delay, resolve_delay
+from onnx2snn.calibrate.first_spikes import automatic_delay
 from onnx2snn.calibrate.rules import Thresholds, settle
 from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.correct.correction import Correction, correct_in_rounds
@@ -25,7 +25,7 @@ from onnx2snn.correct.layerwise import correct_layerwise
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import Split, gather
 from onnx2snn.errors import DataError, GateError, OutputError, UnsupportedGraphError, UsageError
-from onnx2snn.graph.editing import Array, Graph
+from onnx2snn.graph.editing import Graph
 from onnx2snn.pipeline.assemble import Assembly
 from onnx2snn.pipeline.cost import cost, inference_seconds
 from onnx2snn.pipeline.report import Report, build_report
@@ -35,20 +35,13 @@ from onnx2snn.prepare.max_pools import Arrangement, arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.protos.large import fits, serialise
-from onnx2snn.protos.load import (
-    METADATA_KEY,
-    ROLLOUT_KEY,
-    LoadedModel,
-    ModelSource,
-    check_writable,
-    input_specs,
-    load_model,
-    metadata_of,
-    save_model,
-)
-from onnx2snn.protos.specs import TensorSpec, fixed_batch
-from onnx2snn.runtime.session import computing
+from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.save import check_writable, save_model
+from onnx2snn.protos.sessions import computing
+from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.settings import Settings
+from onnx2snn.snn.format import METADATA_KEY, ROLLOUT_KEY, metadata_of
+from onnx2snn.snn.window import resolve_delay
 
 VERIFY_BATCH = 50
 
@@ -207,7 +200,7 @@ def _spiking(ready: _Ready, settings: Settings, found: Calibration, progress: Pr
     with clock("annotate"):
         proto = plan.emit(snn)
     with clock("verify"):
-        verdict = compare(
+        comparison = compare(
             ready.graph,
             parts.sites,
             thetas,
@@ -219,12 +212,12 @@ def _spiking(ready: _Ready, settings: Settings, found: Calibration, progress: Pr
             batch=VERIFY_BATCH,
             threads=settings.threads,
         )
-    said = [*_complaints(ready, settings, found, balanced), *verdict.warnings(settings.steps, data.random)]
+    said = [*_complaints(ready, settings, found, balanced), *comparison.warnings(settings.steps, data.random)]
     scored = {"held_back": data.held_back, "random": data.random}
     spent = None if ready.inference is None else cost(ready.inference, clock.seconds, len(data.fit), settings)
     arrangement, seconds = ready.arrangement, clock.seconds
     report = build_report(
-        source, proto, parts, arrangement, balanced, folding, correction, verdict, scored, said, seconds, spent
+        source, proto, parts, arrangement, balanced, folding, correction, comparison, scored, said, seconds, spent
     )
     return Conversion(proto, report)
 

@@ -7,12 +7,15 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from onnx2snn.aliases import ModelSource
 from onnx2snn.errors import UnsupportedGraphError
 from onnx2snn.prepare.max_pools import arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Row, partition
-from onnx2snn.protos.load import ROLLOUT_KEY, ModelSource, input_specs, load_model, metadata_of, output_specs
-from onnx2snn.runtime.cut import step_model
+from onnx2snn.protos.load import load_model
+from onnx2snn.protos.specs import input_specs, output_specs
+from onnx2snn.snn.format import ROLLOUT_KEY, metadata_of
+from onnx2snn.snn.step_model import read_step_model
 
 
 def inspect(model: ModelSource) -> dict[str, Any]:
@@ -33,7 +36,7 @@ def inspect(model: ModelSource) -> dict[str, Any]:
     if rolled_out is not None:
         return {"kind": "rollout", **about, "metadata": json.loads(rolled_out)}
     if metadata_of(source.proto) is not None:
-        step = step_model(source.proto, source.name)
+        step = read_step_model(source.proto, source.name)
         about["inputs"] = [str(s) for s in input_specs(source.proto) if s.name in step.inputs]
         about["outputs"] = [str(s) for s in output_specs(source.proto) if s.name in step.outputs]
         return {"kind": "snn", **about, "metadata": step.metadata}

@@ -14,13 +14,13 @@ import onnx
 from onnx2snn.calibrate.rules import Thresholds
 from onnx2snn.correct.correction import Correction
 from onnx2snn.pipeline.cost import Cost
-from onnx2snn.pipeline.verify import Verdict
+from onnx2snn.pipeline.verify import Comparison
 from onnx2snn.prepare.max_pools import Arrangement
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.protos.large import byte_size
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.fold import Folding
-from onnx2snn.runtime.cut import step_model
+from onnx2snn.snn.step_model import read_step_model
 from onnx2snn.version import __version__
 
 
@@ -67,15 +67,15 @@ def build_report(
     balanced: Sequence[Thresholds],
     folding: Folding,
     correction: Correction,
-    verdict: Verdict,
+    comparison: Comparison,
     scored: dict[str, bool],
     warnings: Sequence[str],
     seconds: dict[str, float],
     cost: Cost | None,
 ) -> Report:
     """Gather what the stages found; `scored` says of the samples scored on whether they were held back, or random."""
-    metadata = step_model(proto, source.name).metadata
-    errors = {error.site: error for error in verdict.sites}
+    metadata = read_step_model(proto, source.name).metadata
+    errors = {error.site: error for error in comparison.sites}
     sites = []
     for site, thresholds in zip(parts.sites, balanced, strict=True):
         values, error = thresholds.values, errors[site.name]
@@ -109,7 +109,7 @@ def build_report(
         timesteps=metadata["timesteps"],
         delay=metadata["delay"],
         delay_auto=metadata["delay_auto"],
-        agreement={"value": verdict.agreement, "samples": verdict.samples, **scored},
+        agreement={"value": comparison.agreement, "samples": comparison.samples, **scored},
         operators=[{"op": op, "ann": ann[op], "snn": snn[op]} for op in sorted({*ann, *snn})],
         sites=sites,
         folded=list(folding.folded),

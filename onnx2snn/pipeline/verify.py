@@ -9,16 +9,19 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from onnx2snn.aliases import Array
 from onnx2snn.calibrate.instrument import RATE, instrument, threshold_input
 from onnx2snn.data.samples import Samples
 from onnx2snn.errors import StageMismatchError
-from onnx2snn.graph.editing import SNN_DOMAIN, Array, Graph, make_constant, to_proto
+from onnx2snn.graph.editing import Graph, make_constant, to_proto
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import TensorSpec, first_samples, fixed_batch
-from onnx2snn.runtime.session import SpikingSession, affordable_batch
+from onnx2snn.runtime.memory import affordable_batch
+from onnx2snn.runtime.session import SpikingSession
 from onnx2snn.score.metrics import Agreement, difference
+from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP
 
 TOLERANCE = 1e-3
@@ -109,7 +112,7 @@ class SiteError:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """How the SNN compares with the ANN on some samples."""
 
     agreement: float
@@ -138,7 +141,7 @@ def compare(
     delay: int,
     batch: int,
     threads: int | None,
-) -> Verdict:
+) -> Comparison:
     """Run both on the samples, batch by batch, and add up errors and agreement."""
     ann = _with_activations(graph, sites, threads)
     session = SpikingSession(snn, threads=threads, count_spikes=True, count_activity=True)
@@ -170,7 +173,7 @@ def compare(
     errors = tuple(
         SiteError(site.name, *map(float, (*row[:3], rate))) for site, row, rate in zip(sites, norms, rates, strict=True)
     )
-    return Verdict(agreement.score(rows), len(samples), errors)
+    return Comparison(agreement.score(rows), len(samples), errors)
 
 
 def _with_activations(graph: Graph, sites: Sequence[Site], threads: int | None) -> ort.InferenceSession:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import (
-    Array,
     Graph,
     Node,
     Tensor,
@@ -19,6 +19,7 @@ from onnx2snn.graph.editing import (
     constant,
     drop,
     is_output,
+    keeps_shape,
     make_constant,
     names_in,
     producer,
@@ -28,7 +29,6 @@ from onnx2snn.graph.editing import (
 )
 from onnx2snn.graph.flow import between_weights
 from onnx2snn.graph.operators import clip_bounds, standard
-from onnx2snn.rewrite.fold_rules.moves import keeps_shape
 
 INFINITY = float("inf")
 MINUS = np.asarray(-1.0)

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.errors import StageMismatchError, UnsupportedGraphError
 from onnx2snn.graph.editing import (
-    Array,
     Graph,
     Node,
     add_node,

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnx2snn.aliases import Dim
 from onnx2snn.errors import GateError, UnsupportedGraphError
 from onnx2snn.graph.editing import Graph, Node, Tensor, constant, dims_of, producer, rank
 from onnx2snn.graph.flow import between_weights, reach, reach_back, shape_only, varying
 from onnx2snn.graph.operators import MAX_POOLS, Role, is_weighted, nonlinearity, refusal, standard, upper_bound
 from onnx2snn.prepare.max_pools import Arrangement
-from onnx2snn.protos.specs import Dim
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
+from onnx2snn.aliases import Dim
+from onnx2snn.errors import DataError
 from onnx2snn.protos.large import as_argument
-from onnx2snn.protos.specs import Dim
+from onnx2snn.protos.load import one_line
+from onnx2snn.protos.specs import TensorSpec
 
 
 def session_options(threads: int | None, *, spinning: bool = True) -> ort.SessionOptions:
@@ -74,3 +78,17 @@ _NUMPY_TYPES = {f"tensor({name})": np.dtype(name) for name in ("int8", "int16", 
 _NUMPY_TYPES |= {f"tensor({name})": np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")}
 _NUMPY_TYPES |= {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
 _NUMPY_TYPES |= {"tensor(float16)": np.dtype(np.float16)}
+
+
+@contextmanager
+def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
+    """Turn what onnxruntime says about inputs it cannot compute with into a DataError."""
+    try:
+        yield
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        if type(error) is not RuntimeError and not type(error).__module__.startswith("onnxruntime"):
+            raise
+        said = one_line(error).rpartition("Status Message: ")[2]
+        raise DataError(
+            f"the model cannot be computed on this data ({said}); it takes {', '.join(map(str, inputs))}"
+        ) from error

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-Dim = int | str | None
-"""A dimension: a size, a symbolic name, or unknown."""
+from onnx2snn.aliases import Dim
+from onnx2snn.errors import ModelFileError
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,30 @@ def first_samples(outputs: Sequence[NDArray[Any]], count: int) -> list[NDArray[A
 def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
     """The batch size a model insists on, or None where axis 0 is free."""
     return next((s.shape[0] for s in inputs if s.shape and isinstance(s.shape[0], int)), None)
+
+
+def input_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """The inputs a caller has to give: those without an initializer."""
+    given = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
+    return tuple(_tensor_specs(v for v in proto.graph.input if v.name not in given))
+
+
+def output_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """The outputs of a model."""
+    return tuple(_tensor_specs(proto.graph.output))
+
+
+def _tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
+    for value in values:
+        if value.type.WhichOneof("value") != "tensor_type":
+            raise ModelFileError(f"'{value.name}' is not a tensor; only tensor inputs and outputs can be converted")
+        tensor = value.type.tensor_type
+        shape = tuple(_dim(d) for d in tensor.shape.dim) if tensor.HasField("shape") else None
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        yield TensorSpec(value.name, dtype, shape)
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    if dim.HasField("dim_value") and dim.dim_value > 0:
+        return int(dim.dim_value)
+    return str(dim.dim_param) or None

@@ -6,8 +6,6 @@ Every state starts as zeros, and zeros of shape [1, ..., 1] will do: the graph b
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,94 +13,30 @@ import onnx
 from onnx import helper
 
 from onnx2snn.graph.editing import (
-    SNN_DOMAIN,
     Graph,
     Node,
     Tensor,
     add_node,
     constant,
-    dims_of,
     drop,
-    make_constant,
     names_in,
     tidy,
     to_proto,
-    unique_name,
     variable,
 )
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from onnx2snn.prepare.partition import Partition
-from onnx2snn.protos.load import METADATA_KEY, LoadedModel, input_specs
+from onnx2snn.protos.load import LoadedModel
+from onnx2snn.protos.specs import input_specs
+from onnx2snn.rewrite.lowering import Lowering, onnx_type
 from onnx2snn.rewrite.telescope import lower_telescoped
-from onnx2snn.runtime.cut import FORMAT, step_model
 from onnx2snn.snn.fast_neurons import function_for
+from onnx2snn.snn.format import FORMAT, METADATA_KEY, SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP, attributes
+from onnx2snn.snn.step_model import read_step_model
 from onnx2snn.version import __version__
 
 MINIMUM_IR = 10
-
-
-@dataclass
-class Step:
-    """The lowering at work: the graph, its float type, and the states found so far."""
-
-    graph: Graph
-    dtype: Any
-    dims: frozenset[str]
-    taken: set[str]
-    states: list[dict[str, Any]] = field(default_factory=list)
-    extra: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-    def node(
-        self, op: str, label: str, inputs: Sequence[Tensor], like: Tensor | None = None, dtype: Any = None, **attrs: Any
-    ) -> Tensor:
-        """Append a node and return its output."""
-        name = unique_name(self.taken, label)
-        out = variable(name, like=like, dtype=dtype)
-        add_node(self.graph, op, name, inputs, [out], attrs)
-        return out
-
-    def number(self, label: str, value: float) -> Tensor:
-        """A constant of shape [1]."""
-        return make_constant(unique_name(self.taken, label), np.array([value], self.dtype))
-
-    def shape(self, tensor: Tensor) -> list[int | str | None]:
-        """A state's shape for the metadata: sizes, dimension names of the inputs, or null."""
-        return [d if isinstance(d, int) or d in self.dims else None for d in dims_of(tensor)]
-
-    def state(self, label: str, like: Tensor, kind: str, **more: Any) -> tuple[Tensor, Tensor]:
-        """A new state of a tensor's rank: (the value fed in, the tensor that will hold the next value)."""
-        rank = len(like.shape)
-        before = variable(unique_name(self.taken, label), shape=[None] * rank, dtype=self.dtype)
-        after = variable(unique_name(self.taken, f"{label}/next"), shape=[None] * rank, dtype=self.dtype)
-        entry = {"input": before.name, "output": after.name, "rank": rank, "shape": self.shape(like), "kind": kind}
-        self.states.append(entry | more)
-        self.extra.append((before, after))
-        return before, after
-
-    def emit(self, op: str, inputs: Sequence[Tensor], output: Tensor, **attrs: Any) -> None:
-        """Append a node that makes a tensor already there."""
-        add_node(self.graph, op, unique_name(self.taken, f"{output.name}/{op.lower()}"), inputs, [output], attrs)
-
-    def computed(self, x: Tensor) -> Tensor:
-        """A tensor in the type states have."""
-        if x.dtype is None or x.dtype == self.dtype:
-            return x
-        return self.node("Cast", f"{x.name}/computed", [x], like=x, dtype=self.dtype, to=_onnx_type(self.dtype))
-
-    def emit_computed(self, op: str, inputs: Sequence[Tensor], output: Tensor) -> None:
-        """Append a node that computes in the type states have, for a tensor of maybe another."""
-        if output.dtype is None or output.dtype == self.dtype:
-            self.emit(op, inputs, output)
-        else:
-            computed = self.node(op, f"{output.name}/{op.lower()}", inputs, like=output, dtype=self.dtype)
-            self.emit("Cast", [computed], output, to=_onnx_type(output.dtype))
-
-    def number_for(self, number: Tensor, x: Tensor) -> Tensor:
-        """A tensor of shape [1] for use beside x, whose rank it must not raise."""
-        if x.shape:
-            return number
-        return self.node("Squeeze", f"{number.name}/for/{x.name}", [number], like=x, dtype=self.dtype)
 
 
 def annotate(
@@ -134,20 +68,20 @@ def annotate(
         "calibrated": calibrated,
     }
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(metadata)})
-    metadata["parts"]["encoder"] = list(step_model(proto, model.name).to_core)
+    metadata["parts"]["encoder"] = list(read_step_model(proto, model.name).to_core)
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     return proto
 
 
 def lower(
     graph: Graph, parts: Partition, model: LoadedModel, delay: int, dtype: Any = np.float32
-) -> tuple[Step, list[dict[str, Any]]]:
+) -> tuple[Lowering, list[dict[str, Any]]]:
     """Replace the stateful operators by standard ones and neuron functions with explicit states.
 
     Returns the lowering and the metadata entry of each neuron site. The graph given is changed.
     """
     names = frozenset(d for s in input_specs(model.proto) for d in s.shape or () if isinstance(d, str))
-    step = Step(graph, np.dtype(dtype), names, names_in(graph))
+    step = Lowering(graph, np.dtype(dtype), names, names_in(graph))
     divisor = _clock(step, delay)
     rules = {ACCUMULATED_MAX_POOL: _max_pool} | dict.fromkeys(BY_OP, _neuron)
     lower_telescoped(step, [n for n in graph.nodes if n.op in (MEAN_SO_FAR, INCREASE)])
@@ -174,7 +108,7 @@ def lower(
     return step, neurons
 
 
-def _clock(step: Step, delay: int) -> tuple[Tensor, Tensor | None]:
+def _clock(step: Lowering, delay: int) -> tuple[Tensor, Tensor | None]:
     """Count the steps: (how many the running means go over, a factor that is 0 in the step that starts them afresh)."""
     before, now = step.state("step", variable("step", shape=[1]), "step")
     step.emit("Add", [before, step.number("step/one", 1)], now)
@@ -191,16 +125,12 @@ def _clock(step: Step, delay: int) -> tuple[Tensor, Tensor | None]:
         "delay/keep",
         [step.node("Not", "delay/not_over", [first], scalar, dtype=np.bool_)],
         scalar,
-        to=_onnx_type(step.dtype),
+        to=onnx_type(step.dtype),
     )
     return count, keep
 
 
-def _onnx_type(dtype: Any) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-
-
-def _neuron(step: Step, node: Node) -> None:
+def _neuron(step: Lowering, node: Node) -> None:
     spikes, neuron = node.outputs[0], BY_OP[node.op]
     for label, kind in neuron.states:
         before, after = step.state(f"{node.name}/{label}", spikes, kind)
@@ -210,7 +140,7 @@ def _neuron(step: Step, node: Node) -> None:
     node.attrs = attributes(neuron, given["levels"], given["v_init"], given["scale"])
 
 
-def _running_mean(step: Step, node: Node, count: Tensor, keep: Tensor | None) -> None:
+def _running_mean(step: Lowering, node: Node, count: Tensor, keep: Tensor | None) -> None:
     x, mean = node.inputs[0], node.outputs[0]
     before, after = step.state(f"{x.name}/sum", mean, "sum", mean=mean.name)
     drop(step.graph, node)
@@ -221,7 +151,7 @@ def _running_mean(step: Step, node: Node, count: Tensor, keep: Tensor | None) ->
     step.emit_computed("Div", [after, step.number_for(count, x)], mean)
 
 
-def _max_pool(step: Step, node: Node) -> None:
+def _max_pool(step: Lowering, node: Node) -> None:
     """y(t) = maxpool(S(t)) - maxpool(S(t-1)), S the sum of the current so far."""
     x, y = node.inputs[0], node.outputs[0]
     attrs = dict(node.attrs)
@@ -234,7 +164,7 @@ def _max_pool(step: Step, node: Node) -> None:
     step.emit("Sub", [pooled, pooled_before], y)
 
 
-def _export(step: Step, model: LoadedModel) -> onnx.ModelProto:
+def _export(step: Lowering, model: LoadedModel) -> onnx.ModelProto:
     graph = step.graph
     states = len(step.extra)
     proto = to_proto(graph, max(MINIMUM_IR, model.proto.ir_version))

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import (
-    Array,
     Graph,
     Node,
     constant,
     drop,
     is_output,
+    keeps_shape,
     make_constant,
     names_in,
     producer,
@@ -27,7 +28,7 @@ from onnx2snn.graph.editing import (
     variable,
 )
 from onnx2snn.graph.operators import is_weighted
-from onnx2snn.rewrite.fold_rules.moves import Move, Verdict, keeps_shape
+from onnx2snn.rewrite.fold_rules.moves import FoldOutcome, Move
 from onnx2snn.rewrite.fold_rules.tables import BACKWARD, FORWARD, KNOWN_DOMAINS
 from onnx2snn.rewrite.spiking import scale_edge, unique_consumers
 from onnx2snn.snn.neurons import IF
@@ -129,20 +130,20 @@ class _Fold:
         """s * f(x): into the constants of f and onto its inputs."""
         y = mul.inputs[0]
         maker = producer(y)
-        verdict = self._back_verdict(mul, y, maker)
-        if isinstance(verdict, str) or maker is None:
-            self.reasons[mul.name] = str(verdict)
+        outcome = self._move_back(mul, y, maker)
+        if isinstance(outcome, str) or maker is None:
+            self.reasons[mul.name] = str(outcome)
             return False
         out = mul.outputs[0]
         drop(self.graph, mul)
         maker.outputs[0] = out
-        self._set_constants(maker, verdict)
-        sources = {index: maker.inputs[index] for index in verdict.scales}
-        for index, scale in verdict.scales.items():
+        self._set_constants(maker, outcome)
+        sources = {index: maker.inputs[index] for index in outcome.scales}
+        for index, scale in outcome.scales.items():
             self._insert(sources[index], scale, maker, [index])
         return True
 
-    def _back_verdict(self, mul: Node, y: object, maker: Node | None) -> Verdict:
+    def _move_back(self, mul: Node, y: object, maker: Node | None) -> FoldOutcome:
         if maker is None:
             return "its input is an input of the model"
         if len(unique_consumers(y)) > 1 or is_output(self.graph, y):
@@ -168,31 +169,31 @@ class _Fold:
             for i, n in feeding.items()
             if n is not None and self._moves(n) and len(unique_consumers(n.outputs[0])) == 1
         }
-        verdict = self._forward_verdict(consumer, {i: _scale_of(n) for i, n in muls.items()})
-        if isinstance(verdict, str):
+        outcome = self._move_forward(consumer, {i: _scale_of(n) for i, n in muls.items()})
+        if isinstance(outcome, str):
             if consumer.op != IF or mul.name not in self.reasons:  # why it could not move backward says more
-                self.reasons[mul.name] = verdict
+                self.reasons[mul.name] = outcome
             return False
         results = list(consumer.outputs)
         for index, node in muls.items():
             consumer.inputs[index] = node.inputs[0]
         for node in {id(n): n for n in muls.values()}.values():
             drop(self.graph, node)
-        self._set_constants(consumer, verdict)
-        for output, scale in verdict.scales.items():
+        self._set_constants(consumer, outcome)
+        for output, scale in outcome.scales.items():
             for after in unique_consumers(results[output]):
                 at = [i for i, t in enumerate(after.inputs) if t is results[output]]
                 self._insert(results[output], scale, after, at)
         return True
 
-    def _forward_verdict(self, consumer: Node, scales: dict[int, Array]) -> Verdict:
+    def _move_forward(self, consumer: Node, scales: dict[int, Array]) -> FoldOutcome:
         rule = FORWARD.get(consumer.op) if consumer.domain in KNOWN_DOMAINS else None
         if rule is None:
             return f"no factor passes '{consumer.name}' ({consumer.op})"
-        verdict = rule(consumer, scales)
-        if isinstance(verdict, Move) and verdict.scales and any(is_output(self.graph, t) for t in consumer.outputs):
+        outcome = rule(consumer, scales)
+        if isinstance(outcome, Move) and outcome.scales and any(is_output(self.graph, t) for t in consumer.outputs):
             return f"'{consumer.name}' ({consumer.op}) makes an output of the model"
-        return f"at '{consumer.name}' ({consumer.op}): {verdict}" if isinstance(verdict, str) else verdict
+        return f"at '{consumer.name}' ({consumer.op}): {outcome}" if isinstance(outcome, str) else outcome
 
     def _retype(self, node: Node) -> None:
         values = _scale_of(node).astype(node.inputs[0].dtype or np.float32)

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import (
-    SNN_DOMAIN,
-    Array,
     Graph,
     Node,
     Tensor,
@@ -29,6 +28,7 @@ from onnx2snn.graph.editing import (
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MAX_POOLS, RUNNING_MEAN
 from onnx2snn.prepare.partition import CORE, Partition
 from onnx2snn.rewrite.telescope import telescope
+from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL, neuron_for
 
 

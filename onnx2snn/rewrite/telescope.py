@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx2snn.graph.editing import (
-    SNN_DOMAIN,
     Graph,
     Node,
     Tensor,
@@ -29,9 +28,10 @@ from onnx2snn.graph.editing import (
 from onnx2snn.graph.flow import shape_only, varying
 from onnx2snn.graph.operators import INCREASE, MEAN_SO_FAR
 from onnx2snn.prepare.partition import Partition
+from onnx2snn.snn.format import SNN_DOMAIN
 
 if TYPE_CHECKING:
-    from onnx2snn.rewrite.emit import Step
+    from onnx2snn.rewrite.lowering import Lowering
 
 
 def telescope(graph: Graph, parts: Partition) -> None:
@@ -63,7 +63,7 @@ def _stateful(graph: Graph, op: str, source: Tensor, target: Tensor, taken: set[
     return add_node(graph, op, name, [source], [target], domain=SNN_DOMAIN)
 
 
-def lower_telescoped(step: Step, nodes: list[Node]) -> None:
+def lower_telescoped(step: Lowering, nodes: list[Node]) -> None:
     """Replace `MeanSoFar` and `Increase` by standard operators with states; they count their own steps."""
     if not nodes:
         return
@@ -75,14 +75,14 @@ def lower_telescoped(step: Step, nodes: list[Node]) -> None:
         (_mean_so_far if node.op == MEAN_SO_FAR else _increase)(step, x, y, step.number_for(elapsed, x))
 
 
-def _mean_so_far(step: Step, x: Tensor, mean: Tensor, elapsed: Tensor) -> None:
+def _mean_so_far(step: Lowering, x: Tensor, mean: Tensor, elapsed: Tensor) -> None:
     """S(t) / t."""
     before, total = step.state(f"{x.name}/sum", x, "sum")
     step.emit("Add", [before, step.computed(x)], total)
     step.emit_computed("Div", [total, elapsed], mean)
 
 
-def _increase(step: Step, x: Tensor, sent: Tensor, elapsed: Tensor) -> None:
+def _increase(step: Lowering, x: Tensor, sent: Tensor, elapsed: Tensor) -> None:
     """P(t) - P(t-1), P(t) = t x.
 
     Where that is no number (0/0 before the first spike, the root of a negative current) P stays as it was and nothing

@@ -17,13 +17,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2snn.calibrate.first_spikes import Delay, resolve_delay
-from onnx2snn.graph.editing import SNN_DOMAIN, Array
-from onnx2snn.protos.load import METADATA_KEY, ROLLOUT_KEY, ModelSource, load_model
+from onnx2snn.aliases import Array, Delay, ModelSource
+from onnx2snn.protos.load import load_model
 from onnx2snn.protos.walk import bodies
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.schedules import NEURON_STEPS, neurons_of
 from onnx2snn.runtime.time_batched import TICKS, batched_core
+from onnx2snn.snn.format import METADATA_KEY, ROLLOUT_KEY, SNN_DOMAIN
+from onnx2snn.snn.step_model import State, StepModel, read_step_model
+from onnx2snn.snn.window import resolve_delay
 
 TIMESTEPS = "timesteps"
 """Name of the optional input, int64 [1]; with the domain before it where the ANN has an input of that name."""
@@ -44,7 +46,7 @@ def rollout(model: ModelSource, timesteps: int | None = None, delay: Delay = Non
     Raises ModelFileError for a file that is not a spiking model, UsageError for impossible steps or delays.
     """
     loaded = load_model(model)
-    step = cut.step_model(loaded.proto, os.fspath(loaded.name))
+    step = read_step_model(loaded.proto, os.fspath(loaded.name))
     total = int(step.metadata["timesteps"]) if timesteps is None else timesteps
     start = resolve_delay(delay, total, step.metadata["delay"], step.metadata["delay_auto"])
     write = _Writer(step)
@@ -67,7 +69,7 @@ def rollout(model: ModelSource, timesteps: int | None = None, delay: Delay = Non
 class _Writer:
     """The unrolled graph at work."""
 
-    def __init__(self, step: cut.StepModel) -> None:
+    def __init__(self, step: StepModel) -> None:
         """Start with nothing but the step graph's constants to come."""
         self.step = step
         self.nodes: list[onnx.NodeProto] = []
@@ -237,7 +239,7 @@ class _Writer:
         self.nodes.append(helper.make_node("Loop", taken, last, f"{prefix}loop", body=body))
         return dict(zip(states, last, strict=True))
 
-    def _mean(self, state: cut.State, total: str, window: str) -> None:
+    def _mean(self, state: State, total: str, window: str) -> None:
         """The mean over the evaluation window, in the type the readout takes it."""
         assert state.mean is not None
         if state.rank == 0:
@@ -252,7 +254,7 @@ class _Writer:
         self.nodes.append(helper.make_node(op, inputs, [output], f"{output}/{op.lower()}", **attributes))
         return output
 
-    def _zeros(self, state: cut.State) -> str:
+    def _zeros(self, state: State) -> str:
         return self.constant(f"{_OWN}zeros/{state.rank}", np.zeros([1] * state.rank, np.float32))
 
     def constant(self, name: str, value: Array) -> str:

@@ -14,9 +14,9 @@ from math import prod
 import numpy as np
 import onnxruntime as ort
 
-from onnx2snn.graph.editing import Array
-from onnx2snn.runtime.cut import StepModel
+from onnx2snn.aliases import Array
 from onnx2snn.runtime.time_batched import TICKS
+from onnx2snn.snn.step_model import StepModel
 
 Values = dict[str, ort.OrtValue]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import prod
@@ -19,12 +18,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnx2snn.calibrate.first_spikes import Delay, resolve_delay
+from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import DataError, UsageError
-from onnx2snn.graph.editing import Array
-from onnx2snn.protos.load import ModelSource, input_specs, load_model, one_line, output_specs
-from onnx2snn.protos.sessions import session_options, session_with
-from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.protos.load import load_model
+from onnx2snn.protos.sessions import computing, session_options, session_with
+from onnx2snn.protos.specs import TensorSpec, input_specs, output_specs
 from onnx2snn.runtime import cut, time_batched
 from onnx2snn.runtime.schedules import (
     NEURON_STEPS,
@@ -39,25 +37,13 @@ from onnx2snn.runtime.schedules import (
     pieces,
 )
 from onnx2snn.snn.neurons import BY_OP
+from onnx2snn.snn.step_model import StepModel, neuron_nodes, read_step_model
+from onnx2snn.snn.window import resolve_delay
 
 CPU = "CPUExecutionProvider"
 
 Schedule = Literal["auto", "stepped", "batched"]
 """How the core is run: a pass for each time-step, many time-steps in one pass, or whichever is faster."""
-
-
-@contextmanager
-def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
-    """Turn what onnxruntime says about inputs it cannot compute with into a DataError."""
-    try:
-        yield
-    except Exception as error:  # onnxruntime's own exceptions have no common base
-        if type(error) is not RuntimeError and not type(error).__module__.startswith("onnxruntime"):
-            raise
-        said = one_line(error).rpartition("Status Message: ")[2]
-        raise DataError(
-            f"the model cannot be computed on this data ({said}); it takes {', '.join(map(str, inputs))}"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ class SpikingSession:
         if schedule not in get_args(Schedule):
             raise UsageError(f"schedule is {schedule!r}; it has to be one of {', '.join(get_args(Schedule))}")
         loaded = load_model(model)
-        self._model = cut.step_model(loaded.proto, os.fspath(loaded.name))
+        self._model = read_step_model(loaded.proto, os.fspath(loaded.name))
         self._options, self._providers = sess_options, list(providers or [CPU])
         self._threads, self._schedule = threads, schedule
         self._encoder = self._open(cut.encoder(self._model), around=True)
@@ -172,7 +158,7 @@ class SpikingSession:
         return self._together
 
     @property
-    def step_model(self) -> cut.StepModel:
+    def step_model(self) -> StepModel:
         """The model, and where it can be cut."""
         return self._model
 
@@ -307,7 +293,7 @@ class SpikingSession:
 
     def potentials(self) -> dict[str, Array]:
         """Membrane potentials less their initial value after the last run, in threshold units, by site."""
-        names = {node.name: node.input[1] for node in cut.neuron_nodes(self._model.proto)}
+        names = {node.name: node.input[1] for node in neuron_nodes(self._model.proto)}
         return {neuron: self._state(name) for neuron, name in names.items() if self._values}
 
     def answer_size(self) -> int:
@@ -454,20 +440,6 @@ class SpikingSession:
         feed = {i.name: self._given[i.name] for i in self._observer.get_inputs()}
         found = self._observer.run_with_ort_values([n["spikes"] for n in self.neurons], feed)
         return {n["name"]: value.numpy() for n, value in zip(self.neurons, found, strict=True)}
-
-
-NEURONS_AT_ONCE = 2**25
-"""Neurons simulated together: some ten arrays of this size are alive while the SNN is held against the ANN."""
-
-
-def affordable_batch(session: SpikingSession, one: Mapping[str, Array], most: int, kept: int = 0) -> int:
-    """How many samples to simulate together, at most `most`, found by a step of `one` sample.
-
-    `kept`: how many steps' sums are kept at once, to answer for several windows.
-    """
-    session.run(None, one, timesteps=1)
-    neurons = sum(potential.size for potential in session.potentials().values())
-    return max(1, min(most, NEURONS_AT_ONCE // (neurons + kept * session.answer_size())))
 
 
 def _fits(spec: TensorSpec, value: Array) -> bool:

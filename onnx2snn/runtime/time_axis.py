@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx2snn.graph.editing import Array
+from onnx2snn.aliases import Array
 from onnx2snn.graph.operators import STANDARD_DOMAINS
 from onnx2snn.runtime.time_shapes import ShapeKind, attribute
 

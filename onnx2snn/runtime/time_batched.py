@@ -15,12 +15,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2snn.graph.editing import SNN_DOMAIN, Array
+from onnx2snn.aliases import Array
 from onnx2snn.protos.walk import graphs
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.recurrence import Carried, Recurrence, recurrences
 from onnx2snn.runtime.time_axis import Constants, Setting, elementwise, refusal
 from onnx2snn.runtime.time_shapes import shape_kinds
+from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.step_model import State, StepModel
 
 _OWN = f"{SNN_DOMAIN}/time/"
 """Before the name of every tensor that the core does not have."""
@@ -30,7 +32,7 @@ TICKS = f"{SNN_DOMAIN}/ticks"
 """Input [K] of a time-batched core: its length is the number of time-steps, its values do not matter."""
 
 
-def batched_core(model: cut.StepModel, count: Sequence[cut.Counter] = ()) -> onnx.ModelProto | str:
+def batched_core(model: StepModel, count: Sequence[cut.Counter] = ()) -> onnx.ModelProto | str:
     """K time-steps of `cut.core` at once: what the encoder hands over, the states and `TICKS` -> the next states.
 
     Where time cannot be folded into the batch axis, the reason is returned instead.
@@ -63,8 +65,8 @@ class _Build:
     """The time-batched graph at work."""
 
     core: onnx.ModelProto
-    model: cut.StepModel
-    states: Sequence[cut.State | cut.Counter]
+    model: StepModel
+    states: Sequence[State | cut.Counter]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[TensorProto] = field(default_factory=list)
     made: set[str] = field(default_factory=set)

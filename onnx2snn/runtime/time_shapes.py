@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from onnx2snn.graph.editing import Array
+from onnx2snn.aliases import Array
 
 ShapeKind = Literal["whole", "leading", "rest", "single"]
 """`whole`: the leading entry and maybe others; `leading`: that entry alone; `rest`: entries that do not depend on it;

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.errors import UsageError
-from onnx2snn.graph.editing import Array
 from onnx2snn.score.metrics import Metric
 from onnx2snn.score.synapses import Wiring
 

@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from onnx2snn.aliases import Progress, silent_progress
-from onnx2snn.calibrate.first_spikes import Delay, resolve_delay
+from onnx2snn.aliases import Array, Delay, ModelSource, Progress, silent_progress
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.data.sources import script_function
 from onnx2snn.errors import DataError, GateError, UsageError
-from onnx2snn.graph.editing import Array
-from onnx2snn.protos.load import LoadedModel, ModelSource, input_specs, load_model, metadata_of, output_specs
-from onnx2snn.protos.sessions import open_session
-from onnx2snn.protos.specs import first_samples, fixed_batch, mismatch
-from onnx2snn.runtime.session import SpikingSession, affordable_batch, computing
+from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.sessions import computing, open_session
+from onnx2snn.protos.specs import first_samples, fixed_batch, input_specs, mismatch, output_specs
+from onnx2snn.runtime.memory import affordable_batch
+from onnx2snn.runtime.session import SpikingSession
 from onnx2snn.score.energy import FLOP_JOULES, SHARES, SOP_JOULES, Prices, Tally, sops_at
 from onnx2snn.score.intervals import drop_intervals
-from onnx2snn.score.metrics import Metric, Scripted, metric_class
+from onnx2snn.score.metrics import Metric, Scripted
+from onnx2snn.score.registry import metric_class
 from onnx2snn.score.synapses import multiply_accumulates, wiring
+from onnx2snn.snn.format import metadata_of
+from onnx2snn.snn.window import resolve_delay
 
 BATCH = 100
 DEFAULTS = {"labels": "top1", "masks": "miou", "boxes": "map"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx2snn.graph.editing import Array
+from onnx2snn.aliases import Array
 from onnx2snn.score.metrics import Metric
 
 Z95 = 1.959964

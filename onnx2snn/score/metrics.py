@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnx2snn.errors import DataError, UsageError
-from onnx2snn.graph.editing import Array
+from onnx2snn.aliases import Array
+from onnx2snn.errors import DataError
 
 IGNORE = 255
 """The class of a mask's pixels that do not count."""
@@ -265,25 +265,3 @@ def _histograms(classes: Array, counted: Array, count: int) -> Array:
     rows = np.broadcast_to(np.arange(len(classes))[:, None], classes.shape)
     flat = (rows * count + classes)[counted]
     return np.bincount(flat, minlength=len(classes) * count).reshape(len(classes), count).astype(np.float64)
-
-
-def metric_class(name: str) -> type[Metric]:
-    """The metric of this name; the detection library is imported only for `map`. UsageError for an unknown one."""
-    if name == "map":
-        from onnx2snn.score.detection import MeanAveragePrecision
-
-        return MeanAveragePrecision
-    if name not in METRICS:
-        raise UsageError(
-            f"metric is '{name}'; it has to be one of {', '.join([*METRICS, 'map'])} or script.py:function"
-        )
-    return METRICS[name]
-
-
-METRICS: dict[str, type[Metric]] = {
-    "top1": Top1,
-    "top5": Top5,
-    "miou": MeanIoU,
-    "mse": MeanSquaredError,
-    "agreement": Agreement,
-}

@@ -16,13 +16,13 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnx2snn.graph.editing import SNN_DOMAIN, Array
+from onnx2snn.aliases import Array
 from onnx2snn.graph.operators import SHAPE_ONLY
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.runtime.cut import StepModel, moving_tensors, needed_tensors
-from onnx2snn.score.connections import PATTERNS, Wire, data_inputs
-from onnx2snn.score.products import fan_out, operations, window_size
+from onnx2snn.score.connections import PATTERNS, Wire, data_inputs, fan_out, operations, window_size
+from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP
+from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tensors
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool")
@@ -99,7 +99,7 @@ def _averages(model: StepModel) -> dict[str, str]:
 
 def _encoder_cost(model: StepModel, values: Mapping[str, Array]) -> float:
     """Everything that is made of the inputs, and of no state."""
-    moving = moving_tensors(model.proto, model.states)
+    moving = time_varying_tensors(model.proto, model.states)
     flow = _Flow(values, opset_of(model.proto), {})
     for name in model.inputs:
         flow.mark(name, True)

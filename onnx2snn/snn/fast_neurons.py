@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import FunctionProto, helper
 
-from onnx2snn.graph.editing import SNN_DOMAIN
+from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import ATTRIBUTES, BY_OP, GRADED_IF, IF, SIGNED_GRADED_IF, SIGNED_IF
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, FunctionProto, helper
 
-from onnx2snn.graph.editing import SNN_DOMAIN, Array
+from onnx2snn.aliases import Array
+from onnx2snn.snn.format import SNN_DOMAIN
 
 IF = "IF"
 SIGNED_IF = "SignedIF"

@@ -21,7 +21,7 @@ from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_inpu
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.pipeline.verify import run_model
-from onnx2snn.protos.load import input_specs
+from onnx2snn.protos.specs import input_specs
 
 GRANULARITIES = ["channel", "layer"]
 

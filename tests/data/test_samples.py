@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnx2snn.data.samples import Samples, open_samples, random_samples
+from onnx2snn.aliases import Dim
+from onnx2snn.data.random import random_samples
+from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.errors import DataError
-from onnx2snn.protos.specs import Dim, TensorSpec
+from onnx2snn.protos.specs import TensorSpec
 
 Array = NDArray[Any]
 F32 = np.float32

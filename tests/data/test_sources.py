@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from onnx2snn.aliases import Dim
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.errors import DataError
-from onnx2snn.protos.specs import Dim, TensorSpec
+from onnx2snn.protos.specs import TensorSpec
 
 Array = NDArray[Any]
 Content = Array | dict[str, Array] | bytes

@@ -17,12 +17,13 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from helpers.networks import ASSEMBLED_INPUT, BLOCKS, NETWORKS, assemble, inputs_for
-from onnx2snn.graph.editing import SNN_DOMAIN, Graph, to_graph, to_proto
+from onnx2snn.graph.editing import Graph, to_graph, to_proto
 from onnx2snn.prepare.max_pools import Arrangement, arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.rewrite.emit import _export, lower
+from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import Neuron, attributes
 
 Array = NDArray[Any]

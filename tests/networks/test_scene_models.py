@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from onnx2snn import SpikingSession, convert
-from onnx2snn.score.metrics import metric_class
+from onnx2snn.score.registry import metric_class
 
 Array = NDArray[Any]
 

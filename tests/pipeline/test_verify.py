@@ -27,8 +27,16 @@ from onnx import helper, numpy_helper
 from onnx2snn.data.samples import open_samples
 from onnx2snn.errors import StageMismatchError
 from onnx2snn.graph.editing import to_proto
-from onnx2snn.pipeline.verify import Verdict, as_clipped, check_stage, compare, relative_error, run_balanced, run_model
-from onnx2snn.protos.load import input_specs
+from onnx2snn.pipeline.verify import (
+    Comparison,
+    as_clipped,
+    check_stage,
+    compare,
+    relative_error,
+    run_balanced,
+    run_model,
+)
+from onnx2snn.protos.specs import input_specs
 from onnx2snn.rewrite.emit import annotate
 from onnx2snn.rewrite.fold import fold
 from onnx2snn.rewrite.spiking import rewrite
@@ -212,7 +220,7 @@ def test_errors_per_site_are_those_of_a_simulation(timesteps: int, batch: int) -
     assert verdict.sites[0].inherited < 1e-5  # its current comes from the encoder
 
 
-def judged(model: Staged, thetas: Sequence[Array], x: Array, timesteps: int, batch: int = 50) -> Verdict:
+def judged(model: Staged, thetas: Sequence[Array], x: Array, timesteps: int, batch: int = 50) -> Comparison:
     spiking, _ = fold(rewrite(model.arranged, model.parts, thetas))
     more = {"timesteps": timesteps, "delay": 0, "delay_auto": 0, "calibrated": True}
     snn = annotate(spiking, model.parts, model.source, {}, **more)  # type: ignore[arg-type]
@@ -245,7 +253,7 @@ def test_with_many_steps_and_high_thresholds_the_error_vanishes(name: str) -> No
 
 
 def test_low_agreement_is_worth_a_sentence_but_not_on_random_inputs() -> None:
-    low, high = Verdict(0.5, 10, ()), Verdict(0.95, 10, ())
+    low, high = Comparison(0.5, 10, ()), Comparison(0.95, 10, ())
     assert low.warnings(8, random=True) == high.warnings(8, random=False) == []
     (said,) = low.warnings(8, random=False)
     assert "50.0%" in said and "T = 8" in said

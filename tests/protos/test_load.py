@@ -17,15 +17,9 @@ from onnx import TensorProto, helper
 
 from onnx2snn import ModelFileError, OutputError, SpikingSession, convert
 from onnx2snn.protos import large
-from onnx2snn.protos.load import (
-    atomic_path,
-    atomic_write,
-    check_writable,
-    input_specs,
-    load_model,
-    output_specs,
-    write_npz,
-)
+from onnx2snn.protos.load import load_model
+from onnx2snn.protos.save import atomic_path, atomic_write, check_writable, write_npz
+from onnx2snn.protos.specs import input_specs, output_specs
 from onnx2snn.score.evaluate import evaluate
 
 # --- reading ---

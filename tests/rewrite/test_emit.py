@@ -17,15 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnx2snn
 from onnx2snn.errors import UsageError
-from onnx2snn.graph.editing import SNN_DOMAIN, add_node, to_graph, to_proto
+from onnx2snn.graph.editing import add_node, to_graph, to_proto
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from onnx2snn.pipeline.convert import run
 from onnx2snn.prepare.partition import Partition
-from onnx2snn.protos.load import METADATA_KEY, load_model
+from onnx2snn.protos.load import load_model
 from onnx2snn.rewrite.emit import lower
 from onnx2snn.rewrite.fold import fold
 from onnx2snn.rewrite.spiking import rewrite
 from onnx2snn.settings import Settings
+from onnx2snn.snn.format import METADATA_KEY, SNN_DOMAIN
 from onnx2snn.snn.neurons import IF
 
 TIMESTEPS = 12

@@ -15,15 +15,16 @@ from onnx import helper
 
 from onnx2snn import ModelFileError
 from onnx2snn.pipeline.convert import run as run_conversion
-from onnx2snn.runtime.cut import StepModel, core, core_states, counters, encoder, readout, step_model
+from onnx2snn.runtime.cut import core, core_states, counters, encoder, readout
 from onnx2snn.settings import Settings
+from onnx2snn.snn.step_model import StepModel, read_step_model
 
 Array = NDArray[Any]
 
 
 def cut(model: onnx.ModelProto, name: str = "mlp", **options: Any) -> StepModel:
     """A network converted with matching data, ready to be cut."""
-    return step_model(run_conversion(model, inputs_for(name, 60), Settings(method="max", **options)).model, name)
+    return read_step_model(run_conversion(model, inputs_for(name, 60), Settings(method="max", **options)).model, name)
 
 
 @pytest.fixture(scope="module")
@@ -157,16 +158,16 @@ def with_metadata(text: str) -> onnx.ModelProto:
 
 def test_a_model_that_is_not_spiking_is_refused() -> None:
     with pytest.raises(ModelFileError, match="'ann' is not a spiking model; convert it first"):
-        step_model(mlp(), "ann")
+        read_step_model(mlp(), "ann")
 
 
 @pytest.mark.parametrize("metadata", [{"format": 2}, {}])
 def test_a_model_of_another_format_is_refused(metadata: dict[str, Any]) -> None:
     with pytest.raises(ModelFileError, match=r"'x.onnx' has format (2|None); this version reads 1"):
-        step_model(with_metadata(json.dumps(metadata)), "x.onnx")
+        read_step_model(with_metadata(json.dumps(metadata)), "x.onnx")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', '{"format": 1, "states": [{}]}'])
 def test_damaged_metadata_is_refused(text: str) -> None:
     with pytest.raises(ModelFileError, match=r"'x.onnx'"):
-        step_model(with_metadata(text), "x.onnx")
+        read_step_model(with_metadata(text), "x.onnx")

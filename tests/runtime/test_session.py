@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx2snn import DataError, SpikingSession, UsageError, convert
 from onnx2snn.pipeline.convert import run as run_conversion
 from onnx2snn.runtime import schedules
-from onnx2snn.runtime.session import affordable_batch
+from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.settings import Settings
 
 Array = NDArray[Any]
@@ -661,5 +661,5 @@ def test_as_many_samples_run_together_as_memory_allows(
     session, one = SpikingSession(models["mlp"]), {"input": inputs_for("mlp", 1)}
     neurons = sum(n["channels"] for n in session.neurons)
     for limit, expected in ((3 * neurons, 3), (4 * neurons - 1, 3), (neurons - 1, 1), (10**9, 50)):
-        monkeypatch.setattr("onnx2snn.runtime.session.NEURONS_AT_ONCE", limit)
+        monkeypatch.setattr("onnx2snn.runtime.memory.NEURONS_AT_ONCE", limit)
         assert affordable_batch(session, one, 50) == expected

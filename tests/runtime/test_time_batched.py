@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnx2snn.pipeline.convert import run as run_conversion
-from onnx2snn.runtime.cut import StepModel, core, core_states, counters, encoder, step_model
+from onnx2snn.runtime.cut import core, core_states, counters, encoder
 from onnx2snn.runtime.time_batched import TICKS, batched_core
 from onnx2snn.settings import Settings
+from onnx2snn.snn.step_model import StepModel, read_step_model
 
 Array = NDArray[Any]
 Values = dict[str, Array]
@@ -37,7 +38,7 @@ NOT_FREE = {"einsum": "Einsum may mix samples"}
 
 
 def converted(model: onnx.ModelProto, x: Array, neuron: str) -> StepModel:
-    return step_model(run_conversion(model, x, Settings(method="max", neuron=neuron, delay=3)).model, "model")
+    return read_step_model(run_conversion(model, x, Settings(method="max", neuron=neuron, delay=3)).model, "model")
 
 
 def session(proto: onnx.ModelProto) -> ort.InferenceSession:

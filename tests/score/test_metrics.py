@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from onnx2snn import DataError, UsageError
 from onnx2snn.score.intervals import drop_intervals
-from onnx2snn.score.metrics import METRICS, Metric, Scripted, metric_class
+from onnx2snn.score.metrics import Metric, Scripted
+from onnx2snn.score.registry import METRICS, metric_class
 
 Array = NDArray[Any]
 

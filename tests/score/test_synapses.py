@@ -21,17 +21,16 @@ from onnx import helper
 from onnx2snn import SpikingSession, evaluate
 from onnx2snn.errors import UnsupportedGraphError
 from onnx2snn.pipeline.convert import run as run_conversion
-from onnx2snn.runtime.cut import StepModel, step_model
-from onnx2snn.score.connections import PATTERNS, Wire
-from onnx2snn.score.products import fan_out, operations
+from onnx2snn.score.connections import PATTERNS, Wire, fan_out, operations
 from onnx2snn.score.synapses import all_values, multiply_accumulates, wiring
 from onnx2snn.settings import Settings
+from onnx2snn.snn.step_model import StepModel, read_step_model
 
 Array = NDArray[Any]
 
 
 def converted(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
-    return step_model(run_conversion(model, x, Settings(method="max", **options)).model, "model")
+    return read_step_model(run_conversion(model, x, Settings(method="max", **options)).model, "model")
 
 
 # --- the brute force: every neuron fires alone, once, and what arrives behind is added up, node by node, forwards ---

@@ -17,9 +17,9 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn import SpikingSession, convert
-from onnx2snn.graph.editing import SNN_DOMAIN
 from onnx2snn.rewrite.fold import fold
 from onnx2snn.rewrite.spiking import rewrite
+from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import (
     IF,
     INITIAL_POTENTIAL,

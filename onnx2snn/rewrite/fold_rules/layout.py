@@ -6,17 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnx2snn.graph.editing import Array, Node, Tensor, constant, rank, static_dims
-from onnx2snn.rewrite.fold_rules.moves import (
-    NOT_PER_CHANNEL,
-    Move,
-    Scales,
-    Verdict,
-    as_vector,
-    compress,
-    keeps_shape,
-    times,
-)
+from onnx2snn.aliases import Array
+from onnx2snn.graph.editing import Node, Tensor, constant, keeps_shape, rank, scaled_values, static_dims
+from onnx2snn.rewrite.fold_rules.moves import NOT_PER_CHANNEL, FoldOutcome, Move, Scales, as_vector, compress
 
 
 def _reshaped(scale: Array, source: Tensor, target: Tensor) -> Array | None:
@@ -31,22 +23,22 @@ def _reshaped(scale: Array, source: Tensor, target: Tensor) -> Array | None:
 _UNKNOWN_SIZES = "it regroups axes whose sizes are not static"
 
 
-def reshape_back(node: Node, scale: Array) -> Verdict:
+def reshape_back(node: Node, scale: Array) -> FoldOutcome:
     moved = _reshaped(scale, node.outputs[0], node.inputs[0]) if rank(node.inputs[0]) else None
     return _UNKNOWN_SIZES if moved is None else Move(scales={0: moved})
 
 
-def reshape_forward(node: Node, scales: Scales) -> Verdict:
+def reshape_forward(node: Node, scales: Scales) -> FoldOutcome:
     moved = _reshaped(scales[0], node.inputs[0], node.outputs[0]) if 0 in scales and rank(node.outputs[0]) else None
     return _UNKNOWN_SIZES if moved is None else Move(scales={0: moved})
 
 
-def transpose_back(node: Node, scale: Array) -> Verdict:
+def transpose_back(node: Node, scale: Array) -> FoldOutcome:
     perm = node.attrs.get("perm", range(scale.ndim)[::-1])
     return Move(scales={0: scale.transpose(np.argsort(list(perm)))})
 
 
-def transpose_forward(node: Node, scales: Scales) -> Verdict:
+def transpose_forward(node: Node, scales: Scales) -> FoldOutcome:
     perm = node.attrs.get("perm", range(scales[0].ndim)[::-1])
     return Move(scales={0: scales[0].transpose(list(perm))})
 
@@ -57,7 +49,7 @@ def _sizes(tensors: Sequence[Tensor], axis: int) -> list[int] | None:
     return known if len(known) == len(sizes) else None
 
 
-def concat_back(node: Node, scale: Array) -> Verdict:
+def concat_back(node: Node, scale: Array) -> FoldOutcome:
     axis = node.attrs["axis"] % scale.ndim
     parts = [scale] * len(node.inputs)
     if scale.shape[axis] > 1:
@@ -71,11 +63,11 @@ def concat_back(node: Node, scale: Array) -> Verdict:
         if value is None:
             move.scales[index] = compress(part)
         else:
-            move.constants[index] = times(value, part)
+            move.constants[index] = scaled_values(value, part)
     return move
 
 
-def concat_forward(node: Node, scales: Scales) -> Verdict:
+def concat_forward(node: Node, scales: Scales) -> FoldOutcome:
     ndim = next(iter(scales.values())).ndim
     axis = node.attrs["axis"] % ndim
     sizes = _sizes(node.inputs, axis)
@@ -106,7 +98,7 @@ def _pads(node: Node, ndim: int) -> list[tuple[int, int]] | None:
 _OTHER_PADDING = "it pads with other values than zero along the scaled axis"
 
 
-def pad_back(node: Node, scale: Array) -> Verdict:
+def pad_back(node: Node, scale: Array) -> FoldOutcome:
     pads = _pads(node, scale.ndim)
     if pads is None:
         return _OTHER_PADDING
@@ -117,7 +109,7 @@ def pad_back(node: Node, scale: Array) -> Verdict:
     return Move(scales={0: compress(scale[cut])})
 
 
-def pad_forward(node: Node, scales: Scales) -> Verdict:
+def pad_forward(node: Node, scales: Scales) -> FoldOutcome:
     scale = scales.get(0)
     pads = None if scale is None else _pads(node, scale.ndim)
     if scale is None or pads is None:
@@ -141,14 +133,14 @@ def _slices(node: Node, ndim: int) -> dict[int, slice] | None:
 _SLICED = "it selects along the scaled axis"
 
 
-def slice_back(node: Node, scale: Array) -> Verdict:
+def slice_back(node: Node, scale: Array) -> FoldOutcome:
     cuts = _slices(node, scale.ndim)
     if cuts is None or any(scale.shape[axis] > 1 for axis in cuts):
         return _SLICED
     return Move(scales={0: scale})
 
 
-def slice_forward(node: Node, scales: Scales) -> Verdict:
+def slice_forward(node: Node, scales: Scales) -> FoldOutcome:
     scale = scales.get(0)
     cuts = None if scale is None else _slices(node, scale.ndim)
     if scale is None or cuts is None:
@@ -160,13 +152,13 @@ def slice_forward(node: Node, scales: Scales) -> Verdict:
     )
 
 
-def gather_back(node: Node, scale: Array) -> Verdict:
+def gather_back(node: Node, scale: Array) -> FoldOutcome:
     indices = constant(node.inputs[1])
     axis = node.attrs.get("axis", 0) % scale.ndim
     return Move(scales={0: scale}) if indices is not None and indices.ndim == 1 and scale.shape[axis] == 1 else _SLICED
 
 
-def gather_forward(node: Node, scales: Scales) -> Verdict:
+def gather_forward(node: Node, scales: Scales) -> FoldOutcome:
     indices, scale = constant(node.inputs[1]), scales.get(0)
     if indices is None or scale is None:
         return _SLICED
@@ -175,7 +167,7 @@ def gather_forward(node: Node, scales: Scales) -> Verdict:
     return Move(scales={0: compress(np.asarray(taken))})
 
 
-def split_forward(node: Node, scales: Scales) -> Verdict:
+def split_forward(node: Node, scales: Scales) -> FoldOutcome:
     """Each output gets its part of the scale."""
     scale = scales.get(0)
     axis = None if scale is None else node.attrs.get("axis", 0) % scale.ndim
@@ -190,7 +182,7 @@ def split_forward(node: Node, scales: Scales) -> Verdict:
     return Move(scales={index: compress(part) for index, part in enumerate(parts)})
 
 
-def expand_back(node: Node, scale: Array) -> Verdict:
+def expand_back(node: Node, scale: Array) -> FoldOutcome:
     """s expand(x) = expand(s x), where x is not broadcast along an axis s varies along."""
     ndim = rank(node.inputs[0])
     if ndim is None or any(size > 1 for size in scale.shape[: scale.ndim - ndim]):
@@ -200,7 +192,7 @@ def expand_back(node: Node, scale: Array) -> Verdict:
     return Move(scales={0: inner}) if kept else "it broadcasts along the scaled axis"
 
 
-def expand_forward(node: Node, scales: Scales) -> Verdict:
+def expand_forward(node: Node, scales: Scales) -> FoldOutcome:
     """expand(s x) = s expand(x)."""
     ndim, scale = rank(node.outputs[0]), scales.get(0)
     if ndim is None or scale is None:
@@ -208,7 +200,7 @@ def expand_forward(node: Node, scales: Scales) -> Verdict:
     return Move(scales={0: scale.reshape([1] * (ndim - scale.ndim) + list(scale.shape))})
 
 
-def tile_back(node: Node, scale: Array) -> Verdict:
+def tile_back(node: Node, scale: Array) -> FoldOutcome:
     """s tile(x) = tile(s x), where s is the same along the axes repeated."""
     repeats = constant(node.inputs[1])
     if repeats is None or any(r > 1 and size > 1 for r, size in zip(repeats, scale.shape, strict=True)):
@@ -216,7 +208,7 @@ def tile_back(node: Node, scale: Array) -> Verdict:
     return Move(scales={0: scale})
 
 
-def tile_forward(node: Node, scales: Scales) -> Verdict:
+def tile_forward(node: Node, scales: Scales) -> FoldOutcome:
     """tile(s x) = tile(s) tile(x)."""
     repeats, scale = constant(node.inputs[1]), scales.get(0)
     if repeats is None or scale is None:
@@ -233,7 +225,7 @@ def _blocks(node: Node, vector: Array, size: int) -> Array:
     return (np.repeat(full, area) if inner_first else np.tile(full, area)).reshape(1, -1, 1, 1)
 
 
-def _to_many(node: Node, scale: Array, few: Tensor) -> Verdict:
+def _to_many(node: Node, scale: Array, few: Tensor) -> FoldOutcome:
     """The scale of the tensor of few channels, for the tensor of many."""
     vector, channels = as_vector(scale, 1), few.shape[1] if few.shape is not None else None
     if vector is None or not isinstance(channels, int):
@@ -241,29 +233,29 @@ def _to_many(node: Node, scale: Array, few: Tensor) -> Verdict:
     return Move(scales={0: compress(_blocks(node, vector, channels))})
 
 
-def _to_few(_node: Node, scale: Array) -> Verdict:
+def _to_few(_node: Node, scale: Array) -> FoldOutcome:
     return Move(scales={0: scale}) if scale.size == 1 else "the scale varies within a block"
 
 
-def depth_to_space_back(node: Node, scale: Array) -> Verdict:
+def depth_to_space_back(node: Node, scale: Array) -> FoldOutcome:
     """A channel's scale goes to every channel its pixels come from."""
     return _to_many(node, scale, node.outputs[0])
 
 
-def depth_to_space_forward(node: Node, scales: Scales) -> Verdict:
+def depth_to_space_forward(node: Node, scales: Scales) -> FoldOutcome:
     """The channels that make a block have to have one scale."""
     return _to_few(node, scales[0])
 
 
-def space_to_depth_back(node: Node, scale: Array) -> Verdict:
+def space_to_depth_back(node: Node, scale: Array) -> FoldOutcome:
     """The channels that a block makes have to have one scale."""
     return _to_few(node, scale)
 
 
-def space_to_depth_forward(node: Node, scales: Scales) -> Verdict:
+def space_to_depth_forward(node: Node, scales: Scales) -> FoldOutcome:
     """A channel's scale goes to every channel its pixels go to."""
     return _to_many(node, scales[0], node.inputs[0])
 
 
-def shape_forward(_node: Node, _scales: Scales) -> Verdict:
+def shape_forward(_node: Node, _scales: Scales) -> FoldOutcome:
     return Move()

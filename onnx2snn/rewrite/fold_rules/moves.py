@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnx2snn.graph.editing import Array, Node, Tensor, rank
+from onnx2snn.aliases import Array
+from onnx2snn.graph.editing import Node
 
 Scales = dict[int, Array]
 
@@ -24,9 +25,9 @@ class Move:
     constants: dict[int, Array] = field(default_factory=dict)
 
 
-Verdict = Move | str
-BackwardRule = Callable[[Node, Array], Verdict]
-ForwardRule = Callable[[Node, Scales], Verdict]
+FoldOutcome = Move | str
+BackwardRule = Callable[[Node, Array], FoldOutcome]
+ForwardRule = Callable[[Node, Scales], FoldOutcome]
 
 
 def compress(scale: Array) -> Array:
@@ -51,16 +52,3 @@ def per_position(scale: Array) -> bool:
 
 
 NOT_PER_CHANNEL = "the scale varies within a channel"
-
-
-def times(values: Array, factor: Array) -> Array:
-    return (values.astype(np.float64) * factor).astype(values.dtype)
-
-
-def keeps_shape(tensor: Tensor, factor: Array) -> bool:
-    """Whether multiplying a tensor with a factor keeps its shape, so that neither is broadcast along a scaled axis."""
-    ndim = rank(tensor)
-    if ndim is None or factor.ndim > ndim:
-        return False
-    dims = tensor.shape[ndim - factor.ndim :]
-    return all(size == 1 or size == dim for size, dim in zip(factor.shape, dims, strict=True))
