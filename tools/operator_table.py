@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnx2snn.graph.operators import LINEAR, MAX_POOLS, NOT_TELESCOPED, SHAPE_ONLY, Linear
+from onnx2snn.graph.operators import LINEAR, NOT_TELESCOPED, Linear
 from onnx2snn.prepare.activations import CONDITIONS
+from onnx2snn.protos.nodes import MAX_POOLS, SHAPE_ONLY
 
 BEGIN, END = "<!-- operators: python tools/operator_table.py README.md -->", "<!-- end of operators -->"
 

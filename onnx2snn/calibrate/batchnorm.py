@@ -18,9 +18,11 @@ from onnx2snn.aliases import Array
 from onnx2snn.calibrate.instrument import BINS
 from onnx2snn.calibrate.rules import mmse
 from onnx2snn.calibrate.saved import Calibration
-from onnx2snn.graph.editing import Graph, Node, Tensor, constant, static_dims
-from onnx2snn.graph.operators import MAX_POOLS, standard, upper_bound
+from onnx2snn.graph.editing import constant, static_dims
+from onnx2snn.graph.operators import upper_bound
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Site
+from onnx2snn.protos.nodes import MAX_POOLS, standard
 from onnx2snn.settings import Settings
 
 BATCH_NORM = "batchnorm"

@@ -17,7 +17,8 @@ from onnx2snn.calibrate import rules
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
 from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.data.samples import Samples
-from onnx2snn.graph.editing import Graph, to_proto
+from onnx2snn.graph.editing import to_proto
+from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import TensorSpec, fixed_batch

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import Graph
+from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.partition import Site
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import Graph, Node, Tensor, add_node, make_constant, redirect, tidy, variable
+from onnx2snn.graph.editing import add_node, make_constant, redirect, tidy, variable
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Site
 
 BINS, POSITIONS = 2048, 48

@@ -15,9 +15,6 @@ import onnx
 from onnx2snn.aliases import Array, Progress
 from onnx2snn.data.samples import Samples
 from onnx2snn.graph.editing import (
-    Graph,
-    Node,
-    Tensor,
     add_node,
     constant,
     is_output,
@@ -29,8 +26,10 @@ from onnx2snn.graph.editing import (
     unique_name,
     variable,
 )
-from onnx2snn.graph.operators import MAX_POOLS, is_weighted, standard
+from onnx2snn.graph.operators import is_weighted
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Site
+from onnx2snn.protos.nodes import MAX_POOLS, standard
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.session import SpikingSession
@@ -175,7 +174,8 @@ def _extend_bias(node: Node, offset: Array, taken: set[str]) -> bool:
     bias = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
     if bias is not None and constant(bias) is None:
         return False
-    channels = node.outputs[0].shape[1]
+    shape = node.outputs[0].shape
+    channels = None if shape is None else shape[1]
     if not isinstance(channels, int):
         return False
     old = np.zeros(1) if bias is None else np.asarray(constant(bias), np.float64)

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from onnx2snn.aliases import Array
 from onnx2snn.correct.segments import Segment, segment_model
 from onnx2snn.correct.spike_trains import spike_train_model, state_input
-from onnx2snn.graph.editing import Graph, Node
+from onnx2snn.graph.types import Graph, Node
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.settings import Settings
 from onnx2snn.snn.neurons import neuron_for

@@ -19,7 +19,7 @@ from onnx2snn.correct.ridge import fit_weights
 from onnx2snn.correct.segments import Response, Segment, segments
 from onnx2snn.data.samples import Samples
 from onnx2snn.errors import UsageError
-from onnx2snn.graph.editing import Graph, Node
+from onnx2snn.graph.types import Graph, Node
 from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
 from onnx2snn.settings import Settings

@@ -14,7 +14,8 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import Node, constant
+from onnx2snn.graph.editing import constant
+from onnx2snn.graph.types import Node
 from onnx2snn.protos.sessions import open_session
 
 RIDGE = 0.1

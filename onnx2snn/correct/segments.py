@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import onnx
 
-from onnx2snn.graph.editing import Graph, Node, Tensor, constant, is_output, part
-from onnx2snn.graph.operators import MAX_POOLS, is_weighted
+from onnx2snn.graph.editing import constant, is_output, submodel
+from onnx2snn.graph.operators import is_weighted
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition, Site
+from onnx2snn.protos.nodes import MAX_POOLS
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def segment_model(graph: Graph, segment: Segment, outputs: Sequence[str]) -> onn
     """The model from the ANN's inputs and the sites' tensors to some of a segment's tensors."""
     tensors = graph.tensors()
     nodes, takes = _before(graph, [tensors[name] for name in outputs], set(segment.takes))
-    return part(graph, nodes, [tensors[name] for name in takes], [tensors[name] for name in outputs])
+    return submodel(graph, nodes, [tensors[name] for name in takes], [tensors[name] for name in outputs])
 
 
 def _before(graph: Graph, targets: Sequence[Tensor], ends: set[str]) -> tuple[list[Node], tuple[str, ...]]:

@@ -1,6 +1,7 @@
-"""A typed handful of helpers over onnx-graphsurgeon: constants, wiring, names and shapes.
+"""Editing a graph: constants, wiring, names and shapes, over onnx-graphsurgeon.
 
-Graphs travel between stages as `graphsurgeon.Graph`. A constant is never changed in place: several nodes may share it.
+Graphs travel between stages as `graph.types.Graph`. A constant is never changed in place: several nodes may share it.
+Nodes are appended; `tidy` sorts them.
 """
 
 from __future__ import annotations
@@ -15,50 +16,52 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from onnx2snn.aliases import Array, Dim
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos import large
 from onnx2snn.protos.sessions import types_of
 
-Graph = Any
-"""`onnx_graphsurgeon.Graph` (the library ships no types)."""
-Node = Any
-"""`onnx_graphsurgeon.Node`."""
-Tensor = Any
-"""`onnx_graphsurgeon.Variable` or `Constant`."""
-
 
 def to_graph(proto: onnx.ModelProto) -> Graph:
-    """A model as a graph, sorted, with lazily loaded constants made real."""
+    """Return a model as a graph, sorted, with lazily loaded constants made real."""
     with _quiet():
-        graph = gs.import_onnx(proto)
+        graph: Graph = gs.import_onnx(proto)
         graph.toposort()
     return graph
 
 
 def to_proto(graph: Graph, ir_version: int = 10) -> onnx.ModelProto:
-    """A graph as a model; the IR version is ours, not the newest the library knows."""
+    """Return a graph as a model; the IR version is ours, not the newest the library knows."""
     with _quiet():
         proto: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     proto.ir_version = ir_version
     return proto
 
 
-def part(graph: Graph, nodes: Sequence[Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> onnx.ModelProto:
-    """Some nodes of a graph as a model, from these tensors and those of the graph's own inputs that the nodes take."""
-    taken = {t.name for node in nodes for t in node.inputs}
-    own = [t for t in graph.inputs if t.name in taken]
-    return to_proto(
-        gs.Graph(
-            nodes=list(nodes),
-            inputs=[*own, *inputs],
-            outputs=list(outputs),
-            opset=graph.opset,
-            import_domains=graph.import_domains,
-        )
+def submodel(
+    graph: Graph, nodes: Sequence[Node], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> onnx.ModelProto:
+    """Return some nodes of a graph as a model of their own.
+
+    Args:
+        graph: The graph they belong to; of its own inputs the model has those that the nodes take.
+        nodes: The nodes, sorted.
+        inputs: Tensors that the model is given beside them.
+        outputs: Tensors that the model returns.
+    """
+    taken = {tensor.name for node in nodes for tensor in node.inputs}
+    own = [tensor for tensor in graph.inputs if tensor.name in taken]
+    part = gs.Graph(
+        nodes=list(nodes),
+        inputs=[*own, *inputs],
+        outputs=list(outputs),
+        opset=graph.opset,
+        import_domains=graph.import_domains,
     )
+    return to_proto(part)
 
 
 def tidy(graph: Graph) -> Graph:
-    """Drop nodes and tensors nobody needs, and sort."""
+    """Drop nodes and tensors nobody needs, and sort; the graph is changed and returned."""
     with _quiet():
         return graph.cleanup(remove_unused_graph_inputs=False).toposort()
 
@@ -69,50 +72,124 @@ def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
 
 
 def constant(tensor: Tensor) -> Array | None:
-    """The value of a constant tensor, or None."""
+    """Return the value of a constant tensor, or None where it is computed."""
     return np.asarray(tensor.values) if isinstance(tensor, gs.Constant) else None
 
 
 def make_constant(name: str, values: Array) -> Tensor:
-    """A new constant tensor."""
-    return gs.Constant(name, np.ascontiguousarray(values))
+    """Return a new constant tensor."""
+    made: Tensor = gs.Constant(name, np.ascontiguousarray(values))
+    return made
 
 
 def variable(name: str, like: Tensor | None = None, shape: Sequence[Dim] | None = None, dtype: Any = None) -> Tensor:
-    """A new variable tensor, its shape and type taken from `like` where not given."""
-    if like is not None:
-        shape = list(like.shape) if shape is None and like.shape is not None else shape
-        dtype = like.dtype if dtype is None else dtype
-    return gs.Variable(name, dtype=dtype, shape=list(shape) if shape is not None else None)
+    """Return a new variable tensor, its shape and type taken from `like` where they are not given."""
+    if like is not None and shape is None:
+        shape = like.shape
+    if like is not None and dtype is None:
+        dtype = like.dtype
+    made: Tensor = gs.Variable(name, dtype=dtype, shape=None if shape is None else list(shape))
+    return made
 
 
-def add_node(
-    graph: Graph,
-    op: str,
-    name: str,
-    inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-    attrs: dict[str, Any] | None = None,
-    domain: str | None = None,
-) -> Node:
-    """Append a node; sorting is left to `tidy`."""
-    node = gs.Node(op=op, name=name, attrs=attrs or {}, inputs=list(inputs), outputs=list(outputs), domain=domain)
-    graph.nodes.append(node)
-    return node
+class Editor:
+    """Adds to a graph under names that nothing in it has.
+
+    It reads the graph's names once, so that adding a node does not depend on the graph's size; whoever adds to the
+    graph while an editor is at work does it through that editor.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        """Read the names of all nodes and tensors."""
+        self.graph = graph
+        self._taken = {node.name for node in graph.nodes} | set(graph.tensors())
+
+    def name(self, base: str) -> str:
+        """Return `base`, or `base_2`, `base_3` ... where that is taken; from now on the result is taken."""
+        name, count = base, 1
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, label: str, values: Array) -> Tensor:
+        """Return a new constant, its name made from a label."""
+        return make_constant(self.name(label), values)
+
+    def variable(
+        self, label: str, like: Tensor | None = None, shape: Sequence[Dim] | None = None, dtype: Any = None
+    ) -> Tensor:
+        """Return a new variable as `variable` does, its name made from a label."""
+        return variable(self.name(label), like, shape, dtype)
+
+    def node(
+        self,
+        op: str,
+        label: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        attrs: dict[str, Any] | None = None,
+        *,
+        domain: str | None = None,
+    ) -> Node:
+        """Append a node, its name made from a label."""
+        return self.append(op, self.name(label), inputs, outputs, attrs, domain=domain)
+
+    def append(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        attrs: dict[str, Any] | None = None,
+        *,
+        domain: str | None = None,
+    ) -> Node:
+        """Append a node whose name is settled: that of a node it takes the place of, say."""
+        node: Node = gs.Node(
+            op=op,
+            name=name,
+            attrs=attrs or {},
+            inputs=list(inputs),
+            outputs=list(outputs),
+            domain=domain,
+        )
+        self.graph.nodes.append(node)
+        return node
 
 
-def producer(tensor: Tensor) -> Any:
-    """The node that makes a tensor, or None for graph inputs and constants."""
+def producer(tensor: Tensor) -> Node | None:
+    """Return the node that makes a tensor, or None for graph inputs and constants."""
     return tensor.inputs[0] if tensor.inputs else None
 
 
-def redirect(graph: Graph, old: Tensor, new: Tensor, consumers: Iterable[Node] | None = None) -> None:
-    """Let the consumers of `old` (or just the ones given) read `new`; graph outputs follow when all are meant."""
-    for node in list(old.outputs) if consumers is None else list(consumers):
+def maker(tensor: Tensor) -> Node:
+    """Return the node that makes a tensor which is known to be made by one."""
+    (node,) = tensor.inputs
+    return node
+
+
+def consumers(tensor: Tensor) -> list[Node]:
+    """Return the nodes that read a tensor, each once."""
+    by_identity = {id(node): node for node in tensor.outputs}
+    return list(by_identity.values())
+
+
+def redirect(graph: Graph, old: Tensor, new: Tensor, readers: Iterable[Node] | None = None) -> None:
+    """Let the readers of a tensor read another.
+
+    Args:
+        graph: The graph, which is changed.
+        old: The tensor read so far.
+        new: The tensor read from now on.
+        readers: The nodes meant; None for all, and then outputs of the graph follow as well.
+    """
+    for node in list(old.outputs if readers is None else readers):
         for index, tensor in enumerate(list(node.inputs)):
             if tensor is old:
                 node.inputs[index] = new
-    if consumers is None:
+    if readers is None:
         graph.outputs = [new if tensor is old else tensor for tensor in graph.outputs]
 
 
@@ -124,50 +201,53 @@ def drop(graph: Graph, node: Node) -> None:
 
 
 def is_output(graph: Graph, tensor: Tensor) -> bool:
-    """Whether a tensor is an output of the graph."""
+    """Return whether a tensor is an output of the graph."""
     return any(tensor is output for output in graph.outputs)
 
 
 def rank(tensor: Tensor) -> int | None:
-    """A tensor's rank, or None where shape inference could not tell."""
+    """Return a tensor's rank, or None where shape inference could not tell."""
     return None if tensor.shape is None else len(tensor.shape)
 
 
 def static_dims(tensor: Tensor, start: int = 1) -> tuple[int, ...] | None:
-    """A tensor's sizes from axis `start` on, or None where one of them is not static."""
-    dims = None if tensor.shape is None else tensor.shape[start:]
-    if dims is None or not all(isinstance(d, int) and d > 0 for d in dims):
+    """Return a tensor's sizes from axis `start` on, or None where one of them is not static."""
+    if tensor.shape is None:
+        return None
+    dims = [dim for dim in tensor.shape[start:] if isinstance(dim, int) and dim > 0]
+    if len(dims) < len(tensor.shape[start:]):
         return None
     return tuple(dims)
 
 
 def dims_of(tensor: Tensor) -> tuple[Dim, ...]:
-    """A tensor's dimensions; unknown ones are None (empty where the rank is unknown)."""
-    return tuple(
-        d if isinstance(d, int) and d > 0 else (str(d) if isinstance(d, str) and d else None)
-        for d in tensor.shape or ()
-    )
+    """Return a tensor's dimensions; unknown ones are None (empty where the rank is unknown)."""
+    return tuple(_dim(size) for size in tensor.shape or ())
 
 
-def unique_name(taken: set[str], base: str) -> str:
-    """`base`, or `base_2`, `base_3` ... where that is taken; the result is marked as taken."""
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}"
-    taken.add(name)
-    return name
+def _dim(size: Dim) -> Dim:
+    if isinstance(size, int):
+        return size if size > 0 else None
+    return str(size) if size else None
 
 
-def names_in(graph: Graph) -> set[str]:
-    """All node and tensor names of a graph."""
-    return {node.name for node in graph.nodes} | set(graph.tensors())
+def keeps_shape(tensor: Tensor, factor: Array) -> bool:
+    """Return whether a tensor times a factor has the tensor's shape: neither is broadcast along a scaled axis."""
+    if tensor.shape is None or factor.ndim > len(tensor.shape):
+        return False
+    dims = tensor.shape[len(tensor.shape) - factor.ndim :]
+    return all(size in (1, dim) for size, dim in zip(factor.shape, dims, strict=True))
+
+
+def scaled_values(values: Array, factor: Array) -> Array:
+    """Return values times a factor, computed in float64 and rounded once, in the values' own type."""
+    return (values.astype(np.float64) * factor).astype(values.dtype)
 
 
 def infer_shapes(graph: Graph) -> None:
-    """Write inferred types and shapes onto the graph's tensors (a tensor that cannot be inferred keeps None).
+    """Write inferred types and shapes onto the graph's tensors; one that cannot be inferred keeps None.
 
-    What ONNX knows nothing about, operators of other domains above all, onnxruntime is asked for.
+    onnxruntime is asked for those that ONNX knows nothing about, outputs of operators of other domains above all.
     """
     proto = to_proto(graph)
     inferred = large.infer_shapes(proto)
@@ -178,20 +258,43 @@ def infer_shapes(graph: Graph) -> None:
             continue
         tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if kind.HasField("shape"):
-            tensor.shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
+            tensor.shape = [_inferred_dim(dim) for dim in kind.shape.dim]
     unknown = [name for name, tensor in tensors.items() if name and tensor.shape is None and tensor.inputs]
-    for name, (dtype, shape) in (types_of(proto, unknown) if unknown else {}).items():
+    if not unknown:
+        return
+    for name, (dtype, shape) in types_of(proto, unknown).items():
         tensors[name].dtype, tensors[name].shape = dtype, list(shape)
 
 
-def scaled_values(values: Array, factor: Array) -> Array:
-    return (values.astype(np.float64) * factor).astype(values.dtype)
+def _inferred_dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
 
 
-def keeps_shape(tensor: Tensor, factor: Array) -> bool:
-    """Whether multiplying a tensor with a factor keeps its shape, so that neither is broadcast along a scaled axis."""
-    ndim = rank(tensor)
-    if ndim is None or factor.ndim > ndim:
-        return False
-    dims = tensor.shape[ndim - factor.ndim :]
-    return all(size == 1 or size == dim for size, dim in zip(factor.shape, dims, strict=True))
+def unique_name(taken: set[str], base: str) -> str:
+    """TODO(rooms): use `Editor`."""
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    taken.add(name)
+    return name
+
+
+def names_in(graph: Graph) -> set[str]:
+    """TODO(rooms): use `Editor`."""
+    return {node.name for node in graph.nodes} | set(graph.tensors())
+
+
+def add_node(
+    graph: Graph,
+    op: str,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    attrs: dict[str, Any] | None = None,
+    domain: str | None = None,
+) -> Node:
+    """TODO(rooms): use `Editor`."""
+    node: Node = gs.Node(op=op, name=name, attrs=attrs or {}, inputs=list(inputs), outputs=list(outputs), domain=domain)
+    graph.nodes.append(node)
+    return node

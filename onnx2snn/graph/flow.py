@@ -1,53 +1,61 @@
-"""What lies before and behind what in a graph, and what changes in time."""
+"""Reachability in a graph: which nodes are upstream or downstream of others, and which tensors vary with time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from onnx2snn.graph.editing import Node, Tensor
-from onnx2snn.graph.operators import SHAPE_ONLY, is_weighted, standard
-
-
-def between_weights(nodes: list[Node]) -> set[str]:
-    """Names of the nodes with a weighted operator on a path before and another on a path after (nodes sorted)."""
-    return reach(nodes, is_weighted) & reach_back(nodes, is_weighted)
+from onnx2snn.graph.operators import is_weighted
+from onnx2snn.graph.types import Node
+from onnx2snn.protos.nodes import SHAPE_ONLY, standard
+from onnx2snn.protos.reach import spread
 
 
-def reach(nodes: list[Node], start: Callable[[Node], bool]) -> set[str]:
-    """Names of the nodes strictly downstream of those for which `start` holds (nodes sorted)."""
-    return _spread(nodes, start, lambda n: n.inputs, lambda n: n.outputs)
+def between_weights(nodes: Sequence[Node]) -> set[str]:
+    """Return the names of the nodes with a weighted operator on a path before and another on a path after.
+
+    The nodes have to be sorted.
+    """
+    return nodes_behind(nodes, is_weighted) & nodes_before(nodes, is_weighted)
 
 
-def reach_back(nodes: list[Node], start: Callable[[Node], bool]) -> set[str]:
-    """Names of the nodes strictly upstream of those for which `start` holds (nodes sorted)."""
-    return _spread(nodes[::-1], start, lambda n: n.outputs, lambda n: n.inputs)
+def nodes_behind(nodes: Sequence[Node], start: Callable[[Node], bool]) -> set[str]:
+    """Return the names of the nodes strictly downstream of those for which `start` holds (nodes sorted)."""
+    found = spread(nodes, (), _inputs, _outputs, start)
+    return {node.name for node in found.nodes}
 
 
-Ends = Callable[[Node], list[Tensor]]
+def nodes_before(nodes: Sequence[Node], start: Callable[[Node], bool]) -> set[str]:
+    """Return the names of the nodes strictly upstream of those for which `start` holds (nodes sorted)."""
+    found = spread(reversed(nodes), (), _outputs, _inputs, start)
+    return {node.name for node in found.nodes}
 
 
-def _spread(nodes: list[Node], start: Callable[[Node], bool], entering: Ends, leaving: Ends) -> set[str]:
-    lit: set[int] = set()
-    reached: set[str] = set()
-    for node in nodes:
-        hit = any(id(t) in lit for t in entering(node))
-        if hit:
-            reached.add(node.name)
-        if hit or start(node):
-            lit.update(id(t) for t in leaving(node))
-    return reached
+def time_varying(nodes: Sequence[Node], sites: set[str]) -> set[str]:
+    """Return the names of the tensors whose values change from one time-step to the next.
 
+    Args:
+        nodes: Sorted.
+        sites: Names of the nodes that fire.
+    """
 
-def varying(nodes: list[Node], sites: set[str]) -> set[str]:
-    """Names of the tensors whose values change from one time-step to the next (nodes sorted)."""
-    found: set[str] = set()
-    for node in nodes:
-        moves = any(t.name in found for t in node.inputs) and not shape_only(node)
-        if node.name in sites or moves:
-            found.update(t.name for t in node.outputs if t.name)
-    return found
+    def read(node: Node) -> list[str]:
+        return [] if shape_only(node) else [tensor.name for tensor in node.inputs]
+
+    def made(node: Node) -> list[str]:
+        return [tensor.name for tensor in node.outputs if tensor.name]
+
+    found = spread(nodes, (), read, made, lambda node: node.name in sites)
+    return {str(name) for name in found.tensors}
 
 
 def shape_only(node: Node) -> bool:
-    """Whether a node's value does not depend on the values of its inputs."""
+    """Return whether a node's value does not depend on the values of its inputs."""
     return node.op in SHAPE_ONLY and standard(node)
+
+
+def _inputs(node: Node) -> list[int]:
+    return [id(tensor) for tensor in node.inputs]
+
+
+def _outputs(node: Node) -> list[int]:
+    return [id(tensor) for tensor in node.outputs]

@@ -14,13 +14,13 @@ from typing import Literal
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import Node, constant
+from onnx2snn.graph.editing import constant
+from onnx2snn.graph.types import Node
+from onnx2snn.protos.nodes import standard
 
 Role = Literal["encoder", "neuron", "linear", "pooled", "analog", "readout", "refused"]
 """`pooled`: a max-pool that stands before a neuron, on the input current; `analog`: telescoped; the others as in the
 README."""
-
-STANDARD_DOMAINS = ("", "ai.onnx", None)
 
 ACCUMULATED_MAX_POOL = "AccumulatedMaxPool"
 RUNNING_MEAN = "RunningMean"
@@ -121,11 +121,6 @@ LINEAR: dict[str, Linear] = {
     "CastLike": _FIRST,
 }
 
-MAX_POOLS = ("MaxPool", "GlobalMaxPool")
-
-# the value does not depend on its input's value, so it is constant in time whatever feeds it
-SHAPE_ONLY = ("Shape", "Size", "EyeLike")
-
 NOT_TELESCOPED: dict[str, str] = {
     **dict.fromkeys(("RNN", "GRU", "LSTM"), "recurrent layers are not supported between spiking layers"),
     **dict.fromkeys(("If", "Loop", "Scan"), "control flow is not supported between spiking layers"),
@@ -150,11 +145,6 @@ SHAPING: dict[str, tuple[int, ...]] = {
     "TopK": (1,),
 }
 """The inputs that decide the shape of an output; no state can be kept where that changes from step to step."""
-
-
-def standard(node: Node) -> bool:
-    """Whether a node is of the default ONNX domain."""
-    return node.domain in STANDARD_DOMAINS
 
 
 def is_weighted(node: Node) -> bool:

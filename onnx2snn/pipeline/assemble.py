@@ -9,7 +9,7 @@ import onnx
 from onnx2snn.aliases import Array
 from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.correct.correction import Correction
-from onnx2snn.graph.editing import Graph
+from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.emit import annotate

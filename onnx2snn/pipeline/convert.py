@@ -25,7 +25,7 @@ from onnx2snn.correct.layerwise import correct_layerwise
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import Split, gather
 from onnx2snn.errors import DataError, GateError, OutputError, UnsupportedGraphError, UsageError
-from onnx2snn.graph.editing import Graph
+from onnx2snn.graph.types import Graph
 from onnx2snn.pipeline.assemble import Assembly
 from onnx2snn.pipeline.cost import cost, inference_seconds
 from onnx2snn.pipeline.report import Report, build_report

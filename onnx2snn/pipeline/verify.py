@@ -13,8 +13,9 @@ from onnx2snn.aliases import Array
 from onnx2snn.calibrate.instrument import RATE, instrument, threshold_input
 from onnx2snn.data.samples import Samples
 from onnx2snn.errors import StageMismatchError
-from onnx2snn.graph.editing import Graph, make_constant, to_proto
+from onnx2snn.graph.editing import make_constant, to_proto
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
+from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import TensorSpec, first_samples, fixed_batch

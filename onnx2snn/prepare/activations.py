@@ -12,9 +12,6 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import (
-    Graph,
-    Node,
-    Tensor,
     add_node,
     constant,
     drop,
@@ -28,7 +25,9 @@ from onnx2snn.graph.editing import (
     variable,
 )
 from onnx2snn.graph.flow import between_weights
-from onnx2snn.graph.operators import clip_bounds, standard
+from onnx2snn.graph.operators import clip_bounds
+from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.protos.nodes import standard
 
 INFINITY = float("inf")
 MINUS = np.asarray(-1.0)

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnx2snn.graph.editing import (
-    Graph,
-    Node,
-    Tensor,
     add_node,
     constant,
     drop,
     infer_shapes,
     is_output,
+    maker,
     names_in,
     producer,
     rank,
@@ -25,9 +23,10 @@ from onnx2snn.graph.editing import (
     unique_name,
     variable,
 )
-from onnx2snn.graph.flow import between_weights, reach
-from onnx2snn.graph.operators import MAX_POOLS, standard
+from onnx2snn.graph.flow import between_weights, nodes_behind
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare import activations
+from onnx2snn.protos.nodes import MAX_POOLS, standard
 
 
 @dataclass
@@ -70,7 +69,7 @@ class _Pools:
         self.graph, self.done = graph, done
         nodes = list(graph.nodes)
         self.inside = between_weights(nodes)
-        self.spiking = reach(nodes, self._fires) | {n.name for n in nodes if self._fires(n)}
+        self.spiking = nodes_behind(nodes, self._fires) | {n.name for n in nodes if self._fires(n)}
         self.origins: dict[str, str] = {}
 
     def move(self, pool: Node) -> list[Node]:
@@ -81,8 +80,8 @@ class _Pools:
         origin = self.origins.get(pool.name, pool.name)
         if origin not in self.done.moved_pools:
             self.done.moved_pools.append(origin)
-        if producer(x).op == "Concat":
-            return self._branch(pool, producer(x))
+        if maker(x).op == "Concat":
+            return self._branch(pool, maker(x))
         self._surface(x)
         self._swap(pool)
         return [pool]
@@ -92,27 +91,27 @@ class _Pools:
 
     def _reaches(self, tensor: Tensor) -> bool:
         """Whether a pool of this tensor gets to an activation."""
-        maker = producer(tensor)
-        if maker is None or maker.op != "Concat" or not standard(maker):
+        concat = producer(tensor)
+        if concat is None or concat.op != "Concat" or not standard(concat):
             return self._origin(tensor) is not None
-        ndim = rank(maker.outputs[0])
-        if ndim is None or maker.attrs["axis"] % ndim > 1:
+        ndim = rank(concat.outputs[0])
+        if ndim is None or concat.attrs["axis"] % ndim > 1:
             return False
-        ends = [self._reaches(t) for t in maker.inputs]
-        return any(ends) and all(end or self._static(t) for end, t in zip(ends, maker.inputs, strict=True))
+        ends = [self._reaches(t) for t in concat.inputs]
+        return any(ends) and all(end or self._static(t) for end, t in zip(ends, concat.inputs, strict=True))
 
     def _origin(self, tensor: Tensor) -> Node | None:
         """The activation at the end of a chain of operators that move elements, or None."""
-        maker = producer(tensor)
-        if maker is None or self._fires(maker):
-            return maker
-        passes = _MOVERS.get(maker.op) if standard(maker) else None
-        activation = self._origin(maker.inputs[0]) if passes is not None else None
-        return activation if passes is not None and activation is not None and passes(maker, activation) else None
+        node = producer(tensor)
+        if node is None or self._fires(node):
+            return node
+        passes = _MOVERS.get(node.op) if standard(node) else None
+        activation = self._origin(node.inputs[0]) if passes is not None else None
+        return activation if passes is not None and activation is not None and passes(node, activation) else None
 
     def _static(self, tensor: Tensor) -> bool:
-        maker = producer(tensor)
-        return maker is None or maker.name not in self.spiking
+        node = producer(tensor)
+        return node is None or node.name not in self.spiking
 
     def _branch(self, pool: Node, concat: Node) -> list[Node]:
         """pool(concat(x, y)) = concat(pool(x), pool(y))."""
@@ -132,14 +131,14 @@ class _Pools:
 
     def _surface(self, tensor: Tensor) -> None:
         """Bring the activation before a chain of operators that move elements to its end."""
-        mover = producer(tensor)
+        mover = maker(tensor)
         if not self._fires(mover):
             self._surface(mover.inputs[0])
             self._swap(mover)
 
     def _swap(self, node: Node) -> None:
         """node(f(z)) = f(node(z)): the node and the activation before it change places."""
-        activation, out = producer(node.inputs[0]), node.outputs[0]
+        activation, out = maker(node.inputs[0]), node.outputs[0]
         z, a = activation.inputs[0], activation.outputs[0]
         taken = names_in(self.graph)
         moved = _unsized(unique_name(taken, f"{node.name}_current"), z)

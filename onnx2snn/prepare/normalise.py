@@ -19,8 +19,6 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.errors import StageMismatchError, UnsupportedGraphError
 from onnx2snn.graph.editing import (
-    Graph,
-    Node,
     add_node,
     constant,
     drop,
@@ -36,9 +34,11 @@ from onnx2snn.graph.editing import (
     unique_name,
     variable,
 )
-from onnx2snn.graph.operators import clip_bounds, standard
+from onnx2snn.graph.operators import clip_bounds
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.simplify import simplify
 from onnx2snn.protos.load import LoadedModel
+from onnx2snn.protos.nodes import standard
 
 
 def normalise(model: LoadedModel) -> Graph:
@@ -92,14 +92,13 @@ def _bypass(graph: Graph, node: Node) -> None:
     if not is_output(graph, out):
         redirect(graph, out, source)
         drop(graph, node)
-    elif producer(source) is not None and not is_output(graph, source):
-        maker = producer(source)
+    elif (maker := producer(source)) is not None and not is_output(graph, source):
         redirect(graph, source, out)
         maker.outputs[[t is source for t in maker.outputs].index(True)] = _detached(out, node)
         drop(graph, node)
 
 
-def _detached(out: Node, node: Node) -> Node:
+def _detached(out: Tensor, node: Node) -> Tensor:
     node.outputs.clear()
     return out
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from onnx2snn.aliases import Dim
 from onnx2snn.errors import GateError, UnsupportedGraphError
-from onnx2snn.graph.editing import Graph, Node, Tensor, constant, dims_of, producer, rank
-from onnx2snn.graph.flow import between_weights, reach, reach_back, shape_only, varying
-from onnx2snn.graph.operators import MAX_POOLS, Role, is_weighted, nonlinearity, refusal, standard, upper_bound
+from onnx2snn.graph.editing import constant, dims_of, producer, rank
+from onnx2snn.graph.flow import between_weights, nodes_before, nodes_behind, shape_only, time_varying
+from onnx2snn.graph.operators import Role, is_weighted, nonlinearity, refusal, upper_bound
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.max_pools import Arrangement
+from onnx2snn.protos.nodes import MAX_POOLS, standard
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ def partition(graph: Graph, arrangement: Arrangement) -> Partition:
     nodes = list(graph.nodes)
     weighted = between_weights(nodes)
     sites = {n.name for n in nodes if n.name in weighted and upper_bound(n) is not None}
-    downstream = reach(nodes, lambda n: n.name in sites)
-    upstream = reach_back(nodes, lambda n: n.name in sites)
-    moving = varying(nodes, sites)
+    downstream = nodes_behind(nodes, lambda n: n.name in sites)
+    upstream = nodes_before(nodes, lambda n: n.name in sites)
+    moving = time_varying(nodes, sites)
     rows = {}
     for node in nodes:
         rows[node.name] = _row(node, sites, downstream, upstream, moving)
@@ -184,7 +186,7 @@ def _widen(nodes: list[Node], rows: dict[str, Row]) -> None:
     def telescoped(node: Node) -> bool:
         return rows[node.name].role == "analog"
 
-    for name in reach(core, telescoped) & reach_back(core, telescoped):
+    for name in nodes_behind(core, telescoped) & nodes_before(core, telescoped):
         if rows[name].role != "analog":
             rows[name] = Row(name, rows[name].op, "analog", "telescoped: lies between operators that are")
 
@@ -235,9 +237,10 @@ def channel_axis(tensor: Tensor, rank_: int) -> int:
             permutations.append(list(node.attrs["perm"]))
         elif node.op not in ("Add", "Sub", "Mul", "Div", "Concat", "Pad", "Slice", *MAX_POOLS, "AveragePool"):
             break
-        tensor = next((t for t in node.inputs if constant(t) is None), None)
-        if tensor is None or rank(tensor) != rank_:
+        computed = [t for t in node.inputs if constant(t) is None]
+        if not computed or rank(computed[0]) != rank_:
             break
+        tensor = computed[0]
     axis = 1 if axis is None else axis
     for perm in reversed(permutations):
         axis = perm.index(axis)

@@ -12,19 +12,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from onnx2snn.graph.editing import (
-    Graph,
-    Node,
-    Tensor,
-    add_node,
-    constant,
-    drop,
-    names_in,
-    tidy,
-    to_proto,
-    variable,
-)
+from onnx2snn.graph.editing import add_node, constant, drop, names_in, tidy, to_proto, variable
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs

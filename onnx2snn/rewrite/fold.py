@@ -13,8 +13,6 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import (
-    Graph,
-    Node,
     constant,
     drop,
     is_output,
@@ -28,6 +26,7 @@ from onnx2snn.graph.editing import (
     variable,
 )
 from onnx2snn.graph.operators import is_weighted
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.rewrite.fold_rules.moves import FoldOutcome, Move
 from onnx2snn.rewrite.fold_rules.tables import BACKWARD, FORWARD, KNOWN_DOMAINS
 from onnx2snn.rewrite.spiking import scale_edge, unique_consumers
@@ -110,7 +109,7 @@ class _Fold:
                     node.inputs[0], _scale_of(node), consumer, [i for i, t in enumerate(consumer.inputs) if t is out]
                 )
 
-    def _insert(self, source: object, scale: Array, consumer: Node, indices: list[int]) -> None:
+    def _insert(self, source: Tensor, scale: Array, consumer: Node, indices: list[int]) -> None:
         if np.all(scale == 1.0):
             for index in indices:
                 consumer.inputs[index] = source
@@ -143,7 +142,7 @@ class _Fold:
             self._insert(sources[index], scale, maker, [index])
         return True
 
-    def _move_back(self, mul: Node, y: object, maker: Node | None) -> FoldOutcome:
+    def _move_back(self, mul: Node, y: Tensor, maker: Node | None) -> FoldOutcome:
         if maker is None:
             return "its input is an input of the model"
         if len(unique_consumers(y)) > 1 or is_output(self.graph, y):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from onnx2snn.graph.editing import Graph, Tensor, add_node, dims_of, make_constant, unique_name, variable
+from onnx2snn.graph.editing import add_node, dims_of, make_constant, unique_name, variable
+from onnx2snn.graph.types import Graph, Tensor
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Lowering:
 
     def state(self, label: str, like: Tensor, kind: str, **more: Any) -> tuple[Tensor, Tensor]:
         """A new state of a tensor's rank: (the value fed in, the tensor that will hold the next value)."""
-        rank = len(like.shape)
+        rank = len(like.shape or ())
         before = variable(unique_name(self.taken, label), shape=[None] * rank, dtype=self.dtype)
         after = variable(unique_name(self.taken, f"{label}/next"), shape=[None] * rank, dtype=self.dtype)
         entry = {"input": before.name, "output": after.name, "rank": rank, "shape": self.shape(like), "kind": kind}

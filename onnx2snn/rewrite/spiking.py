@@ -12,21 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import (
-    Graph,
-    Node,
-    Tensor,
-    add_node,
-    is_output,
-    make_constant,
-    names_in,
-    redirect,
-    tidy,
-    unique_name,
-    variable,
-)
-from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MAX_POOLS, RUNNING_MEAN
+from onnx2snn.graph.editing import add_node, is_output, make_constant, names_in, redirect, tidy, unique_name, variable
+from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, RUNNING_MEAN
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import CORE, Partition
+from onnx2snn.protos.nodes import MAX_POOLS
 from onnx2snn.rewrite.telescope import telescope
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL, neuron_for

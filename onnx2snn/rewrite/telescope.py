@@ -13,20 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx2snn.graph.editing import (
-    Graph,
-    Node,
-    Tensor,
-    add_node,
-    drop,
-    is_output,
-    names_in,
-    redirect,
-    unique_name,
-    variable,
-)
-from onnx2snn.graph.flow import shape_only, varying
+from onnx2snn.graph.editing import add_node, drop, is_output, names_in, redirect, unique_name, variable
+from onnx2snn.graph.flow import shape_only, time_varying
 from onnx2snn.graph.operators import INCREASE, MEAN_SO_FAR
+from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.snn.format import SNN_DOMAIN
 
@@ -40,7 +30,7 @@ def telescope(graph: Graph, parts: Partition) -> None:
     if not analog:
         return
     taken = names_in(graph)
-    moving = varying(list(graph.nodes), {site.name for site in parts.sites})
+    moving = time_varying(list(graph.nodes), {site.name for site in parts.sites})
     for node in list(graph.nodes):
         for tensor in [t for t in node.outputs if t.name in moving]:
             inside = [n for n in tensor.outputs if n.name in analog]

@@ -15,8 +15,8 @@ import onnx
 from onnx import numpy_helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.operators import STANDARD_DOMAINS
-from onnx2snn.runtime.time_shapes import ShapeKind, attribute
+from onnx2snn.protos.nodes import STANDARD_DOMAINS, attribute
+from onnx2snn.runtime.time_shapes import ShapeKind
 
 
 class Constants(Mapping[str, Array]):

@@ -7,13 +7,13 @@ depends on that length.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from onnx2snn.aliases import Array
+from onnx2snn.protos.nodes import attribute
 
 ShapeKind = Literal["whole", "leading", "rest", "single"]
 """`whole`: the leading entry and maybe others; `leading`: that entry alone; `rest`: entries that do not depend on it;
@@ -39,11 +39,6 @@ def shape_kinds(
         if kind is not None and (node.op_type != "Shape" or node.input[0] in moving):
             kinds[node.output[0]] = kind
     return kinds
-
-
-def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
-    """The value of an attribute, or the default where it is left out."""
-    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
 def _shape(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:

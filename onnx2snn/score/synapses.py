@@ -17,7 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.operators import SHAPE_ONLY
+from onnx2snn.protos.nodes import SHAPE_ONLY, standard, standard_opset
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.score.connections import PATTERNS, Wire, data_inputs, fan_out, operations, window_size
 from onnx2snn.snn.format import SNN_DOMAIN
@@ -51,7 +51,7 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     (batch,) = {len(value) for value in feed.values()}
     zeros = {s.input: np.zeros([1] * s.rank, np.float32) for s in model.states}
     values = all_values(proto, {**feed, **zeros})
-    flow = _Flow(values, opset_of(proto), _averages(model))
+    flow = _Flow(values, standard_opset(proto), _averages(model))
     for state in model.states:
         if state.mean is None and state.kind not in ("membrane", "step"):
             flow.mark(state.input, True)
@@ -69,7 +69,7 @@ def multiply_accumulates(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> f
     """An ANN's multiply-accumulates for one sample, those of its weighted operators alone, as the field counts them."""
     (batch,) = {len(value) for value in feed.values()}
     values = all_values(proto, feed)
-    weighted = (node for node in proto.graph.node if node.op_type in WEIGHTED and _standard(node))
+    weighted = (node for node in proto.graph.node if node.op_type in WEIGHTED and standard(node))
     return sum(operations(Wire(node, 0, values)) for node in weighted) / batch
 
 
@@ -86,11 +86,6 @@ def all_values(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, A
     return {name: value for name, value in {**weights, **feed, **found}.items() if isinstance(value, np.ndarray)}
 
 
-def opset_of(proto: onnx.ModelProto) -> int:
-    """The version of the standard operators."""
-    return int(next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")))
-
-
 def _averages(model: StepModel) -> dict[str, str]:
     """Of each running mean the tensor it is the mean of; spikes pass as if straight through."""
     made = {name: node for node in model.proto.graph.node for name in node.output}
@@ -100,15 +95,11 @@ def _averages(model: StepModel) -> dict[str, str]:
 def _encoder_cost(model: StepModel, values: Mapping[str, Array]) -> float:
     """Everything that is made of the inputs, and of no state."""
     moving = time_varying_tensors(model.proto, model.states)
-    flow = _Flow(values, opset_of(model.proto), {})
+    flow = _Flow(values, standard_opset(model.proto), {})
     for name in model.inputs:
         flow.mark(name, True)
     nodes = flow.forward(n for n in model.proto.graph.node if not moving.intersection(n.output))
     return sum(flow.cost(node) for node in nodes)
-
-
-def _standard(node: onnx.NodeProto) -> bool:
-    return node.domain in ("", "ai.onnx")
 
 
 @dataclass
@@ -149,7 +140,7 @@ class _Flow:
             elif _is_neuron(node):
                 self.mark(node.output[0], False)
                 met.append(node)
-            elif (wires := self.wires(node)) and not (node.op_type in SHAPE_ONLY and _standard(node)):
+            elif (wires := self.wires(node)) and not (node.op_type in SHAPE_ONLY and standard(node)):
                 linear = self._linear(node, wires)
                 for output, name in enumerate(node.output):
                     self.mark(name, self._pushed(self.wires(node, output)) if name and linear else True)
@@ -192,7 +183,7 @@ class _Flow:
         if not wires or _is_neuron(node) or any(name in self.averages for name in node.output):
             return 0.0
         sizes = sum(self.values[name].size for name in node.output if name in self.values)
-        if node.op_type in WEIGHTED and _standard(node):
+        if node.op_type in WEIGHTED and standard(node):
             marks = self.analog[node.input[wires[0].index]]
             whole = len(wires) > 1 or marks.all()
             return operations(wires[0]) if whole else float(np.sum(fan_out(wires[0]) * marks))
@@ -204,7 +195,7 @@ class _Flow:
 
     def _linear(self, node: onnx.NodeProto, wires: list[Wire]) -> bool:
         """Whether spikes go on behind a node that has no weights."""
-        if not _standard(node) or node.op_type not in PATTERNS:
+        if not standard(node) or node.op_type not in PATTERNS:
             return False
         if any(a.name == "reduction" and a.s not in (b"", b"none") for a in node.attribute):
             return False

@@ -17,7 +17,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from helpers.networks import ASSEMBLED_INPUT, BLOCKS, NETWORKS, assemble, inputs_for
-from onnx2snn.graph.editing import Graph, to_graph, to_proto
+from onnx2snn.graph.editing import to_graph, to_proto
+from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.max_pools import Arrangement, arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition

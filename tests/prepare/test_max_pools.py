@@ -23,7 +23,7 @@ from helpers.stages import (
 )
 from hypothesis import given
 
-from onnx2snn.graph.editing import producer
+from onnx2snn.graph.editing import maker
 
 POOL: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [1, 1]}
 
@@ -236,7 +236,7 @@ def test_a_pool_behind_a_concat_moves_into_every_branch() -> None:
     model = b.end(b.node("Relu", b.conv(b.node("MaxPool", x, name="pool", **POOL), 9, 3)))
     assert model.arrangement.moved_pools == ["inner", "pool"]
     concat = next(node for node in model.arranged.nodes if node.op == "Concat")
-    assert [producer(t).op for t in concat.inputs] == ["Relu"] * 3
+    assert [maker(t).op for t in concat.inputs] == ["Relu"] * 3
     assert {site.source for site in model.parts.sites} >= {"one", "two", "three"}
     assert len(model.parts.sites) == 5
     assert_same(model, feed_for(model.source.proto))

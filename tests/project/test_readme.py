@@ -13,8 +13,9 @@ from operator_table import BEGIN, END, catalogue, updated
 
 import onnx2snn
 from onnx2snn.cli.commands import COMMANDS
-from onnx2snn.graph.operators import LINEAR, MAX_POOLS, NOT_TELESCOPED
+from onnx2snn.graph.operators import LINEAR, NOT_TELESCOPED
 from onnx2snn.prepare.activations import CONDITIONS, RULES
+from onnx2snn.protos.nodes import MAX_POOLS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -27,8 +27,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2snn.graph.editing import Graph, Node, constant, make_constant, to_graph
+from onnx2snn.graph.editing import constant, make_constant, to_graph
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
+from onnx2snn.graph.types import Graph, Node
 from onnx2snn.rewrite.fold import Folding, fold
 from onnx2snn.rewrite.fold_rules.moves import Move, compress
 from onnx2snn.rewrite.fold_rules.tables import BACKWARD, FORWARD
@@ -304,8 +305,8 @@ class Case:
         outputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in made]
         graph = helper.make_graph([node], "single", inputs, outputs, fixed)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-        made = to_graph(onnx.shape_inference.infer_shapes(model))
-        return made, made.nodes[0]
+        single = to_graph(onnx.shape_inference.infer_shapes(model))
+        return single, single.nodes[0]
 
     def feed(self) -> dict[str, Array]:
         return {f"x{i}": RNG.standard_normal(o) for i, o in enumerate(self.operands) if type(o) is tuple}

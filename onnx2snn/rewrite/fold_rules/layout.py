@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import Node, Tensor, constant, keeps_shape, rank, scaled_values, static_dims
+from onnx2snn.graph.editing import constant, keeps_shape, rank, scaled_values, static_dims
+from onnx2snn.graph.types import Node, Tensor
 from onnx2snn.rewrite.fold_rules.moves import NOT_PER_CHANNEL, FoldOutcome, Move, Scales, as_vector, compress
 
 
 def _reshaped(scale: Array, source: Tensor, target: Tensor) -> Array | None:
     if scale.size == 1:
-        return scale.reshape([1] * len(target.shape))
+        return scale.reshape([1] * len(target.shape or ()))
     before, after = static_dims(source), static_dims(target)
     if before is None or after is None or scale.shape[0] != 1 or np.prod(before) != np.prod(after):
         return None

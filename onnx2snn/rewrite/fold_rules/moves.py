@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import Node
+from onnx2snn.graph.types import Node
 
 Scales = dict[int, Array]
 
