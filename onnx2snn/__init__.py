@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from onnx2snn.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from onnx2snn.api import convert as convert
     from onnx2snn.errors import DataError as DataError
     from onnx2snn.errors import GateError as GateError
     from onnx2snn.errors import ModelFileError as ModelFileError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from onnx2snn.errors import UnsupportedGraphError as UnsupportedGraphError
     from onnx2snn.errors import UsageError as UsageError
     from onnx2snn.pipeline.convert import Conversion as Conversion
-    from onnx2snn.pipeline.convert import convert as convert
     from onnx2snn.pipeline.inspection import inspect as inspect
     from onnx2snn.pipeline.report import Report as Report
     from onnx2snn.runtime.rollout import rollout as rollout
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Conversion": "pipeline.convert",
-    "convert": "pipeline.convert",
+    "convert": "api",
     "DataError": "errors",
     "GateError": "errors",
     "ModelFileError": "errors",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
+from onnx2snn.aliases import Delay
 from onnx2snn.errors import UsageError
 
 METHODS = ("local", "percentile", "max", "mmse")
@@ -151,6 +152,17 @@ class Settings:
     def height(self) -> int:
         """The most thresholds one spike is high."""
         return int(self.chosen("levels"))
+
+    @property
+    def asked_delay(self) -> Delay:
+        """The delay asked for, or else the preset's."""
+        delay: Delay = self.chosen("delay")
+        return delay
+
+    @property
+    def neuron_kind(self) -> str:
+        """The kind of neuron, "if" or "signed"."""
+        return str(self.chosen("neuron"))
 
     @property
     def corrections(self) -> tuple[str, ...]:

@@ -21,9 +21,9 @@ from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.graph.editing import constant, static_dims
 from onnx2snn.graph.operators import upper_bound
 from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.nodes import MAX_POOLS, standard
-from onnx2snn.settings import Settings
 
 BATCH_NORM = "batchnorm"
 """The name of this method in the settings of a calibration."""
@@ -81,13 +81,9 @@ def thresholds_for(site: Site, z: Gaussian, granularity: str, timesteps: int) ->
     return np.full(shape, theta.max()), np.full(shape, means.mean())
 
 
-def informed(
-    sites: Sequence[Site],
-    statistics: Sequence[Gaussian | None],
-    settings: Settings,
-    measure: Callable[[], Calibration],
-) -> Calibration:
-    """A calibration from the statistics that are known; `measure` is one on random inputs, for the other sites."""
+def informed(job: Job, statistics: Sequence[Gaussian | None], measure: Callable[[Job], Calibration]) -> Calibration:
+    """Return a calibration from the statistics that are known; `measure` makes one on random inputs, for the others."""
+    settings, sites = job.settings, job.sites
     steps = settings.steps * settings.height
     known = {
         index: thresholds_for(site, z, settings.granularity, steps)
@@ -95,10 +91,10 @@ def informed(
         if z is not None
     }
     if not known:
-        return measure()
+        return measure(job)
     thresholds, means = ([pair[part] for pair in known.values()] for part in (0, 1))
     if len(known) < len(sites):
-        measured = measure()
+        measured = measure(job)
         thresholds = [known[i][0] if i in known else theta for i, theta in enumerate(measured.thresholds)]
         means = [known[i][1] if i in known else mean for i, mean in enumerate(measured.means)]
     kept = settings.calibration("mmse") | {"method": BATCH_NORM}

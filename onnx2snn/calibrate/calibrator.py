@@ -16,13 +16,9 @@ from onnx2snn.aliases import Array, Progress
 from onnx2snn.calibrate import rules
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
 from onnx2snn.calibrate.saved import Calibration
-from onnx2snn.data.samples import Samples
 from onnx2snn.graph.editing import to_proto
-from onnx2snn.graph.types import Graph
-from onnx2snn.prepare.partition import Site
+from onnx2snn.prepare.job import Job
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.protos.specs import TensorSpec, fixed_batch
-from onnx2snn.settings import Settings
 
 CACHED = 2**21
 """Activations of the largest site in one pass: more would leave the processor's cache from operator to operator."""
@@ -31,24 +27,18 @@ CACHED = 2**21
 class Calibrator:
     """Streams batches through an instrumented graph."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        sites: Sequence[Site],
-        samples: Samples,
-        batch: int,
-        granularity: str,
-        inputs: Sequence[TensorSpec],
-        threads: int | None,
-    ) -> None:
-        """`batch`: samples per iteration, in several passes where activations are large or the model's batch is fixed.
+    def __init__(self, job: Job) -> None:
+        """Choose the size of a pass.
 
-        Passes of a fixed batch are whole as far as there are samples enough: what fills a pass up would count twice.
+        `settings.batch_size` samples make an iteration, in several passes where activations are large or the model's
+        batch is fixed. Passes of a fixed batch are whole as far as there are samples enough: what fills a pass up would
+        count twice.
         """
-        self.graph, self.sites, self.samples, self.threads = graph, tuple(sites), samples, threads
-        self.granularity = granularity
-        self.fixed = fixed_batch(inputs)
-        self.batch = max(1, whole_passes(min(batch, len(samples)), self.fixed))
+        settings = job.settings
+        self.graph, self.sites, self.samples, self.threads = job.graph, job.sites, job.samples, job.threads
+        self.granularity = settings.granularity
+        self.fixed = job.fixed_batch
+        self.batch = max(1, whole_passes(min(settings.batch_size, len(job.samples)), self.fixed))
         self.size = self.fixed or max(1, CACHED // max((site.neurons for site in self.sites), default=1))
 
     def open(self, statistic: str) -> ort.InferenceSession:
@@ -164,28 +154,19 @@ def whole_passes(count: int, fixed: int | None) -> int:
     return count - count % fixed if fixed is not None and count >= fixed else count
 
 
-def calibrate(
-    graph: Graph,
-    sites: Sequence[Site],
-    samples: Samples,
-    inputs: Sequence[TensorSpec],
-    settings: Settings,
-    progress: Progress,
-    *,
-    random: bool,
-) -> Calibration:
-    """Thresholds by the method asked for (default: local threshold balancing; the maximum on random inputs).
+def calibrate(job: Job) -> Calibration:
+    """Find thresholds by the method asked for (default: local threshold balancing; the maximum on random inputs).
 
     They are the largest outputs of a layer: `levels` times the threshold of a neuron that sends that many at once.
     """
+    settings, progress = job.settings, job.progress
     method = str(settings.chosen("method"))
-    run = Calibrator(graph, sites, samples, settings.batch_size, settings.granularity, inputs, settings.threads)
+    run = Calibrator(job)
     by_method = {
         "local": lambda: run.local(settings.iterations, settings.seed, progress),
         "percentile": lambda: run.from_histograms(partial(rules.percentile, percent=settings.percentile), progress),
         "mmse": lambda: run.from_histograms(partial(rules.mmse, timesteps=settings.steps * settings.height), progress),
         "max": lambda: run.maxima(progress),
     }
-    return Calibration(
-        tuple(by_method[method]()), tuple(run.means()), settings.calibration(method), calibrated=not random
-    )
+    thresholds = tuple(by_method[method]())
+    return Calibration(thresholds, tuple(run.means()), settings.calibration(method), calibrated=not job.data.random)

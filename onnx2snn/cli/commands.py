@@ -209,7 +209,7 @@ def _convert(given: argparse.Namespace) -> None:
     read = {"MODEL": given.model, "--calibration": given.calibration, "--thresholds": given.thresholds}
     _require_distinct(read, written)
     from onnx2snn.display import terminal
-    from onnx2snn.pipeline.convert import run
+    from onnx2snn.pipeline.convert import run_conversion as run
 
     with terminal.progress_bar(given.quiet) as progress:
         conversion = run(given.model, given.calibration, settings, progress)

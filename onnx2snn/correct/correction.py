@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from onnx2snn.aliases import Array, Progress
-from onnx2snn.data.samples import Samples
+from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import (
     add_node,
     constant,
@@ -28,12 +27,11 @@ from onnx2snn.graph.editing import (
 )
 from onnx2snn.graph.operators import is_weighted
 from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.nodes import MAX_POOLS, standard
-from onnx2snn.protos.specs import TensorSpec, fixed_batch
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.session import SpikingSession
-from onnx2snn.settings import Settings
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL
 
 DAMPING = 0.5
@@ -54,15 +52,10 @@ class Correction:
 
 
 def correct_in_rounds(
+    job: Job,
     build: Callable[[Correction], onnx.ModelProto],
-    graph: Graph,
-    sites: Sequence[Site],
     thresholds: Sequence[Array],
     activations: Sequence[Array],
-    samples: Samples,
-    specs: Sequence[TensorSpec],
-    settings: Settings,
-    progress: Progress,
 ) -> Correction:
     """Correct bias and potential of all layers at once, in a few simulated rounds (light calibration).
 
@@ -70,6 +63,7 @@ def correct_in_rounds(
     round adds to the bias what the mean output over all T steps still lacks of the mean activation, damped since all
     layers move at once, b += (mean(a) - mean(r(T))) / 2, or the same to the initial potential, T / θ as much.
     """
+    graph, sites, settings = job.graph, job.sites, job.settings
     rounds, timesteps = settings.rounds, settings.steps
     offsets: list[Array] = [np.zeros_like(theta) for theta in thresholds]
     potentials: list[Array] = [np.full(theta.shape, INITIAL_POTENTIAL) for theta in thresholds]
@@ -79,15 +73,15 @@ def correct_in_rounds(
 
     for done in range(1, rounds + 1):
         now = Correction(with_offsets(graph, sites, offsets), kept())
-        session = SpikingSession(build(now), threads=settings.threads, count_spikes=True)
-        rates = mean_outputs(session, sites, thresholds, samples, specs, timesteps)
+        session = SpikingSession(build(now), threads=job.threads, count_spikes=True)
+        rates = mean_outputs(job, session, thresholds)
         lacking = [DAMPING * (mean - rate) for mean, rate in zip(activations, rates, strict=True)]
         if "bias" in settings.corrections:
             offsets = [b + step for b, step in zip(offsets, lacking, strict=True)]
         if "potential" in settings.corrections:
             steps = [timesteps * step / theta for step, theta in zip(lacking, thresholds, strict=True)]
             potentials = [within_threshold(v + step) for v, step in zip(potentials, steps, strict=True)]
-        progress("corrections", done, rounds)
+        job.progress("corrections", done, rounds)
     return Correction(with_offsets(graph, sites, offsets), kept())
 
 
@@ -96,16 +90,9 @@ def within_threshold(potential: Array) -> Array:
     return np.clip(potential, 0.0, np.nextafter(np.float32(1), np.float32(0)))
 
 
-def mean_outputs(
-    session: SpikingSession,
-    sites: Sequence[Site],
-    thresholds: Sequence[Array],
-    samples: Samples,
-    specs: Sequence[TensorSpec],
-    timesteps: int,
-) -> list[Array]:
+def mean_outputs(job: Job, session: SpikingSession, thresholds: Sequence[Array]) -> list[Array]:
     """Mean of r(T) per site over (at most 300) samples and positions, in ANN units and of the thresholds' shapes."""
-    fixed = fixed_batch(specs)
+    sites, samples, timesteps, fixed = job.sites, job.samples, job.settings.steps, job.fixed_batch
     count = min(len(samples), MOST_SAMPLES)
     size = fixed or affordable_batch(session, samples.batch([0]), min(count, BATCH))
     starts = range(0, max(count - size + 1, 1), size)

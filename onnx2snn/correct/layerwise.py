@@ -12,17 +12,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnx2snn.aliases import Array, Progress
+from onnx2snn.aliases import Array
 from onnx2snn.correct.correction import Correction, with_offsets, with_shifts, with_weights, within_threshold
 from onnx2snn.correct.layer_simulation import Sent, Sweep, fire
 from onnx2snn.correct.ridge import fit_weights
 from onnx2snn.correct.segments import Response, Segment, segments
-from onnx2snn.data.samples import Samples
 from onnx2snn.errors import UsageError
-from onnx2snn.graph.types import Graph, Node
-from onnx2snn.prepare.partition import Partition, Site
-from onnx2snn.protos.specs import TensorSpec, fixed_batch
-from onnx2snn.settings import Settings
+from onnx2snn.graph.types import Node
+from onnx2snn.prepare.job import Job
+from onnx2snn.prepare.partition import Site
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL
 
 MOST_SAMPLES = 200
@@ -38,24 +36,16 @@ MOST_VALUES = 2**28
 """Spikes of one layer over all steps and samples (int8)."""
 
 
-def correct_layerwise(
-    graph: Graph,
-    parts: Partition,
-    thresholds: Sequence[Array],
-    samples: Samples,
-    specs: Sequence[TensorSpec],
-    settings: Settings,
-    delay: int,
-    progress: Progress,
-) -> Correction:
+def correct_layerwise(job: Job, thresholds: Sequence[Array], delay: int) -> Correction:
     """Correct what `settings.corrections` names, layer by layer; `thresholds` per site in ANN units.
 
     At most 200 samples are simulated, fewer where T steps of a large layer would not fit into memory.
     """
+    graph, parts, samples, settings = job.graph, job.partition, job.samples, job.settings
     pieces = segments(graph, parts)
     count = _affordable(parts.sites, len(samples), settings.steps)
     chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(samples))[:count])
-    sweep = Sweep(graph, graph.copy(), samples.batch(chosen), count, fixed_batch(specs), settings, delay)
+    sweep = Sweep(graph, graph.copy(), samples.batch(chosen), count, job.fixed_batch, settings, delay)
     _require_order(sweep, pieces)
     offsets, potentials = [], []
     for done, piece in enumerate(pieces):
@@ -66,9 +56,9 @@ def correct_layerwise(
         potentials.append(potential)
         for name in set(sweep.sent) - {name for later in pieces[done + 1 :] for name in later.takes}:
             del sweep.sent[name]
-        progress("corrections", done + 1, len(pieces))
+        job.progress("corrections", done + 1, len(pieces))
     _correct_readout(sweep, pieces[-1])
-    progress("corrections", len(pieces), len(pieces))
+    job.progress("corrections", len(pieces), len(pieces))
     corrected = with_offsets(sweep.graph, parts.sites, offsets)
     kept = tuple(potentials) if "potential" in settings.corrections else None
     return Correction(corrected, kept, tuple(sweep.skipped))

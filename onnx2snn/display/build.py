@@ -7,7 +7,7 @@ from typing import Any
 
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.data.samples import Samples, open_samples
-from onnx2snn.data.split import gather
+from onnx2snn.data.split import open_calibration
 from onnx2snn.display.page import conversion_page, evaluation_page
 from onnx2snn.display.page_data import exhibit
 from onnx2snn.pipeline.convert import Conversion
@@ -56,13 +56,19 @@ def present_conversion(
     settings = settings if calibration is not None else settings.without_data()
     last, threads = conversion.report.timesteps, settings.threads
     times = sorted({last, *(2**power for power in range(last.bit_length()) if 2**power < last)})
-    with (data := gather(calibration, input_specs(source.proto), settings.seed)).samples:
+    with (data := open_calibration(calibration, input_specs(source.proto), settings.seed)).samples:
         result = evaluate(
-            source.proto, conversion.model, data.held, timesteps=times, limit=MOST, threads=threads, progress=progress
+            source.proto,
+            conversion.model,
+            data.held_back,
+            timesteps=times,
+            limit=MOST,
+            threads=threads,
+            progress=progress,
         )
         result["warnings"] = []  # those of the conversion are enough
         metric = next(iter(result["ann"]))
         shown = exhibit(
-            source, session, data.held, timesteps=times, delay=None, metric=metric, site=site, threads=threads
+            source, session, data.held_back, timesteps=times, delay=None, metric=metric, site=site, threads=threads
         )
     return conversion_page(conversion.report.to_dict(), result, shown, session.metadata)

@@ -1,4 +1,4 @@
-"""From thresholds to a model file, as often as a correction needs it."""
+"""The spiking model of given thresholds and a correction; corrections in rounds assemble it once a round."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from onnx2snn.aliases import Array
 from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.correct.correction import Correction
 from onnx2snn.graph.types import Graph
-from onnx2snn.prepare.partition import Partition
+from onnx2snn.prepare.job import Job
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.emit import annotate
 from onnx2snn.rewrite.fold import Folding, fold
 from onnx2snn.rewrite.spiking import rewrite
-from onnx2snn.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -26,33 +25,41 @@ class Assembly:
     """
 
     source: LoadedModel
-    parts: Partition
+    job: Job
     thresholds: tuple[Array, ...]
     found: Calibration
-    settings: Settings
     delay: int
     delay_auto: int
 
-    def spiking(self, correction: Correction) -> tuple[Graph, Folding]:
-        """The spiking graph, thresholds folded."""
-        chosen, settings = str(self.settings.chosen("neuron")), self.settings
-        thetas, potentials = self.thresholds, correction.potentials
-        spiking = rewrite(correction.graph, self.parts, thetas, settings.maxpool, chosen, settings.height, potentials)
-        return fold(spiking, self.parts.names("analog"))
+    def fold(self, correction: Correction) -> tuple[Graph, Folding]:
+        """Return the spiking graph of a correction, thresholds folded into its weights."""
+        settings, parts = self.job.settings, self.job.partition
+        spiking = rewrite(
+            correction.graph,
+            parts,
+            self.thresholds,
+            settings.maxpool,
+            settings.neuron_kind,
+            settings.height,
+            correction.potentials,
+        )
+        return fold(spiking, parts.names("analog"))
 
-    def emit(self, snn: Graph) -> onnx.ModelProto:
-        """The step graph with its states and metadata; the graph given is changed."""
+    def emit(self, spiking: Graph) -> onnx.ModelProto:
+        """Return the step graph with its states and metadata; the graph given is changed."""
+        settings = self.job.settings
         return annotate(
-            snn,
-            self.parts,
+            spiking,
+            self.job.partition,
             self.source,
-            self.settings.conversion() | self.found.settings,
-            timesteps=self.settings.steps,
+            settings.conversion() | self.found.settings,
+            timesteps=settings.steps,
             delay=self.delay,
             delay_auto=self.delay_auto,
             calibrated=self.found.calibrated,
         )
 
     def model(self, correction: Correction) -> onnx.ModelProto:
-        """The spiking model of a correction."""
-        return self.emit(self.spiking(correction)[0])
+        """Return the spiking model of a correction."""
+        spiking, _ = self.fold(correction)
+        return self.emit(spiking)

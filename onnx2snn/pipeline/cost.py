@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
-from onnx2snn.data.samples import Samples
+from onnx2snn.data.batches import filled
+from onnx2snn.prepare.job import Job
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.protos.specs import TensorSpec, fixed_batch
 from onnx2snn.settings import Settings
 
 TIMED = 3
 """Batches that are timed; the median counts."""
+
+
+class Clock:
+    """Seconds spent, by stage."""
+
+    def __init__(self) -> None:
+        """Start with no stage."""
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add the time spent inside to a stage."""
+        started = time.perf_counter()
+        yield
+        spent = time.perf_counter() - started
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + spent, 3)
 
 
 @dataclass(frozen=True)
@@ -31,13 +48,12 @@ class Cost:
     balancing: float | None
 
 
-def inference_seconds(
-    proto: onnx.ModelProto, samples: Samples, specs: Sequence[TensorSpec], settings: Settings
-) -> float:
+def inference_seconds(job: Job, proto: onnx.ModelProto) -> float:
     """Seconds per sample of plain inference with the original file."""
-    session = open_session(proto, settings.threads)
-    size = fixed_batch(specs) or min(settings.batch_size, len(samples))
-    feed = samples.batch(np.resize(np.arange(len(samples)), size))
+    samples = job.samples
+    session = open_session(proto, job.threads)
+    size = job.fixed_batch or min(job.settings.batch_size, len(samples))
+    feed = filled(samples, np.arange(len(samples)), size).feed
     session.run(None, feed)
     spent = []
     for _ in range(TIMED):

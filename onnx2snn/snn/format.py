@@ -21,3 +21,8 @@ def metadata_of(proto: onnx.ModelProto, key: str = METADATA_KEY) -> str | None:
 
 
 FORMAT = 1
+
+
+def is_emitted(proto: onnx.ModelProto) -> bool:
+    """Return whether this tool made a model, a step graph or a rollout of one."""
+    return any(metadata_of(proto, key) is not None for key in (METADATA_KEY, ROLLOUT_KEY))

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 from helpers.networks import NETWORKS, Builder, inputs_for, resnet
-from helpers.stages import Array, Staged, network, reference, samples, stable, staged
+from helpers.stages import Array, Staged, job_of, network, reference, samples, stable, staged
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from onnx2snn.calibrate.calibrator import Calibrator
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.graph.editing import to_proto
-from onnx2snn.pipeline.verify import run_model
+from onnx2snn.pipeline.stage_checks import run_model
 from onnx2snn.protos.specs import input_specs
 
 GRANULARITIES = ["channel", "layer"]
@@ -90,8 +90,7 @@ def opened(model: Staged, data: Array) -> Samples:
 
 
 def calibrator(model: Staged, data: Array, batch: int = 100, granularity: str = "channel") -> Calibrator:
-    specs = input_specs(model.source.proto)
-    return Calibrator(model.arranged, model.parts.sites, opened(model, data), batch, granularity, specs, 1)
+    return Calibrator(job_of(model, data, batch_size=batch, granularity=granularity))
 
 
 def close(found: Sequence[Array], wanted: Sequence[Array], tolerance: float = 1e-5) -> None:

@@ -17,13 +17,18 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from helpers.networks import ASSEMBLED_INPUT, BLOCKS, NETWORKS, assemble, inputs_for
+from onnx2snn.data.samples import open_samples
+from onnx2snn.data.split import CalibrationData
 from onnx2snn.graph.editing import to_graph, to_proto
 from onnx2snn.graph.types import Graph
+from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.max_pools import Arrangement, arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.specs import input_specs
 from onnx2snn.rewrite.emit import _export, lower
+from onnx2snn.settings import Settings
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import Neuron, attributes
 
@@ -118,6 +123,14 @@ def staged(model: onnx.ModelProto) -> Staged:
     normalised = normalise(source)
     arranged, arrangement = arrange(normalised.copy())
     return Staged(source, normalised, arranged, arrangement, partition(arranged, arrangement))
+
+
+def job_of(model: Staged, x: Array, **options: Any) -> Job:
+    """The job of a staged model, fitted and scored on the same samples, on one thread."""
+    specs = input_specs(model.source.proto)
+    samples = open_samples({specs[0].name: x}, specs)
+    data = CalibrationData(samples, samples, samples, random=False)
+    return Job(model.arranged, model.parts, specs, data, Settings(threads=1, **options))
 
 
 @cache

@@ -11,7 +11,7 @@ from helpers.stages import Array, random_networks, stable
 from hypothesis import given
 
 from onnx2snn import SpikingSession, UnsupportedGraphError
-from onnx2snn.pipeline.convert import run
+from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.protos.sessions import session_options
 from onnx2snn.settings import Settings
 

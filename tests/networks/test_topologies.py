@@ -11,7 +11,7 @@ from helpers.architectures import TOPOLOGIES, inputs_of
 from helpers.stages import Array, relative
 
 from onnx2snn import SpikingSession
-from onnx2snn.pipeline.convert import run
+from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.settings import Settings
 
 SAMPLES = 9  # too few to hold some back: all are calibrated on

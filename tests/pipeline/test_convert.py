@@ -28,7 +28,7 @@ from onnx2snn import (
     UsageError,
     convert,
 )
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.protos import large
 from onnx2snn.settings import Settings
 
@@ -374,7 +374,7 @@ def test_an_input_that_nothing_reads_may_be_there() -> None:
 PEAK = """
 import resource, sys
 import numpy as np
-from onnx2snn.pipeline.convert import run
+from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.settings import Settings
 
 settings = Settings(method="percentile", batch_size=10, timesteps=1, threads=1)  # reads all samples three times

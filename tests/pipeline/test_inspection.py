@@ -12,7 +12,7 @@ import pytest
 from helpers.networks import NETWORKS, Builder, inputs_for, mlp
 
 from onnx2snn import ModelFileError, UnsupportedGraphError, convert, inspect
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.settings import Settings
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from onnx2snn import Conversion, SpikingSession
 from onnx2snn.display.terminal import tables
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.pipeline.report import Report
 from onnx2snn.settings import Settings
 

@@ -13,6 +13,7 @@ from helpers.stages import (
     Array,
     Staged,
     feed_for,
+    job_of,
     network,
     random_networks,
     reference,
@@ -24,19 +25,10 @@ from helpers.stages import (
 from hypothesis import given
 from onnx import helper, numpy_helper
 
-from onnx2snn.data.samples import open_samples
 from onnx2snn.errors import StageMismatchError
 from onnx2snn.graph.editing import to_proto
-from onnx2snn.pipeline.verify import (
-    Comparison,
-    as_clipped,
-    check_stage,
-    compare,
-    relative_error,
-    run_balanced,
-    run_model,
-)
-from onnx2snn.protos.specs import input_specs
+from onnx2snn.pipeline.stage_checks import as_clipped, check_stage, relative_error, run_clipped, run_model
+from onnx2snn.pipeline.verify import Comparison, compare
 from onnx2snn.rewrite.emit import annotate
 from onnx2snn.rewrite.fold import fold
 from onnx2snn.rewrite.spiking import rewrite
@@ -67,7 +59,7 @@ def clipped_by_hand(model: Staged, thetas: Sequence[Array], feed: Mapping[str, A
 def assert_stages_agree(model: Staged, feed: Mapping[str, Array], granularity: str = "channel") -> None:
     thetas = model.thresholds(0, granularity)
     wanted = clipped_by_hand(model, thetas, feed)
-    balanced = run_balanced(model.arranged, model.parts.sites, thetas, granularity, feed, 1)
+    balanced = run_clipped(job_of(model, feed["input"], granularity=granularity), model.arranged, thetas, feed)
     rewritten = rewrite(model.arranged, model.parts, thetas)
     spiking, _ = fold(rewritten.copy())
     for found in (balanced, run_model(as_clipped(spiking), feed, 1)):
@@ -100,7 +92,7 @@ def test_an_activation_that_is_an_output_is_clipped_as_well() -> None:
     model = staged(b.model({"hidden": ["batch", 5], "output": ["batch", 3]}))
     feed = {"input": np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)}
     theta = np.full((1, 5), 0.3)
-    hidden, output = run_balanced(model.arranged, model.parts.sites, [theta], "channel", feed, 1)
+    hidden, output = run_clipped(job_of(model, feed["input"]), model.arranged, [theta], feed)
     whole = reference(model.source.proto, feed)[0]
     assert whole.max() > 0.3
     np.testing.assert_allclose(hidden, np.minimum(whole, 0.3), rtol=1e-6)
@@ -224,20 +216,7 @@ def judged(model: Staged, thetas: Sequence[Array], x: Array, timesteps: int, bat
     spiking, _ = fold(rewrite(model.arranged, model.parts, thetas))
     more = {"timesteps": timesteps, "delay": 0, "delay_auto": 0, "calibrated": True}
     snn = annotate(spiking, model.parts, model.source, {}, **more)  # type: ignore[arg-type]
-    specs = input_specs(model.source.proto)
-    data = open_samples({"input": x}, specs)
-    return compare(
-        model.arranged,
-        model.parts.sites,
-        thetas,
-        snn,
-        data,
-        specs,
-        timesteps=timesteps,
-        delay=0,
-        batch=batch,
-        threads=1,
-    )
+    return compare(job_of(model, x, timesteps=timesteps), thetas, snn, 0, batch)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

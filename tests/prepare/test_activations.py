@@ -13,7 +13,7 @@ from helpers.networks import Builder
 from helpers.stages import Staged, reference, relative, staged
 
 from onnx2snn import SpikingSession
-from onnx2snn.pipeline.convert import run
+from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.settings import Settings
 
 INFINITY = float("inf")

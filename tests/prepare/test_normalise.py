@@ -16,7 +16,7 @@ from onnx import helper
 from onnx2snn.errors import ModelFileError, UnsupportedGraphError
 from onnx2snn.graph.editing import constant, rank
 from onnx2snn.graph.types import Graph
-from onnx2snn.pipeline.verify import run_model
+from onnx2snn.pipeline.stage_checks import run_model
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.simplify import MINIMUM_OPSET
 from onnx2snn.protos.load import load_model

@@ -19,7 +19,7 @@ import onnx2snn
 from onnx2snn.errors import UsageError
 from onnx2snn.graph.editing import add_node, to_graph, to_proto
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, RUNNING_MEAN
-from onnx2snn.pipeline.convert import run
+from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.protos.load import load_model
 from onnx2snn.rewrite.emit import lower

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnx2snn import ModelFileError
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.runtime.cut import core, core_states, counters, encoder, readout
 from onnx2snn.settings import Settings
 from onnx2snn.snn.step_model import StepModel, read_step_model

@@ -15,7 +15,7 @@ from helpers.networks import NETWORKS, Builder, assemble, inputs_for
 from numpy.typing import NDArray
 
 from onnx2snn import ModelFileError, SpikingSession, UsageError, convert, inspect, rollout
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.runtime import rollout as module
 from onnx2snn.settings import Settings
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn import DataError, SpikingSession, UsageError, convert
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.runtime import schedules
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.settings import Settings

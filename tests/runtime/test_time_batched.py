@@ -14,7 +14,7 @@ from helpers.networks import BLOCKS, NETWORKS, Builder, assemble, inputs_for
 from numpy.typing import NDArray
 from onnx import helper
 
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.runtime.cut import core, core_states, counters, encoder
 from onnx2snn.runtime.time_batched import TICKS, batched_core
 from onnx2snn.settings import Settings

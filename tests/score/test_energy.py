@@ -11,7 +11,7 @@ from helpers.networks import inputs_for, mlp, resnet
 from numpy.typing import NDArray
 
 from onnx2snn import UsageError, evaluate
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.score.energy import Prices, Tally, sops_at
 from onnx2snn.score.registry import METRICS
 from onnx2snn.score.synapses import Wiring

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onnx2snn import DataError, GateError, ModelFileError, SpikingSession, UsageError, convert, evaluate
 from onnx2snn.data.samples import open_samples
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.score.evaluate import EvaluationInterrupted, check_drop
 from onnx2snn.settings import Settings
 

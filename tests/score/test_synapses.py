@@ -20,7 +20,7 @@ from onnx import helper
 
 from onnx2snn import SpikingSession, evaluate
 from onnx2snn.errors import UnsupportedGraphError
-from onnx2snn.pipeline.convert import run as run_conversion
+from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.score.connections import PATTERNS, Wire, fan_out, operations
 from onnx2snn.score.synapses import all_values, multiply_accumulates, wiring
 from onnx2snn.settings import Settings

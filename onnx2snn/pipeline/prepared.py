@@ -1,0 +1,142 @@
+"""The first stages: load -> normalise -> arrange -> partition.
+
+They do not depend on the number of time-steps, so `--timesteps auto` runs them once for all numbers it tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from onnx2snn.aliases import Array, ModelSource, Progress
+from onnx2snn.calibrate.batchnorm import Gaussian, recorded_statistics, site_statistics
+from onnx2snn.data.random import index_bounds
+from onnx2snn.data.split import CalibrationData, open_calibration
+from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError
+from onnx2snn.pipeline.cost import Clock, inference_seconds
+from onnx2snn.pipeline.stage_checks import check_stage, run_model
+from onnx2snn.prepare.job import Job
+from onnx2snn.prepare.max_pools import Arrangement, arrange
+from onnx2snn.prepare.normalise import normalise
+from onnx2snn.prepare.partition import partition
+from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.save import check_writable
+from onnx2snn.protos.sessions import computing
+from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
+from onnx2snn.settings import Settings
+from onnx2snn.snn.format import is_emitted
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network taken to its partition.
+
+    `feed`: a few samples, on which each stage is compared with the one before; `statistics`: of each site's input
+    current, as BatchNormalization has recorded them (None: unknown, or there are data); `inference`: seconds the ANN
+    takes for a sample (None: its inputs are random).
+    """
+
+    job: Job
+    source: LoadedModel
+    arrangement: Arrangement
+    feed: dict[str, Array]
+    statistics: Sequence[Gaussian | None]
+    inference: float | None
+    clock: Clock
+
+
+@contextmanager
+def prepared(model: ModelSource, calibration: object, settings: Settings, progress: Progress) -> Iterator[Prepared]:
+    """Take a network to its partition; the calibration data stay open meanwhile.
+
+    Args:
+        model: The ANN: path, bytes or ModelProto.
+        calibration: Anything `open_samples` takes, or None for random inputs.
+        settings: The options of the conversion.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        UsageError: The model is a spiking one already, or an option needs data that are not there.
+        UnsupportedGraphError: The network cannot be converted.
+        DataError: The network cannot be computed on the data.
+        GateError: `strict`, and an operator would be analog.
+        StageMismatchError: A stage computes something else than the one before.
+    """
+    clock = Clock()
+    with clock("load"):
+        source = load_model(model)
+        _require_ann(source)
+        specs = input_specs(source.proto)
+        _require_numpy(specs)
+        if settings.save_thresholds is not None:
+            check_writable(settings.save_thresholds)
+        recorded = {}
+        if calibration is None:
+            if settings.method is None:
+                recorded = recorded_statistics(source.proto)
+            settings = settings.without_data()
+        data = open_calibration(calibration, specs, settings.seed, index_bounds(source.proto))
+    with data.samples:
+        feed = data.check_feed(specs)
+        with clock("normalise"):
+            graph = normalise(source)
+            original = _original_outputs(source, data, feed, specs, settings.threads)
+            normalised = run_model(graph, feed, settings.threads)
+        with clock("arrange"):
+            graph, arrangement = arrange(graph)
+            parts = partition(graph, arrangement)
+            # before the stages are compared: random numbers would differ from run to run
+            parts.require_convertible()
+            if settings.strict:
+                parts.require_spiking()
+            check_stage("normalise", original, normalised)
+            check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
+        job = Job(graph, parts, specs, data, settings, progress)
+        statistics = site_statistics(graph, job.sites, recorded)
+        inference = None if data.random else inference_seconds(job, source.proto)
+        yield Prepared(job, source, arrangement, feed, statistics, inference, clock)
+
+
+def _require_ann(source: LoadedModel) -> None:
+    if is_emitted(source.proto):
+        raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
+
+
+def _require_numpy(specs: Sequence[TensorSpec]) -> None:
+    for spec in specs:
+        if spec.dtype.kind == "V":  # a type that NumPy does not know
+            reason = f"onnxruntime takes no NumPy array for input '{spec}'; declare it as float32 or float16"
+            raise UnsupportedGraphError("", "", reason)
+
+
+def _original_outputs(
+    source: LoadedModel,
+    data: CalibrationData,
+    feed: Mapping[str, Array],
+    specs: Sequence[TensorSpec],
+    threads: int | None,
+) -> list[Array]:
+    """Return the ANN's outputs; the DataError where there are none says what else may be wrong than the data."""
+    try:
+        with computing(specs):
+            return run_model(source.proto, feed, threads)
+    except DataError as error:
+        if data.random:
+            guessed = data.guesses
+            raise DataError(f"on random inputs{guessed} {error}: give --calibration with typical inputs") from error
+        first = {name: values[:1] for name, values in feed.items()}
+        if fixed_batch(specs) is None and _computes(source, first, threads):
+            named = ", ".join(f"'{spec.name}'" for spec in specs)
+            reason = f"the model computes one sample at a time only, though {named} may have any number of samples"
+            raise DataError(f"{reason}; fix its batch dimension to 1") from error
+        raise
+
+
+def _computes(source: LoadedModel, feed: Mapping[str, Array], threads: int | None) -> bool:
+    try:
+        with computing(()):
+            run_model(source.proto, feed, threads)
+    except DataError:
+        return False
+    return True
