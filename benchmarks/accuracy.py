@@ -54,10 +54,17 @@ class Study:
 
 def _corrected(base: dict[str, Any], delay: int | str, label: str) -> dict[str, Row]:
     """Table 3: light calibration is the bias, advanced calibration potentials and weights."""
-    kinds = {"": "none", " + LCP": "bias", " + ACP": "potential,weights", " + LCP + ACP": "bias,potential,weights"}
+    kinds = {
+        "": "none",
+        " + LCP": "bias",
+        " + ACP": "potential,weights",
+        " + LCP + ACP": "bias,potential,weights",
+    }
     fitted = base.get("method") == "mmse"
     return {
-        f"{label}{name}": Row(base | {"correct": correct}, delay, fitted=fitted or correct != "none")
+        f"{label}{name}": Row(
+            base | {"correct": correct}, delay, fitted=fitted or correct != "none"
+        )
         for name, correct in kinds.items()
     }
 
@@ -70,7 +77,10 @@ STUDIES = {
         {
             f"{name}, delay {delay}": Row(options, delay)
             for name, options in {
-                "99 % percentile, layer-wise (robust norm)": {"method": "percentile", "granularity": "layer"},
+                "99 % percentile, layer-wise (robust norm)": {
+                    "method": "percentile",
+                    "granularity": "layer",
+                },
                 "local, layer-wise": {"granularity": "layer"},
                 LOCAL: {},
             }.items()
@@ -114,7 +124,9 @@ STUDIES = {
             "low-latency": Row(LOW, 0, fitted=True),
             "without weights": Row(LOW | {"correct": "none"}, 0, fitted=True),
             "bias in place of weights": Row(LOW | {"correct": "bias"}, 0, fitted=True),
-            "the same in 8 rounds over all layers": Row(LOW | {"correct": "bias", "rounds": 8}, 0, fitted=True),
+            "the same in 8 rounds over all layers": Row(
+                LOW | {"correct": "bias", "rounds": 8}, 0, fitted=True
+            ),
             "potentials in place of weights": Row(LOW | {"correct": "potential"}, 0, fitted=True),
             "bias too": Row(LOW | {"correct": "bias,weights"}, 0, fitted=True),
             "potentials too": Row(LOW | {"correct": "potential,weights"}, 0, fitted=True),
@@ -150,8 +162,12 @@ class Score:
 
 def main() -> None:
     """Print the tables and draw the plots."""
-    warnings.simplefilter("ignore", UserWarning)  # low agreement is what some rows are there to show
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    warnings.simplefilter(
+        "ignore", UserWarning
+    )  # low agreement is what some rows are there to show
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("ann")
     parser.add_argument("calibration")
     parser.add_argument("test")
@@ -169,19 +185,40 @@ def main() -> None:
     seeds = [int(seed) for seed in given.seeds.split(",")]
     for name in given.study:
         study = STUDIES[name]
-        times = tuple(int(t) for t in given.timesteps.split(",")) if given.timesteps else study.timesteps
-        rows = {label: row for label, row in study.rows.items() if given.only is None or label in given.only}
+        times = (
+            tuple(int(t) for t in given.timesteps.split(","))
+            if given.timesteps
+            else study.timesteps
+        )
+        rows = {
+            label: row
+            for label, row in study.rows.items()
+            if given.only is None or label in given.only
+        }
         found = {
-            label: [bench.scores(row, times, seed) for seed in (seeds if study.seeds else seeds[:1])]
+            label: [
+                bench.scores(row, times, seed) for seed in (seeds if study.seeds else seeds[:1])
+            ]
             for label, row in rows.items()
         }
         print(table(study.title, times, bench.reference(), found), flush=True)
         if given.plots is not None:
             given.plots.mkdir(parents=True, exist_ok=True)
-            lines = by_timesteps(found, times) if study.over and len(found) == len(study.over) else found
+            lines = (
+                by_timesteps(found, times)
+                if study.over and len(found) == len(study.over)
+                else found
+            )
             over = study.over if lines is not found else times
             axis = "iterations" if lines is not found else "time-steps T"
-            plot(given.plots / f"{Path(given.ann).stem}_{name}.png", study.title, over, axis, bench.reference(), lines)
+            plot(
+                given.plots / f"{Path(given.ann).stem}_{name}.png",
+                study.title,
+                over,
+                axis,
+                bench.reference(),
+                lines,
+            )
 
 
 class Bench:
@@ -191,11 +228,16 @@ class Bench:
         """Read what an earlier run has found."""
         self.files, self.cache = files, cache
         self.folder = tempfile.TemporaryDirectory()
-        self.known: dict[str, Any] = json.loads(cache.read_text()) if cache and cache.exists() else {}
+        self.known: dict[str, Any] = (
+            json.loads(cache.read_text()) if cache and cache.exists() else {}
+        )
         with np.load(files.test) as data:
             self.x, self.labels = data["input"][: files.limit], data["labels"][: files.limit]
         session = onnxruntime.InferenceSession(files.ann)
-        batches = [session.run(None, {"input": self.x[i : i + BATCH]})[0] for i in range(0, len(self.x), BATCH)]
+        batches = [
+            session.run(None, {"input": self.x[i : i + BATCH]})[0]
+            for i in range(0, len(self.x), BATCH)
+        ]
         self.wanted = np.concatenate(batches)
 
     def reference(self) -> float:
@@ -227,13 +269,20 @@ class Bench:
         threads.intra_op_num_threads = self.files.threads or 0
         session = onnx2snn.SpikingSession(made.model, threads)
         batches = [
-            session.run_at(None, {"input": self.x[i : i + BATCH]}, windows) for i in range(0, len(self.x), BATCH)
+            session.run_at(None, {"input": self.x[i : i + BATCH]}, windows)
+            for i in range(0, len(self.x), BATCH)
         ]
-        return [self._score(np.concatenate([batch[n][0] for batch in batches])) for n in range(len(windows))]
+        return [
+            self._score(np.concatenate([batch[n][0] for batch in batches]))
+            for n in range(len(windows))
+        ]
 
     def _balanced(self, options: dict[str, Any]) -> dict[str, str]:
         """Thresholds of local balancing, which do not depend on T, are found once and kept."""
-        if options.get("method", "mmse" if options.get("preset") == LOW["preset"] else "local") != "local":
+        if (
+            options.get("method", "mmse" if options.get("preset") == LOW["preset"] else "local")
+            != "local"
+        ):
             return {}
         decides = {name: options.get(name) for name in ("granularity", "iterations", "seed")}
         path = Path(self.folder.name, f"{'_'.join(map(str, decides.values()))}.npz")
@@ -244,27 +293,43 @@ class Bench:
         return Score(float((outputs.argmax(1) == self.labels).mean()), float(error))
 
 
-def table(title: str, times: tuple[int, ...], ann: float, found: dict[str, list[list[Score]]]) -> str:
+def table(
+    title: str, times: tuple[int, ...], ann: float, found: dict[str, list[list[Score]]]
+) -> str:
     """Accuracy in % at each T, the relative L2 error of the outputs behind it."""
     lines = [f"### {title}", "", f"ANN: {100 * ann:.2f} %.", ""]
-    lines += [f"| conversion |{''.join(f' T={t} |' for t in times)}", f"| --- |{' --- |' * len(times)}"]
+    lines += [
+        f"| conversion |{''.join(f' T={t} |' for t in times)}",
+        f"| --- |{' --- |' * len(times)}",
+    ]
     for label, seeds in found.items():
         cells = []
         for scores in zip(*seeds, strict=True):
             accuracy = [100 * score.accuracy for score in scores]
             spread = f" ({min(accuracy):.2f} to {max(accuracy):.2f})" if len(accuracy) > 1 else ""
-            cells.append(f"{np.mean(accuracy):.2f}{spread}, {np.mean([score.error for score in scores]):.3f}")
+            cells.append(
+                f"{np.mean(accuracy):.2f}{spread}, {np.mean([score.error for score in scores]):.3f}"
+            )
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
-def by_timesteps(found: dict[str, list[list[Score]]], times: tuple[int, ...]) -> dict[str, list[list[Score]]]:
+def by_timesteps(
+    found: dict[str, list[list[Score]]], times: tuple[int, ...]
+) -> dict[str, list[list[Score]]]:
     """The rows of one seed turned into lines, one for each T."""
-    return {f"T = {t}": [[seeds[0][index] for seeds in found.values()]] for index, t in enumerate(times)}
+    return {
+        f"T = {t}": [[seeds[0][index] for seeds in found.values()]] for index, t in enumerate(times)
+    }
 
 
 def plot(
-    path: Path, title: str, times: tuple[int, ...], axis: str, ann: float, found: dict[str, list[list[Score]]]
+    path: Path,
+    title: str,
+    times: tuple[int, ...],
+    axis: str,
+    ann: float,
+    found: dict[str, list[list[Score]]],
 ) -> None:
     """Accuracy and error against T or whatever `axis` names, a line a row."""
     import matplotlib.pyplot as plt  # the extra `bench`
@@ -273,8 +338,16 @@ def plot(
     left.axhline(100 * ann, color="black", linewidth=0.8, linestyle="--", label="ANN")
     for index, (label, seeds) in enumerate(found.items()):
         style = {"marker": "osD^vPX*<>d"[index % 11], "markersize": 4, "label": label}
-        left.plot(times, [np.mean([100 * s.accuracy for s in scores]) for scores in zip(*seeds, strict=True)], **style)
-        right.plot(times, [np.mean([s.error for s in scores]) for scores in zip(*seeds, strict=True)], **style)
+        left.plot(
+            times,
+            [np.mean([100 * s.accuracy for s in scores]) for scores in zip(*seeds, strict=True)],
+            **style,
+        )
+        right.plot(
+            times,
+            [np.mean([s.error for s in scores]) for scores in zip(*seeds, strict=True)],
+            **style,
+        )
     left.set_ylabel("accuracy in %")
     right.set_ylabel("relative L2 error of the outputs")
     right.set_yscale("log")

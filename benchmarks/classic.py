@@ -34,8 +34,14 @@ NAMES = (
 def load(name: str, seed: int = 0) -> onnx.ModelProto:
     """One of the topologies with seeded weights."""
     model = onnx.load(wheel_data("light") / f"light_{name}.onnx")
-    shapes = {t.name: [int(d) for d in numpy_helper.to_array(t)] for t in model.graph.initializer if t.data_type == 7}
-    made = {n.output[0]: shapes[n.input[0]] for n in model.graph.node if n.op_type == "ConstantOfShape"}
+    shapes = {
+        t.name: [int(d) for d in numpy_helper.to_array(t)]
+        for t in model.graph.initializer
+        if t.data_type == 7
+    }
+    made = {
+        n.output[0]: shapes[n.input[0]] for n in model.graph.node if n.op_type == "ConstantOfShape"
+    }
     alias = {
         n.output[0]: n.input[0]
         for n in model.graph.node
@@ -52,7 +58,9 @@ def load(name: str, seed: int = 0) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(kept)
     model.graph.initializer.extend(weights)  # listed among the inputs, as everything is in IR 3
-    model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights)
+    model.graph.input.extend(
+        helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights
+    )
     _scale_scores(model, images(model, 1))
     return model
 
@@ -62,7 +70,9 @@ def images(model: onnx.ModelProto, count: int) -> dict[str, Array]:
     given = {t.name for t in model.graph.initializer}
     (image,) = [v for v in model.graph.input if v.name not in given]
     size = [d.dim_value for d in image.type.tensor_type.shape.dim]
-    return {image.name: np.random.default_rng(1).standard_normal([count, *size[1:]]).astype(np.float32)}
+    return {
+        image.name: np.random.default_rng(1).standard_normal([count, *size[1:]]).astype(np.float32)
+    }
 
 
 def _scale_scores(model: onnx.ModelProto, feed: dict[str, Array]) -> None:
@@ -77,22 +87,36 @@ def _scale_scores(model: onnx.ModelProto, feed: dict[str, Array]) -> None:
     name = source.get(last.input[1], last.input[1])
     for tensor in model.graph.initializer:
         if tensor.name == name:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) / scores.std(), name))
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor) / scores.std(), name)
+            )
 
 
-def _roles(model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]) -> dict[str, str]:
+def _roles(
+    model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]
+) -> dict[str, str]:
     """What each weight is: a factor or term per channel, a variance, or the weights of a layer."""
-    layers = {"Conv": ["weights", "term"], "Gemm": ["weights", "term"], "Mul": ["factor"], "Add": ["term"]}
+    layers = {
+        "Conv": ["weights", "term"],
+        "Gemm": ["weights", "term"],
+        "Mul": ["factor"],
+        "Add": ["term"],
+    }
     layers["BatchNormalization"] = ["factor", "term", "term", "factor"]
     roles = {}
     for node in model.graph.node:
         for position, role in enumerate(layers.get(node.op_type, []), 1):
-            if len(node.input) > position and (name := alias.get(node.input[position], node.input[position])) in made:
+            if (
+                len(node.input) > position
+                and (name := alias.get(node.input[position], node.input[position])) in made
+            ):
                 roles[name] = role
     return roles
 
 
-def _scales(model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]) -> dict[str, float]:
+def _scales(
+    model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]
+) -> dict[str, float]:
     """The deviation of each layer's weights that gives its output a variance near 1 (mean squares, node by node)."""
     square: dict[str, float] = {}
     scales = {}
@@ -120,12 +144,17 @@ def _draw(rng: np.random.Generator, role: str, shape: list[int], scale: float) -
 
 def main() -> None:
     """Print the table, or write it into a document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", choices=NAMES)
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    lines = ["| topology | nodes | analog | error at T = 64 | error at T = 256 | ratio | seconds |", "| --- " * 7 + "|"]
+    lines = [
+        "| topology | nodes | analog | error at T = 64 | error at T = 256 | ratio | seconds |",
+        "| --- " * 7 + "|",
+    ]
     for name in given.only or NAMES:
         started = time.perf_counter()
         model = load(name)

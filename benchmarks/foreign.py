@@ -35,7 +35,9 @@ def relative_errors(
     Raises UnsupportedGraphError where the model is refused.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about agreement after the one step that the conversion itself simulates
+        warnings.simplefilter(
+            "ignore"
+        )  # about agreement after the one step that the conversion itself simulates
         # twice, since of ten samples or more some are held back from calibration
         twice = {name: np.concatenate([value, value]) for name, value in feed.items()}
         conversion = onnx2snn.convert(model, twice, method="max", delay=0, timesteps=1)
@@ -48,12 +50,17 @@ def relative_errors(
     for start in range(0, count, size):
         part = {name: value[start : start + size] for name, value in feed.items()}
         wanted = ann.run(None, part)
-        for row, found in zip(squares, snn.run_at(None, part, [(t, 0) for t in times]), strict=True):
+        for row, found in zip(
+            squares, snn.run_at(None, part, [(t, 0) for t in times]), strict=True
+        ):
             row[0] += sum(
-                float(np.sum(np.square(f.astype(np.float64) - w))) for f, w in zip(found, wanted, strict=True)
+                float(np.sum(np.square(f.astype(np.float64) - w)))
+                for f, w in zip(found, wanted, strict=True)
             )
             row[1] += sum(float(np.sum(np.square(w.astype(np.float64)))) for w in wanted)
-    errors = [float(np.sqrt(error / norm)) if norm else float(np.sqrt(error)) for error, norm in squares]
+    errors = [
+        float(np.sqrt(error / norm)) if norm else float(np.sqrt(error)) for error, norm in squares
+    ]
     return errors, len(snn.metadata["analog"])
 
 
@@ -61,7 +68,9 @@ def quiet_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """A session that does not warn of every initializer that is unused or listed as an input."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def write_table(lines: Sequence[str], path: Path, name: str) -> None:

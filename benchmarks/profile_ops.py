@@ -45,7 +45,9 @@ Profile = dict[str, float]
 def main() -> None:
     """Print a table for each network."""
     warnings.simplefilter("ignore", UserWarning)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--networks", nargs="*")
@@ -79,7 +81,9 @@ def profiles(network: Network, given: argparse.Namespace) -> dict[str, Profile]:
     found = {"ANN": profile(ann, given.threads, given.runs, 1)}
     for schedule in ("stepped", "batched"):
         try:
-            found[schedule] = profile(partial(snn, schedule), given.threads, given.runs, given.timesteps)
+            found[schedule] = profile(
+                partial(snn, schedule), given.threads, given.runs, given.timesteps
+            )
         except onnx2snn.UsageError as error:
             print(f"{network.name}: {error}")
     return found
@@ -133,14 +137,24 @@ def table(found: Mapping[str, Profile], least: float) -> list[str]:
     totals = {name: sum(profile.values()) for name, profile in found.items()}
     labels = {label for profile in found.values() for label in profile}
     large = {
-        label: max(100 * profile.get(label, 0.0) / totals[name] for name, profile in found.items()) for label in labels
+        label: max(100 * profile.get(label, 0.0) / totals[name] for name, profile in found.items())
+        for label in labels
     }
-    shown = sorted((label for label in labels if large[label] >= least), key=lambda label: (-large[label], label))
+    shown = sorted(
+        (label for label in labels if large[label] >= least),
+        key=lambda label: (-large[label], label),
+    )
     rows = [
-        [label, *(_cell(profile.get(label, 0.0), totals[name]) for name, profile in found.items())] for label in shown
+        [label, *(_cell(profile.get(label, 0.0), totals[name]) for name, profile in found.items())]
+        for label in shown
     ]
-    rest = [sum(spent for label, spent in profile.items() if label not in shown) for profile in found.values()]
-    rows.append([OTHERS, *(_cell(spent, total) for spent, total in zip(rest, totals.values(), strict=True))])
+    rest = [
+        sum(spent for label, spent in profile.items() if label not in shown)
+        for profile in found.values()
+    ]
+    rows.append(
+        [OTHERS, *(_cell(spent, total) for spent, total in zip(rest, totals.values(), strict=True))]
+    )
     rows.append(["**all**", *(f"**{total:.1f}**" for total in totals.values())])
     head = ["operator", *(f"{name}, µs" for name in found)]
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]

@@ -42,7 +42,9 @@ class Wrapper:
         """A convolution of kernel 3 (1 along shorter axes), or for rank 2 a product with a matrix."""
         channels = shape[1]
         if len(shape) == 2:
-            weights = self._weight(self.rng.standard_normal([channels, channels]) * np.sqrt(2.0 / channels))
+            weights = self._weight(
+                self.rng.standard_normal([channels, channels]) * np.sqrt(2.0 / channels)
+            )
             self.nodes.append(helper.make_node("MatMul", [x, weights], [out]))
             return out
         kernel = [3 if size >= 3 else 1 for size in shape[2:]]
@@ -50,7 +52,9 @@ class Wrapper:
         weights = self._weight(self.rng.standard_normal([channels, channels, *kernel]) * deviation)
         bias = self._weight(self.rng.standard_normal(channels) * 0.1)
         pads = [k // 2 for k in kernel] * 2
-        self.nodes.append(helper.make_node("Conv", [x, weights, bias], [out], kernel_shape=kernel, pads=pads))
+        self.nodes.append(
+            helper.make_node("Conv", [x, weights, bias], [out], kernel_shape=kernel, pads=pads)
+        )
         return out
 
     def _weight(self, values: Array) -> str:
@@ -84,24 +88,39 @@ def load(name: str, seed: int = 0) -> tuple[onnx.ModelProto, dict[str, Array]]:
     wrapper.layer(y, made, "wrapper/output")
     weights = [*graph.initializer, *wrapper.weights]
     output = helper.make_tensor_value_info("wrapper/output", TensorProto.FLOAT, made)
-    listed = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights]  # IR 3 wants it so
-    graph = helper.make_graph([*before, *graph.node, *wrapper.nodes], name, [entry, *listed], [output], weights)
-    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version), {entry.name: x}
+    listed = [
+        helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in weights
+    ]  # IR 3 wants it so
+    graph = helper.make_graph(
+        [*before, *graph.node, *wrapper.nodes], name, [entry, *listed], [output], weights
+    )
+    return helper.make_model(
+        graph, opset_imports=model.opset_import, ir_version=model.ir_version
+    ), {entry.name: x}
 
 
 def names() -> list[str]:
     """The models without recurrent operators."""
     folders = sorted(p.parent for p in wheel_data("pytorch-converted").glob("*/model.onnx"))
-    return [p.name for p in folders if not RECURRENT & {n.op_type for n in onnx.load(p / "model.onnx").graph.node}]
+    return [
+        p.name
+        for p in folders
+        if not RECURRENT & {n.op_type for n in onnx.load(p / "model.onnx").graph.node}
+    ]
 
 
 def main() -> None:
     """Print the table, or write it into a document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", choices=names())
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    lines = ["| model | operators | analog | error at T = 64 | error at T = 256 |", "| --- " * 5 + "|"]
+    lines = [
+        "| model | operators | analog | error at T = 64 | error at T = 256 |",
+        "| --- " * 5 + "|",
+    ]
     good = 0
     chosen = given.only or names()
     for name in chosen:

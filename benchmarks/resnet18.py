@@ -25,16 +25,27 @@ def resnet18(seed: int = 0, size: int = 224, classes: int = 1000) -> onnx.ModelP
     for stage, channels in enumerate(STAGES):
         for block in range(2):
             name, stride = f"layer{stage + 1}.{block}", 2 if stage and not block else 1
-            y = made.relu(made.convolution(x, f"{name}.conv1", before, channels, stride=stride), f"{name}.relu1")
+            y = made.relu(
+                made.convolution(x, f"{name}.conv1", before, channels, stride=stride),
+                f"{name}.relu1",
+            )
             y = made.convolution(y, f"{name}.conv2", channels, channels)
             if stride == 2:
-                x = made.convolution(x, f"{name}.downsample", before, channels, kernel=1, stride=stride)
+                x = made.convolution(
+                    x, f"{name}.downsample", before, channels, kernel=1, stride=stride
+                )
             x = made.relu(made.node("Add", [y, x], f"{name}.add"), f"{name}.relu2")
             before = channels
     x = made.node("Flatten", [made.node("GlobalAveragePool", [x], "avgpool")], "flatten")
     weight = made.weight("fc.weight", made.rng.standard_normal((classes, STAGES[-1])) * 0.05)
     made.nodes.append(
-        helper.make_node("Gemm", [x, weight, made.weight("fc.bias", np.zeros(classes))], ["logits"], "fc", transB=1)
+        helper.make_node(
+            "Gemm",
+            [x, weight, made.weight("fc.bias", np.zeros(classes))],
+            ["logits"],
+            "fc",
+            transB=1,
+        )
     )
     image, logits = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
@@ -61,10 +72,14 @@ class _Writer:
     def relu(self, x: str, name: str) -> str:
         return self.node("Relu", [x], name)
 
-    def convolution(self, x: str, name: str, before: int, channels: int, *, kernel: int = 3, stride: int = 1) -> str:
+    def convolution(
+        self, x: str, name: str, before: int, channels: int, *, kernel: int = 3, stride: int = 1
+    ) -> str:
         """Conv without bias, then BatchNormalization with biases that vary."""
         scale = np.sqrt(2 / (before * kernel**2))
-        weight = self.weight(f"{name}.weight", self.rng.standard_normal((channels, before, kernel, kernel)) * scale)
+        weight = self.weight(
+            f"{name}.weight", self.rng.standard_normal((channels, before, kernel, kernel)) * scale
+        )
         shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
         x = self.node("Conv", [x, weight], name, **shape)
         statistics = {

@@ -29,7 +29,16 @@ TRIES = 9
 
 def peak_bytes(kind: str, model: Path, timesteps: int, threads: int) -> int:
     """The peak of a new process that runs `model`."""
-    command = [sys.executable, "-W", "ignore", __file__, kind, str(model), str(timesteps), str(threads)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        __file__,
+        kind,
+        str(model),
+        str(timesteps),
+        str(threads),
+    ]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

@@ -85,7 +85,9 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--networks", nargs="*")
@@ -93,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 32])
     parser.add_argument("--timesteps", type=int, nargs="*", default=[8, 32])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--delay", default=0, type=lambda text: int(text) if text.isdecimal() else text)
+    parser.add_argument(
+        "--delay", default=0, type=lambda text: int(text) if text.isdecimal() else text
+    )
     parser.add_argument("--variants", nargs="*", choices=MEASURED, default=list(MEASURED))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
@@ -120,14 +124,20 @@ def keep(found: Found, kind: str, key: str, figures: Any, file: Path | None) -> 
         file.write_text(json.dumps(found, indent=1))
 
 
-def measured(network: Network, given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, str, Found]]:
+def measured(
+    network: Network, given: argparse.Namespace, folder: Path
+) -> Iterator[tuple[str, str, Found]]:
     """What was asked for of one network: the kind of figures, what they are of, and they."""
     made = cache(partial(converted, network, given.threads))
     if "time" in given.only:
         for batch in given.batch:
             for timesteps in given.timesteps:
                 print(f"{network.name}: batch {batch}, T = {timesteps}", file=sys.stderr)
-                yield "time", f"{network.name}|{batch}|{timesteps}", times(network, made(), batch, timesteps, given)
+                yield (
+                    "time",
+                    f"{network.name}|{batch}|{timesteps}",
+                    times(network, made(), batch, timesteps, given),
+                )
     if "memory" in given.only:
         yield "memory", network.name, memory(network, made(), given, folder)
     if "cost" in given.only and network.calibration is not None:
@@ -135,7 +145,11 @@ def measured(network: Network, given: argparse.Namespace, folder: Path) -> Itera
 
 
 def times(
-    network: Network, conversion: onnx2snn.Conversion, batch: int, timesteps: int, given: argparse.Namespace
+    network: Network,
+    conversion: onnx2snn.Conversion,
+    batch: int,
+    timesteps: int,
+    given: argparse.Namespace,
 ) -> Found:
     """Figures of all variants of one cell, and what else kept the machine busy meanwhile."""
     feed = inputs(network, batch)
@@ -144,10 +158,14 @@ def times(
     for name in given.variants:
         try:
             opened.append(ways[name]())
-        except onnx2snn.UsageError as error:  # the time-batched schedule, where an operator forbids it
+        except (
+            onnx2snn.UsageError
+        ) as error:  # the time-batched schedule, where an operator forbids it
             print(f"{network.name}: {error}", file=sys.stderr)
     peer, agreement = (
-        ([], None) if given.no_spikingjelly else spikingjelly(network, conversion, feed, timesteps, given.threads)
+        ([], None)
+        if given.no_spikingjelly
+        else spikingjelly(network, conversion, feed, timesteps, given.threads)
     )
     watch = Watch()
     figures = alternate([*ann_ways(network, feed, given.threads), *opened, *peer], given.rounds)
@@ -161,7 +179,11 @@ def times(
 
 
 def spikingjelly(
-    network: Network, conversion: onnx2snn.Conversion, feed: Mapping[str, Array], timesteps: int, threads: int
+    network: Network,
+    conversion: onnx2snn.Conversion,
+    feed: Mapping[str, Array],
+    timesteps: int,
+    threads: int,
 ) -> tuple[list[Variant], Found | None]:
     """Both step modes of SpikingJelly's network, and how far its outputs are from the ANN's and from ours.
 
@@ -189,7 +211,9 @@ def spikingjelly(
         raise SystemExit(f"{network.name}: torch's ANN is {agreement['ann']:.2%} off onnxruntime's")
     units = timesteps * len(x)
     modes = {"single-step": twin.single_step, "multi-step": twin.multi_step}
-    return [Variant(f"{SPIKINGJELLY}{n}", partial(run, x, timesteps), units) for n, run in modes.items()], agreement
+    return [
+        Variant(f"{SPIKINGJELLY}{n}", partial(run, x, timesteps), units) for n, run in modes.items()
+    ], agreement
 
 
 def _scale(node: onnx.NodeProto) -> Array:
@@ -203,7 +227,9 @@ def distance(found: Array, wanted: Array) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-def memory(network: Network, conversion: onnx2snn.Conversion, given: argparse.Namespace, folder: Path) -> Found:
+def memory(
+    network: Network, conversion: onnx2snn.Conversion, given: argparse.Namespace, folder: Path
+) -> Found:
     """Peak bytes at batch 1: of the ANN alone, and of its spiking network by variant and T, each a process."""
     file = folder / f"{network.name}.snn.onnx"
     conversion.save(str(file))
@@ -215,7 +241,11 @@ def memory(network: Network, conversion: onnx2snn.Conversion, given: argparse.Na
     for timesteps in given.timesteps:
         unrolled = folder / f"{network.name}.rollout.onnx"
         onnx.save(onnx2snn.rollout(file, timesteps, 0), unrolled)
-        kinds = {"stepped": ("stepped", file), "auto": ("auto", file), "rollout": ("stock", unrolled)}
+        kinds = {
+            "stepped": ("stepped", file),
+            "auto": ("auto", file),
+            "rollout": ("stock", unrolled),
+        }
         for name, (kind, path) in kinds.items():
             peak = resources.peak_bytes(kind, path, timesteps, given.threads)
             found["peaks"].setdefault(name, {})[str(timesteps)] = peak
@@ -227,7 +257,9 @@ def startup(network: Network, folder: Path) -> Found:
     tool = [sys.executable, "-W", "ignore", "-m", "onnx2snn"]
     python, help_ = resources.command_seconds([sys.executable, "-c", "pass"], [*tool, "--help"])
     target = str(folder / "started.snn.onnx")
-    (conversion,) = resources.command_seconds([*tool, str(network.ann), "-o", target, "--quiet"], tries=3)
+    (conversion,) = resources.command_seconds(
+        [*tool, str(network.ann), "-o", target, "--quiet"], tries=3
+    )
     return {"python": python, "help": help_, network.name: conversion}
 
 
@@ -236,9 +268,17 @@ def costs(network: Network, threads: int) -> Found:
     found: Found = {}
     for preset, timesteps in COSTED:
         report = onnx2snn.convert(
-            network.ann, str(network.calibration), preset=preset, timesteps=timesteps, threads=threads
+            network.ann,
+            str(network.calibration),
+            preset=preset,
+            timesteps=timesteps,
+            threads=threads,
         ).report
-        found[preset] = {"timesteps": timesteps, "seconds": sum(report.seconds.values()), **(report.cost or {})}
+        found[preset] = {
+            "timesteps": timesteps,
+            "seconds": sum(report.seconds.values()),
+            **(report.cost or {}),
+        }
     return found
 
 

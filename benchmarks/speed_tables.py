@@ -9,13 +9,25 @@ from variants import ANN, SPIKINGJELLY
 
 Found = Mapping[str, Any]
 
-COLUMNS = ("stepped", "batched", "auto", "rollout", f"{SPIKINGJELLY}single-step", f"{SPIKINGJELLY}multi-step")
+COLUMNS = (
+    "stepped",
+    "batched",
+    "auto",
+    "rollout",
+    f"{SPIKINGJELLY}single-step",
+    f"{SPIKINGJELLY}multi-step",
+)
 MB = 1e6
 
 
 def tables(found: Found) -> dict[str, list[str]]:
     """The lines of one table for each kind of figure that there is, by kind."""
-    kinds = {"time": time_table, "memory": memory_table, "startup": startup_table, "cost": cost_table}
+    kinds = {
+        "time": time_table,
+        "memory": memory_table,
+        "startup": startup_table,
+        "cost": cost_table,
+    }
     return {kind: [*table(found[kind]), ""] for kind, table in kinds.items() if kind in found}
 
 
@@ -25,14 +37,30 @@ def time_table(cells: Found) -> list[str]:
     The last column is the better of SpikingJelly's step modes over `auto`. Behind a median: 10th to 90th percentile.
     """
     names = [n for n in COLUMNS if any(n in cell["figures"] for cell in cells.values())]
-    head = ["network", "batch", "T", "ANN, ms a sample", *names, "SpikingJelly / auto", "other programs, cores"]
+    head = [
+        "network",
+        "batch",
+        "T",
+        "ANN, ms a sample",
+        *names,
+        "SpikingJelly / auto",
+        "other programs, cores",
+    ]
     rows = []
     for key, cell in sorted(cells.items(), key=lambda item: _place(item[0])):
         figures = cell["figures"]
         way, ann = fastest_ann(figures)
         ratios = [_spread(figures.get(name), ann["median"], 2) for name in names]
         others = "" if cell["others"] is None else f"{cell['others']:.2f}"
-        rows.append([*key.split("|"), f"{_spread(ann, 1e-3, 3)}, {way}", *ratios, _times(advantage(figures)), others])
+        rows.append(
+            [
+                *key.split("|"),
+                f"{_spread(ann, 1e-3, 3)}, {way}",
+                *ratios,
+                _times(advantage(figures)),
+                others,
+            ]
+        )
     return _table(head, rows)
 
 
@@ -43,7 +71,9 @@ def _place(key: str) -> tuple[str, int, int]:
 
 def fastest_ann(figures: Found) -> tuple[str, Found]:
     """The ANN's best way to take the batch: its name, and its figure."""
-    ways = {name.removeprefix(ANN): figure for name, figure in figures.items() if name.startswith(ANN)}
+    ways = {
+        name.removeprefix(ANN): figure for name, figure in figures.items() if name.startswith(ANN)
+    }
     best = min(ways, key=lambda name: float(ways[name]["median"]))
     return best, ways[best]
 
@@ -56,7 +86,9 @@ def advantage(figures: Found) -> float | None:
 
 def memory_table(networks: Found) -> list[str]:
     """MB above the ANN's own peak at batch 1, by variant and T."""
-    steps = sorted({int(t) for n in networks.values() for peaks in n["peaks"].values() for t in peaks})
+    steps = sorted(
+        {int(t) for n in networks.values() for peaks in n["peaks"].values() for t in peaks}
+    )
     variants = list(dict.fromkeys(v for n in networks.values() for v in n["peaks"]))
     head = ["network", "ANN, MB", "states, MB", *(f"{v}, T = {t}" for v in variants for t in steps)]
     rows = [
@@ -74,7 +106,10 @@ def memory_table(networks: Found) -> list[str]:
 def startup_table(seconds: Found) -> list[str]:
     """Seconds of whole commands."""
     labels = {"python": "`python -c pass`", "help": "`onnx2snn --help`"}
-    rows = [[labels.get(n, f"`onnx2snn {n}.onnx -o OUT`, no data"), f"{s:.2f}"] for n, s in seconds.items()]
+    rows = [
+        [labels.get(n, f"`onnx2snn {n}.onnx -o OUT`, no data"), f"{s:.2f}"]
+        for n, s in seconds.items()
+    ]
     return _table(["command", "seconds"], rows)
 
 

@@ -26,7 +26,9 @@ from loguru import logger
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from spikingjelly.activation_based import ann2snn, base, functional
-from spikingjelly.activation_based.ann2snn.recipes.local_threshold_balancing import LocalThresholdBalancingHook
+from spikingjelly.activation_based.ann2snn.recipes.local_threshold_balancing import (
+    LocalThresholdBalancingHook,
+)
 from torch import fx, nn
 
 Array = NDArray[Any]
@@ -56,7 +58,10 @@ class Stateless(nn.Module, base.StepModule):
 
 def _convolution(attributes: Attributes, weight: Array, bias: Array | None = None) -> nn.Module:
     groups, pads = attributes.get("group", 1), attributes.get("pads", [0] * 4)
-    _require(weight.ndim == 4 and pads[:2] == pads[2:], "Conv that is not 2-d with the same padding on both sides")
+    _require(
+        weight.ndim == 4 and pads[:2] == pads[2:],
+        "Conv that is not 2-d with the same padding on both sides",
+    )
     made = nn.Conv2d(
         weight.shape[1] * groups,
         weight.shape[0],
@@ -86,13 +91,18 @@ def _with_weights(module: Any, weight: Array, bias: Array | None) -> nn.Module:
 
 def _pool(kind: Any, attributes: Attributes) -> nn.Module:
     pads = attributes.get("pads", [0] * 4)
-    _require(pads[:2] == pads[2:] and not attributes.get("ceil_mode"), "pools padded unevenly or rounded up")
+    _require(
+        pads[:2] == pads[2:] and not attributes.get("ceil_mode"),
+        "pools padded unevenly or rounded up",
+    )
     _require(kind is nn.MaxPool2d or not any(pads), "average pools with padding")
     made: nn.Module = kind(attributes["kernel_shape"], attributes.get("strides", 1), pads[:2])
     return made
 
 
-def _slice(attributes: Attributes, starts: Array, ends: Array, axes: Array, steps: Array | None = None) -> nn.Module:
+def _slice(
+    attributes: Attributes, starts: Array, ends: Array, axes: Array, steps: Array | None = None
+) -> nn.Module:
     _require(bool(np.all(axes > 0)), "Slice of the batch axis, or of axes counted from the end")
     by = np.ones_like(starts) if steps is None else steps
     index = [slice(None)] * 4
@@ -107,13 +117,19 @@ def _sliced(index: Any, x: torch.Tensor) -> torch.Tensor:
 
 def _pad(attributes: Attributes, pads: Array, value: Array) -> nn.Module:
     before, after = np.split(pads, 2)
-    _require(attributes.get("mode", b"constant") == b"constant" and before[0] == after[0] == 0, "Pad that mirrors")
+    _require(
+        attributes.get("mode", b"constant") == b"constant" and before[0] == after[0] == 0,
+        "Pad that mirrors",
+    )
     amounts = [int(n) for pair in zip(before[:0:-1], after[:0:-1], strict=True) for n in pair]
     return Stateless(partial(nn.functional.pad, pad=amounts, value=float(value)))
 
 
 def _flatten(attributes: Attributes, shape: Array | None = None) -> nn.Module:
-    _require(shape is None or (list(shape[1:]) == [-1] and shape[0] in (0, -1)), "Reshape other than to [N, -1]")
+    _require(
+        shape is None or (list(shape[1:]) == [-1] and shape[0] in (0, -1)),
+        "Reshape other than to [N, -1]",
+    )
     _require(attributes.get("axis", 1) == 1, "Flatten of other axes")
     return nn.Flatten()
 
@@ -153,7 +169,9 @@ def torch_graph(ann: Path) -> tuple[fx.GraphModule, dict[str, str]]:
         if node.op_type not in MODULES or len(taken) != 1:
             raise UnsupportedOperatorError(f"no translation for {node.op_type} '{node.name}'")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        module = MODULES[node.op_type](attributes, *(constants[name] for name in node.input[1:] if name))
+        module = MODULES[node.op_type](
+            attributes, *(constants[name] for name in node.input[1:] if name)
+        )
         root.add_module(f"node{index}", module)
         names[f"node{index}"] = node.name
         values[node.output[0]] = made.call_module(f"node{index}", (taken[0],))
@@ -183,10 +201,16 @@ class GivenThresholds(ann2snn.LocalThresholdBalancingRecipe):
         """Set every observer's thresholds."""
         modules = dict(fx_model.named_modules())
         for node in fx_model.graph.nodes:
-            if node.op == "call_module" and isinstance(modules[node.target], LocalThresholdBalancingHook):
+            if node.op == "call_module" and isinstance(
+                modules[node.target], LocalThresholdBalancingHook
+            ):
                 before = node.args[0]
-                relu = before if before.target in self.thresholds else before.args[0]  # behind a max-pool
-                modules[node.target].threshold = torch.from_numpy(np.array(self.thresholds[relu.target]))
+                relu = (
+                    before if before.target in self.thresholds else before.args[0]
+                )  # behind a max-pool
+                modules[node.target].threshold = torch.from_numpy(
+                    np.array(self.thresholds[relu.target])
+                )
         return fx_model
 
 
@@ -200,7 +224,9 @@ class Twin:
         """
         torch.set_num_threads(threads)
         self.ann, names = torch_graph(ann)
-        by_module = {module: thresholds[name] for module, name in names.items() if name in thresholds}
+        by_module = {
+            module: thresholds[name] for module, name in names.items() if name in thresholds
+        }
         self.snn = ann2snn.Converter(GivenThresholds(by_module)).convert(self.ann).eval()
         self._step_mode = "s"
 

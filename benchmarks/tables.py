@@ -66,7 +66,9 @@ class Figure:
 
 def bundled(family: str, name: str, metric: str) -> Network:
     """One of the networks in models/."""
-    ann, calibration, test = (MODELS / f"{family}_{end}" for end in (f"{name}.onnx", "calibration.npz", "test.npz"))
+    ann, calibration, test = (
+        MODELS / f"{family}_{end}" for end in (f"{name}.onnx", "calibration.npz", "test.npz")
+    )
     return Network(ann, calibration, test, metric)
 
 
@@ -80,14 +82,22 @@ NETWORKS = [
 class Bench:
     """Scores conversions, each figure once."""
 
-    def __init__(self, limit: int | None, threads: int | None, cache: Path | None, only_cached: bool = False) -> None:
+    def __init__(
+        self, limit: int | None, threads: int | None, cache: Path | None, only_cached: bool = False
+    ) -> None:
         """Read what an earlier run has found."""
         self.limit, self.threads, self.cache, self.only_cached = limit, threads, cache, only_cached
-        self.known: dict[str, Any] = json.loads(cache.read_text()) if cache and cache.exists() else {}
+        self.known: dict[str, Any] = (
+            json.loads(cache.read_text()) if cache and cache.exists() else {}
+        )
 
     def figures(self, network: Network, row: Row, times: Sequence[int]) -> list[Figure]:
         """At each T asked for, and at whatever smaller T was scored on the way; in the order of T."""
-        missing = [t for t in times if not self.only_cached and self._key(network, row, t) not in self.known]
+        missing = [
+            t
+            for t in times
+            if not self.only_cached and self._key(network, row, t) not in self.known
+        ]
         for group in [[t] for t in missing] if row.fitted else [missing] if missing else []:
             for figure in measure(network, row, group, self.limit, self.threads):
                 self.known[self._key(network, row, figure.timesteps)] = asdict(figure)
@@ -100,7 +110,9 @@ class Bench:
         return json.dumps([network.name, self.limit, row.options, row.delay, t])
 
 
-def measure(network: Network, row: Row, times: Sequence[int], limit: int | None, threads: int | None) -> list[Figure]:
+def measure(
+    network: Network, row: Row, times: Sequence[int], limit: int | None, threads: int | None
+) -> list[Figure]:
     """Of one conversion at each T; where it is fitted to a single T, at that alone."""
     delay = {} if row.delay == "half" else {"delay": row.delay}
     options = row.options | delay | {"timesteps": times[-1], "threads": threads}
@@ -118,12 +130,21 @@ def measure(network: Network, row: Row, times: Sequence[int], limit: int | None,
     )
     ann, energy = found["ann"][network.metric], found["energy"]
     return [
-        Figure(ann, energy["ann"]["flops"], step["timesteps"], step[network.metric], step["sops"], step["flops"])
+        Figure(
+            ann,
+            energy["ann"]["flops"],
+            step["timesteps"],
+            step[network.metric],
+            step["sops"],
+            step["flops"],
+        )
         for step in energy["steps"]
     ]
 
 
-def accuracy_rows(found: dict[tuple[Network, str], list[Figure]], metric: str, times: Sequence[int]) -> list[str]:
+def accuracy_rows(
+    found: dict[tuple[Network, str], list[Figure]], metric: str, times: Sequence[int]
+) -> list[str]:
     """A task's rows: the network, its cost, the method, the ANN's score, the SNN's at each T."""
     rows = []
     for (network, method), figures in found.items():
@@ -138,7 +159,11 @@ def accuracy_table(
     title: str, metrics: Sequence[str], found: dict[tuple[Network, str], list[Figure]], times: Any
 ) -> str:
     """The paper's Table 1 or 2: scores in % against T."""
-    lines = [f"### {title}", "", f"| architecture | FLOPs | method | ANN |{''.join(f' T={t} |' for t in times)}"]
+    lines = [
+        f"### {title}",
+        "",
+        f"| architecture | FLOPs | method | ANN |{''.join(f' T={t} |' for t in times)}",
+    ]
     lines.append(f"| --- | --- | --- | --- |{' --- |' * len(times)}")
     for metric in metrics:
         if rows := accuracy_rows(found, metric, times):
@@ -148,14 +173,14 @@ def accuracy_table(
 
 def energy_table(found: dict[tuple[Network, str], list[Figure]]) -> str:
     """The paper's energy table: SOPs at the smallest T scored that keeps 90 and 95 % of the ANN's score."""
-    head = (
-        "| architecture | method | FLOPs | SOPs90 | SOPs95 | ANN frames/J | SNN90 frames/J | ratio | with analog work |"
-    )
+    head = "| architecture | method | FLOPs | SOPs90 | SOPs95 | ANN frames/J | SNN90 frames/J | ratio | with analog work |"
     lines = ["### Energy (the paper's table in appendix F)", "", head, f"|{' --- |' * 9}"]
     prices = Prices()
     for (network, method), figures in found.items():
         flops, ann = figures[0].flops, figures[0].ann
-        kept = [next((f for f in figures if f.score >= share / 100 * ann), None) for share in SHARES]
+        kept = [
+            next((f for f in figures if f.score >= share / 100 * ann), None) for share in SHARES
+        ]
         sops = ["never" if f is None else f"{f.sops / 1e6:.1f} M (T={f.timesteps})" for f in kept]
         frames = prices.ann(flops)["frames_per_joule"]
         told = "- | - | -"
@@ -170,8 +195,12 @@ def energy_table(found: dict[tuple[Network, str], list[Figure]]) -> str:
 
 def main() -> None:
     """Print the tables."""
-    warnings.simplefilter("ignore", UserWarning)  # low agreement is what some rows are there to show
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    warnings.simplefilter(
+        "ignore", UserWarning
+    )  # low agreement is what some rows are there to show
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", help="networks to leave in")
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--timesteps", default=",".join(map(str, TIMES)))
@@ -188,7 +217,9 @@ def main() -> None:
         parser.error("--model, --calibration and --test belong together")
     networks = NETWORKS + ([Network(*extra, "top1")] if given.model else [])
     if unknown := set(given.only or ()) - {network.name for network in networks}:
-        parser.error(f"no network {', '.join(sorted(unknown))}; choose from {', '.join(n.name for n in networks)}")
+        parser.error(
+            f"no network {', '.join(sorted(unknown))}; choose from {', '.join(n.name for n in networks)}"
+        )
     methods = dict(METHODS)
     if given.batch_size is not None:
         methods["paper"] = Row({"batch_size": given.batch_size})

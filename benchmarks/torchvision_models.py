@@ -25,7 +25,9 @@ from torch import Tensor, nn
 
 import onnx2snn
 
-_operators = torch.library.Library("torchvision", "DEF")  # torchvision asks for them when it is imported
+_operators = torch.library.Library(
+    "torchvision", "DEF"
+)  # torchvision asks for them when it is imported
 for _schema in (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -101,12 +103,17 @@ def exported(model: nn.Module, image: Tensor, exporter: str) -> onnx.ModelProto:
 
 def main() -> None:
     """Print the table, or write it into a document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS))
     parser.add_argument("--exporter", choices=("dynamo", "torchscript"), default="dynamo")
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
-    lines = ["| network | nodes | analog | error at T = 64 | error at T = 256 | seconds |", "| --- " * 6 + "|"]
+    lines = [
+        "| network | nodes | analog | error at T = 64 | error at T = 256 | seconds |",
+        "| --- " * 6 + "|",
+    ]
     for name in given.only:
         model, image = build(name)
         proto = exported(model, image, given.exporter)

@@ -53,7 +53,10 @@ def inputs(network: Network, batch: int) -> dict[str, Array]:
     specs = ort.InferenceSession(network.ann, options(1)).get_inputs()
     if network.calibration is not None:
         with np.load(network.calibration) as data:
-            return {spec.name: np.resize(data[spec.name], (batch, *data[spec.name].shape[1:])) for spec in specs}
+            return {
+                spec.name: np.resize(data[spec.name], (batch, *data[spec.name].shape[1:]))
+                for spec in specs
+            }
     rng = np.random.default_rng(0)
     return {spec.name: rng.standard_normal((batch, *spec.shape[1:]), np.float32) for spec in specs}
 
@@ -112,6 +115,12 @@ def spiking_ways(
 
     def rolled_out() -> Variant:
         made = onnx2snn.rollout(conversion.model, timesteps, delay).SerializeToString()
-        return Variant("rollout", partial(ort.InferenceSession(made, options(threads)).run, None, dict(feed)), units)
+        return Variant(
+            "rollout",
+            partial(ort.InferenceSession(made, options(threads)).run, None, dict(feed)),
+            units,
+        )
 
-    return {schedule: partial(scheduled, schedule) for schedule in SCHEDULES} | {"rollout": rolled_out}
+    return {schedule: partial(scheduled, schedule) for schedule in SCHEDULES} | {
+        "rollout": rolled_out
+    }

@@ -14,7 +14,12 @@ def chain(**layers: nn.Module) -> nn.Sequential:
 
 
 def conv(
-    cin: int, cout: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: type[nn.Module] = nn.Identity
+    cin: int,
+    cout: int,
+    kernel: int = 3,
+    stride: int = 1,
+    groups: int = 1,
+    act: type[nn.Module] = nn.Identity,
 ) -> nn.Sequential:
     """Convolution without bias, batch normalisation, activation."""
     layer = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False)

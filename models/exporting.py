@@ -45,7 +45,9 @@ def export(net: nn.Module, target: Path, example: Tensor, outputs: tuple[str, ..
 def tidy(graph: onnx.GraphProto, net: nn.Module) -> None:
     """Short names, all weights and constants as initialisers, and the dropout put back."""
     constants = {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
-    nodes = [n for n in graph.node if n.op_type not in ("Constant", "Identity")]  # Identity: weights it has merged
+    nodes = [
+        n for n in graph.node if n.op_type not in ("Constant", "Identity")
+    ]  # Identity: weights it has merged
     number = Counter(_scopes(node) for node in nodes)
     kept = {o.name for o in graph.output}
     weights = {k: v for k, v in net.state_dict().items() if not k.endswith("batches_tracked")}

@@ -27,9 +27,13 @@ def retinanet_loss(net: RetinaNet, x: Tensor, truth: Truth) -> Tensor:
     """Focal loss of the classes, GIoU loss of the boxes (RetinaNet's, with IoU matching)."""
     _, boxes, classes = truth
     logits, offsets = net.raw(x)
-    iou = giou(net.anchors()[None, :, None], boxes[:, None], union=True) * (classes >= 0)[:, None]  # [N,A,M]
+    iou = (
+        giou(net.anchors()[None, :, None], boxes[:, None], union=True) * (classes >= 0)[:, None]
+    )  # [N,A,M]
     best, owner = iou.max(2)
-    forced = (iou == iou.amax(1, keepdim=True)) & (iou > 0.1)  # each garment's best anchor, however bad it fits
+    forced = (iou == iou.amax(1, keepdim=True)) & (
+        iou > 0.1
+    )  # each garment's best anchor, however bad it fits
     owner = torch.where(forced.any(2), forced.int().argmax(2), owner)
     positive = (best >= POSITIVE) | forced.any(2)
     counts = positive | (best < NEGATIVE)
@@ -60,7 +64,9 @@ def fcos_loss(net: FCOS, x: Tensor, truth: Truth) -> Tensor:
     ratio = across.amin(1) / across.amax(1) * down.amin(1) / down.amax(1)
     centreness = ratio.clamp(min=0).sqrt()
     wanted = torch.gather(boxes, 1, owner[..., None].expand(-1, -1, 4))[positive]
-    boxed = (centreness * (1 - giou(net.decode(offsets)[positive], wanted))).sum() / centreness.sum()
+    boxed = (
+        centreness * (1 - giou(net.decode(offsets)[positive], wanted))
+    ).sum() / centreness.sum()
     centred = functional.binary_cross_entropy_with_logits(central[..., 0][positive], centreness)
     anywhere = torch.ones_like(positive)
     return focal(logits, torch.gather(classes, 1, owner), positive, anywhere) + 2 * boxed + centred
@@ -78,17 +84,30 @@ def focal(logits: Tensor, classes: Tensor, positive: Tensor, counts: Tensor) -> 
 
 def giou(found: Tensor, wanted: Tensor, union: bool = False) -> Tensor:
     """Generalised intersection over union of boxes [...,4] (plain with `union`)."""
-    overlap = (torch.minimum(found[..., 2:], wanted[..., 2:]) - torch.maximum(found[..., :2], wanted[..., :2])).clamp(
-        min=0
+    overlap = (
+        torch.minimum(found[..., 2:], wanted[..., 2:])
+        - torch.maximum(found[..., :2], wanted[..., :2])
+    ).clamp(min=0)
+    hull = torch.maximum(found[..., 2:], wanted[..., 2:]) - torch.minimum(
+        found[..., :2], wanted[..., :2]
     )
-    hull = torch.maximum(found[..., 2:], wanted[..., 2:]) - torch.minimum(found[..., :2], wanted[..., :2])
     both = overlap.prod(-1)
-    joined = (found[..., 2:] - found[..., :2]).prod(-1) + (wanted[..., 2:] - wanted[..., :2]).prod(-1) - both + 1e-6
+    joined = (
+        (found[..., 2:] - found[..., :2]).prod(-1)
+        + (wanted[..., 2:] - wanted[..., :2]).prod(-1)
+        - both
+        + 1e-6
+    )
     area = hull.prod(-1) + 1e-6
     return both / joined if union else both / joined - (area - joined) / area
 
 
-LOSSES = {FCN: segmentation_loss, DeepLab: segmentation_loss, RetinaNet: retinanet_loss, FCOS: fcos_loss}
+LOSSES = {
+    FCN: segmentation_loss,
+    DeepLab: segmentation_loss,
+    RetinaNet: retinanet_loss,
+    FCOS: fcos_loss,
+}
 
 
 def loss_of(net: nn.Module, x: Tensor, truth: Truth) -> Tensor:

@@ -64,7 +64,9 @@ class Backbone(nn.Module):
 
 def resize(factor: int, mode: str = "bilinear") -> nn.Upsample:
     """Enlargement by a whole number."""
-    return nn.Upsample(scale_factor=factor, mode=mode, align_corners=False if mode == "bilinear" else None)
+    return nn.Upsample(
+        scale_factor=factor, mode=mode, align_corners=False if mode == "bilinear" else None
+    )
 
 
 class FCN(nn.Module):
@@ -85,7 +87,9 @@ class FCN(nn.Module):
         """Class scores [N,11,128,128]; 0 is the background."""
         first, second, third = self.backbone(x)
         deep = self.lateral2(second) + self.up3(self.lateral3(third))
-        out: Tensor = self.up(self.score(self.head(self.join(self.lateral1(first) + self.up2(deep)))))
+        out: Tensor = self.up(
+            self.score(self.head(self.join(self.lateral1(first) + self.up2(deep))))
+        )
         return out
 
 
@@ -105,7 +109,11 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of the same size."""
-        branches = [self.point(x), *(branch(x) for branch in self.dilated), self.spread(self.image(x))]
+        branches = [
+            self.point(x),
+            *(branch(x) for branch in self.dilated),
+            self.spread(self.image(x)),
+        ]
         out: Tensor = self.project(torch.cat(branches, 1))
         return out
 
@@ -150,7 +158,9 @@ class Pyramid(nn.Module):
 
 def grouped(cin: int, cout: int) -> nn.Sequential:
     """3x3 convolution, group normalisation, ReLU."""
-    return chain(conv=nn.Conv2d(cin, cout, 3, 1, 1, bias=False), norm=nn.GroupNorm(8, cout), act=nn.ReLU())
+    return chain(
+        conv=nn.Conv2d(cin, cout, 3, 1, 1, bias=False), norm=nn.GroupNorm(8, cout), act=nn.ReLU()
+    )
 
 
 def batched(cin: int, cout: int) -> nn.Sequential:
@@ -191,7 +201,9 @@ class Detector(nn.Module):
     def towers(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Features of the class tower and of the box tower, by level."""
         levels = self.pyramid(*self.backbone(x)[1:])
-        return [self.class_tower(level) for level in levels], [self.box_tower(level) for level in levels]
+        return [self.class_tower(level) for level in levels], [
+            self.box_tower(level) for level in levels
+        ]
 
 
 def head(cout: int, bias: float = 0.0) -> nn.Conv2d:
@@ -216,7 +228,9 @@ class RetinaNet(Detector):
     def raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits [N,A,10] and offsets [N,A,4]."""
         class_features, box_features = self.towers(x)
-        return rows(self.class_score, class_features, CLASSES), rows(self.box_offset, box_features, 4)
+        return rows(self.class_score, class_features, CLASSES), rows(
+            self.box_offset, box_features, 4
+        )
 
     def decode(self, offsets: Tensor) -> Tensor:
         """Offsets [N,A,4] to boxes [N,A,4]."""

@@ -73,8 +73,12 @@ def compose(rng: np.random.Generator, garments: Array, labels: Array, count: int
 
     boxes, seen = _boxes(owner)
     known = there & (seen > 0) & (seen >= LEAST_VISIBLE * size)
-    by_slot = np.concatenate([np.where(known, labels[chosen] + 1, IGNORE), np.zeros((count, 1), np.int64)], axis=1)
-    masks = np.take_along_axis(by_slot, owner.reshape(count, -1).astype(np.int64), axis=1).reshape(owner.shape)
+    by_slot = np.concatenate(
+        [np.where(known, labels[chosen] + 1, IGNORE), np.zeros((count, 1), np.int64)], axis=1
+    )
+    masks = np.take_along_axis(by_slot, owner.reshape(count, -1).astype(np.int64), axis=1).reshape(
+        owner.shape
+    )
     return Scenes(
         np.clip(np.rint(canvas), 0, 255).astype(np.uint8)[:, None],
         np.where(unsure, IGNORE, masks).astype(np.uint8),
@@ -89,8 +93,13 @@ def _places(rng: np.random.Generator, side: Array, there: Array) -> Array:
     places = tries[:, :, 0].copy()
     for slot in range(1, side.shape[1]):
         first, second = places[:, None, :slot], tries[:, slot, :, None]
-        ends = np.minimum(first + side[:, None, :slot, None], second + side[:, slot, None, None, None])
-        area = np.prod(np.clip(ends - np.maximum(first, second), 0, None), axis=3) * there[:, None, :slot]
+        ends = np.minimum(
+            first + side[:, None, :slot, None], second + side[:, slot, None, None, None]
+        )
+        area = (
+            np.prod(np.clip(ends - np.maximum(first, second), 0, None), axis=3)
+            * there[:, None, :slot]
+        )
         worst = (area / np.minimum(side[:, :slot], side[:, slot, None])[:, None] ** 2).max(axis=2)
         best = np.argmin(np.maximum(worst, MOST_OVERLAP), axis=1)
         places[:, slot] = np.take_along_axis(tries[:, slot], best[:, None, None], axis=1)[:, 0]
@@ -114,8 +123,12 @@ def _closed(mask: Array) -> Array:
 
 def _background(rng: np.random.Generator, count: int) -> Array:
     """Smooth noise at two sizes under stripes of any direction, [N,128,128] float32 from 0 to 120."""
-    level, depth, fine, stripes = rng.uniform([10, 10, 0, 0], [70, 40, 15, 20], (count, 4)).astype(np.float32).T
-    angle, turns, phase = rng.uniform([0, 3, 0], [np.pi, 16, 2 * np.pi], (count, 3)).astype(np.float32).T
+    level, depth, fine, stripes = (
+        rng.uniform([10, 10, 0, 0], [70, 40, 15, 20], (count, 4)).astype(np.float32).T
+    )
+    angle, turns, phase = (
+        rng.uniform([0, 3, 0], [np.pi, 16, 2 * np.pi], (count, 3)).astype(np.float32).T
+    )
     place = np.arange(SIDE, dtype=np.float32) / SIDE
     along = place * np.cos(angle)[:, None, None] + place[:, None] * np.sin(angle)[:, None, None]
     wave = np.cos(2 * np.pi * turns[:, None, None] * along + phase[:, None, None])
@@ -161,14 +174,20 @@ def save_arrays(target: Path, arrays: dict[str, Array]) -> None:
 
 def main() -> None:
     """Write both data files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", type=Path, default=DEBIAN_DATA)
     parser.add_argument("--out-dir", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     for number, (name, split) in enumerate((("calibration", "train"), ("test", "t10k"))):
-        scenes = compose(np.random.default_rng([args.seed, number]), *read_garments(args.data_dir, split), args.count)
+        scenes = compose(
+            np.random.default_rng([args.seed, number]),
+            *read_garments(args.data_dir, split),
+            args.count,
+        )
         save_arrays(args.out_dir / f"scene_{name}.npz", asdict(scenes))
 
 

@@ -76,7 +76,9 @@ def train(net: nn.Module, x: Tensor, y: Tensor, epochs: int, batch: int = 128) -
     others = {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0}
     optimiser = torch.optim.SGD([decayed, others], lr=0.1, momentum=0.9, nesterov=True)
     steps = len(x) // batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.1, total_steps=epochs * steps, pct_start=0.25)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=0.1, total_steps=epochs * steps, pct_start=0.25
+    )
     criterion = nn.CrossEntropyLoss(label_smoothing=0.05)
     for epoch in range(1, epochs + 1):
         started, total = time.perf_counter(), 0.0

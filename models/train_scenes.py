@@ -53,7 +53,9 @@ def train(net: nn.Module, scenes: Iterator[tuple[Tensor, Truth]], steps: int) ->
     decayed = {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": DECAY}
     others = {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0}
     optimiser = torch.optim.AdamW([decayed, others], lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2
+    )
     started, total = time.perf_counter(), 0.0
     for step in range(1, steps + 1):
         loss = loss_of(net, *next(scenes))
@@ -65,17 +67,25 @@ def train(net: nn.Module, scenes: Iterator[tuple[Tensor, Truth]], steps: int) ->
         total += loss.item()
         if step % 100 == 0 or step == steps:
             seconds = time.perf_counter() - started
-            print(f"  step {step}/{steps}: loss {total / ((step - 1) % 100 + 1):.4f}, {seconds:.0f} s", flush=True)
+            print(
+                f"  step {step}/{steps}: loss {total / ((step - 1) % 100 + 1):.4f}, {seconds:.0f} s",
+                flush=True,
+            )
             total = 0.0
     net.eval()
 
 
 def start_from(net: nn.Module, path: Path) -> None:
     """Take over the backbone of an exported network, whose initialisers are named as the modules are."""
-    known = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
+    known = {
+        t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy())
+        for t in onnx.load(path).graph.initializer
+    }
     backbone = {name: value for name, value in known.items() if name.startswith("backbone.")}
     missing = net.load_state_dict(backbone, strict=False).missing_keys
-    if any(name.startswith("backbone.") and not name.endswith("batches_tracked") for name in missing):
+    if any(
+        name.startswith("backbone.") and not name.endswith("batches_tracked") for name in missing
+    ):
         raise ValueError(f"{path} holds no backbone like this network's")
 
 
@@ -88,7 +98,9 @@ def report(net: nn.Module, outputs: tuple[str, ...], path: Path, data: Path) -> 
         for first in range(0, len(test["input"]), BATCH):
             part = slice(first, first + BATCH)
             answers = session.run(list(outputs), {"input": test["input"][part]})
-            found.append(metric.measure(answers, [test[name][part] for name in metric.targets], first))
+            found.append(
+                metric.measure(answers, [test[name][part] for name in metric.targets], first)
+            )
     with FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 1, SIDE, SIDE, dtype=torch.uint8))
     print(

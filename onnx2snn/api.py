@@ -11,7 +11,11 @@ from onnx2snn.settings import Settings
 
 
 def convert(
-    model: ModelSource, calibration: object = None, *, progress: Progress = silent_progress, **options: Any
+    model: ModelSource,
+    calibration: object = None,
+    *,
+    progress: Progress = silent_progress,
+    **options: Any,
 ) -> Conversion:
     """Turn a pretrained network into a spiking one.
 

@@ -17,7 +17,13 @@ CORRECTIONS = ("bias", "potential", "weights")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"method": "local", "neuron": "if", "levels": 1, "correct": "none", "delay": "half"},
-    "low-latency": {"method": "mmse", "neuron": "signed", "levels": 2, "correct": "weights", "delay": 0},
+    "low-latency": {
+        "method": "mmse",
+        "neuron": "signed",
+        "levels": 2,
+        "correct": "weights",
+        "delay": 0,
+    },
 }
 """What an option is where it is not given, by preset."""
 
@@ -40,7 +46,9 @@ def parse_delay(text: str) -> int | str:
 class Settings:
     """The options of `convert`. Raises UsageError for a value that makes no sense."""
 
-    preset: str = _option("paper", "a set of defaults; single options override it", choices=tuple(PRESETS))
+    preset: str = _option(
+        "paper", "a set of defaults; single options override it", choices=tuple(PRESETS)
+    )
     timesteps: int | str = _option(
         32,
         "time-steps T the model is converted and scored for; auto: the fewest that keep within --max-drop",
@@ -60,7 +68,9 @@ class Settings:
         choices=METHODS,
     )
     percentile: float = _option(99.0, "the percentile of --method percentile", metavar="P")
-    granularity: str = _option("channel", "one threshold per channel, or one per layer", choices=("channel", "layer"))
+    granularity: str = _option(
+        "channel", "one threshold per channel, or one per layer", choices=("channel", "layer")
+    )
     maxpool: str = _option(
         "accumulate",
         "max-pools between neurons pool the accumulated input (exact), or each step's current (the paper's rule)",
@@ -72,7 +82,9 @@ class Settings:
         choices=("if", "signed"),
     )
     levels: int | None = _option(
-        None, "the most thresholds one spike is high (1: binary spikes); default: 1, low-latency 2", metavar="N"
+        None,
+        "the most thresholds one spike is high (1: binary spikes); default: 1, low-latency 2",
+        metavar="N",
     )
     correct: str | None = _option(
         None,
@@ -81,19 +93,31 @@ class Settings:
         metavar="bias,potential,weights",
     )
     rounds: int = _option(
-        0, "correct all layers at once, in N rounds (not weights); 0: layer by layer, in one simulation", metavar="N"
+        0,
+        "correct all layers at once, in N rounds (not weights); 0: layer by layer, in one simulation",
+        metavar="N",
     )
     iterations: int = _option(1000, "mini-batches of local threshold balancing", metavar="N")
     batch_size: int = _option(100, "samples per mini-batch", metavar="N")
     seed: int = _option(0, "seed of every random choice", metavar="N")
-    threads: int | None = _option(None, "threads onnxruntime uses; default: its own choice", metavar="N")
-    save_thresholds: str | None = _option(None, "keep the calibration in this file", metavar="FILE.npz")
-    thresholds: str | None = _option(None, "take the calibration from this file", metavar="FILE.npz")
+    threads: int | None = _option(
+        None, "threads onnxruntime uses; default: its own choice", metavar="N"
+    )
+    save_thresholds: str | None = _option(
+        None, "keep the calibration in this file", metavar="FILE.npz"
+    )
+    thresholds: str | None = _option(
+        None, "take the calibration from this file", metavar="FILE.npz"
+    )
     max_drop: float | None = _option(
-        None, "fail (exit code 1) if agreement with the ANN is more than X percentage points below 100", metavar="X"
+        None,
+        "fail (exit code 1) if agreement with the ANN is more than X percentage points below 100",
+        metavar="X",
     )
     strict: bool = _option(
-        False, "fail (exit code 1) if an operator of the spiking part would be analog: telescoped", action="store_true"
+        False,
+        "fail (exit code 1) if an operator of the spiking part would be analog: telescoped",
+        action="store_true",
     )
 
     def __post_init__(self) -> None:
@@ -101,20 +125,30 @@ class Settings:
         for option in fields(self):
             value = getattr(self, option.name)
             if value is None and option.default is not None:
-                raise UsageError(f"{option.name} is None; leave it out for the default, {option.default!r}")
+                raise UsageError(
+                    f"{option.name} is None; leave it out for the default, {option.default!r}"
+                )
             _check_choice(option, value)
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value == "auto" and name == "timesteps":
                 continue
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise UsageError(f"{name} is {value!r}; it has to be a whole number of at least {least}")
+            if value is not None and (
+                not isinstance(value, int) or isinstance(value, bool) or value < least
+            ):
+                raise UsageError(
+                    f"{name} is {value!r}; it has to be a whole number of at least {least}"
+                )
         if not isinstance(self.strict, bool):
             raise UsageError(f"strict is {self.strict!r}; it has to be True or False")
         if not 0 < self.percentile <= 100:
-            raise UsageError(f"percentile is {self.percentile}; it has to be above 0 and at most 100")
+            raise UsageError(
+                f"percentile is {self.percentile}; it has to be above 0 and at most 100"
+            )
         if self.max_drop is not None and not self.max_drop >= 0:
-            raise UsageError(f"max_drop is {self.max_drop}; it has to be 0 or more percentage points")
+            raise UsageError(
+                f"max_drop is {self.max_drop}; it has to be 0 or more percentage points"
+            )
         self._check_correct()
         if self.timesteps == "auto":
             self._check_automatic()
@@ -134,13 +168,19 @@ class Settings:
                 f"{', '.join(CORRECTIONS)}, like bias,weights"
             )
         if self.rounds and "weights" in self.corrections:
-            raise UsageError("weights are corrected layer by layer; leave rounds out, or take weights out of correct")
+            raise UsageError(
+                "weights are corrected layer by layer; leave rounds out, or take weights out of correct"
+            )
 
     def _check_automatic(self) -> None:
         if self.max_drop is None:
-            raise UsageError("timesteps auto needs max_drop: how many points of agreement may be lost")
+            raise UsageError(
+                "timesteps auto needs max_drop: how many points of agreement may be lost"
+            )
         if self.delay not in (None, 0, "auto", "half"):
-            raise UsageError(f"delay is {self.delay!r}; with timesteps auto it has to be 'auto', 'half' or 0")
+            raise UsageError(
+                f"delay is {self.delay!r}; with timesteps auto it has to be 'auto', 'half' or 0"
+            )
 
     @property
     def steps(self) -> int:
@@ -176,7 +216,9 @@ class Settings:
         known = [option.name for option in fields(cls)]
         unknown = [name for name in options if name not in known]
         if unknown:
-            raise UsageError(f"there is no option '{unknown[0]}'; the options are {', '.join(known)}")
+            raise UsageError(
+                f"there is no option '{unknown[0]}'; the options are {', '.join(known)}"
+            )
         return cls(**options)
 
     def chosen(self, name: str) -> Any:
@@ -190,7 +232,9 @@ class Settings:
         Raises UsageError where something was asked for that takes data.
         """
         if self.thresholds is None and self.method not in (None, "max"):
-            raise UsageError(f"method '{self.method}' needs calibration data; give --calibration, or use --method max")
+            raise UsageError(
+                f"method '{self.method}' needs calibration data; give --calibration, or use --method max"
+            )
         if self.correct is not None and self.corrections:
             raise UsageError(
                 f"correcting '{self.correct}' needs calibration data; give --calibration, or use --correct none"
@@ -200,8 +244,16 @@ class Settings:
     def calibration(self, method: str) -> dict[str, Any]:
         """What decides the thresholds of a method; it is kept with them."""
         more = _DECIDING.get(method, ())
-        fitted = {"fitted_timesteps": self.timesteps, "fitted_levels": self.height} if method == "mmse" else {}
-        return {"method": method} | {name: getattr(self, name) for name in ("granularity", "seed", *more)} | fitted
+        fitted = (
+            {"fitted_timesteps": self.timesteps, "fitted_levels": self.height}
+            if method == "mmse"
+            else {}
+        )
+        return (
+            {"method": method}
+            | {name: getattr(self, name) for name in ("granularity", "seed", *more)}
+            | fitted
+        )
 
     def conversion(self) -> dict[str, Any]:
         """What else decides the emitted model."""

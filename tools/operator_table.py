@@ -14,19 +14,34 @@ from onnx2snn.graph.operators import LINEAR, NOT_TELESCOPED, Linear
 from onnx2snn.prepare.activations import CONDITIONS
 from onnx2snn.protos.nodes import MAX_POOLS, SHAPE_ONLY
 
-BEGIN, END = "<!-- operators: python tools/operator_table.py README.md -->", "<!-- end of operators -->"
+BEGIN, END = (
+    "<!-- operators: python tools/operator_table.py README.md -->",
+    "<!-- end of operators -->",
+)
 
 
 def catalogue() -> str:
     """What becomes of each operator between spiking layers, as a Markdown table."""
-    rows = [("neurons", _listed([f"{op}{f' ({when})' if when else ''}" for op, when in CONDITIONS.items()]))]
+    rows = [
+        (
+            "neurons",
+            _listed([f"{op}{f' ({when})' if when else ''}" for op, when in CONDITIONS.items()]),
+        )
+    ]
     linear: dict[str, list[str]] = defaultdict(list)
     for op, row in LINEAR.items():
         linear[_operands(row)].append(op)
     rows += [(f"linear in {operands}", _listed(ops)) for operands, ops in linear.items()]
-    rows.append(("max-pools: moved before the neuron, or of the accumulated input", _listed(MAX_POOLS)))
+    rows.append(
+        ("max-pools: moved before the neuron, or of the accumulated input", _listed(MAX_POOLS))
+    )
     rows.append(("constant in time", _listed(SHAPE_ONLY)))
-    rows.append(("analog", "every other operator onnxruntime runs, and any of these that breaks its condition"))
+    rows.append(
+        (
+            "analog",
+            "every other operator onnxruntime runs, and any of these that breaks its condition",
+        )
+    )
     refused: dict[str, list[str]] = defaultdict(list)
     for op, reason in NOT_TELESCOPED.items():
         refused[reason].append(op)
@@ -41,7 +56,11 @@ def _listed(operators: Sequence[str]) -> str:
 
 def _operands(row: Linear) -> str:
     if row.varying is None:
-        return "all inputs together" if row.at_once is None else "one input, the others constant in time"
+        return (
+            "all inputs together"
+            if row.at_once is None
+            else "one input, the others constant in time"
+        )
     if row.at_once is not None:
         return "one of the first two inputs"
     if row.varying == (0,):

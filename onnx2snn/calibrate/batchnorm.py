@@ -50,7 +50,9 @@ def recorded_statistics(proto: onnx.ModelProto) -> Known:
     found = {}
     for node in proto.graph.node:
         if node.op_type == "BatchNormalization" and set(node.input[1:3]) <= set(fixed):
-            gamma, beta = (numpy_helper.to_array(fixed[name]).astype(np.float64) for name in node.input[1:3])
+            gamma, beta = (
+                numpy_helper.to_array(fixed[name]).astype(np.float64) for name in node.input[1:3]
+            )
             found[node.output[0]] = Gaussian(beta, np.square(gamma))
     return found
 
@@ -70,7 +72,9 @@ def site_statistics(graph: Graph, sites: Sequence[Site], recorded: Known) -> lis
     return [known.get(by_name[site.name].inputs[0].name) for site in sites]
 
 
-def thresholds_for(site: Site, z: Gaussian, granularity: str, timesteps: int) -> tuple[Array, Array]:
+def thresholds_for(
+    site: Site, z: Gaussian, granularity: str, timesteps: int
+) -> tuple[Array, Array]:
     """A site's MMSE thresholds for T steps and its mean activations, in ANN units and of its threshold shape."""
     shape = site.threshold_shape(granularity)
     counts, tops = _rectified(z, site.upper)
@@ -81,7 +85,9 @@ def thresholds_for(site: Site, z: Gaussian, granularity: str, timesteps: int) ->
     return np.full(shape, theta.max()), np.full(shape, means.mean())
 
 
-def informed(job: Job, statistics: Sequence[Gaussian | None], measure: Callable[[Job], Calibration]) -> Calibration:
+def informed(
+    job: Job, statistics: Sequence[Gaussian | None], measure: Callable[[Job], Calibration]
+) -> Calibration:
     """Return a calibration from the statistics that are known; `measure` makes one on random inputs, for the others."""
     settings, sites = job.settings, job.sites
     steps = settings.steps * settings.height
@@ -95,7 +101,9 @@ def informed(job: Job, statistics: Sequence[Gaussian | None], measure: Callable[
     thresholds, means = ([pair[part] for pair in known.values()] for part in (0, 1))
     if len(known) < len(sites):
         measured = measure(job)
-        thresholds = [known[i][0] if i in known else theta for i, theta in enumerate(measured.thresholds)]
+        thresholds = [
+            known[i][0] if i in known else theta for i, theta in enumerate(measured.thresholds)
+        ]
         means = [known[i][1] if i in known else mean for i, mean in enumerate(measured.means)]
     kept = settings.calibration("mmse") | {"method": BATCH_NORM}
     return Calibration(tuple(thresholds), tuple(means), kept, calibrated=False)
@@ -126,7 +134,12 @@ def _activation(node: Node, known: Known) -> Gaussian | None:
     share = counts / counts.sum(axis=1, keepdims=True)
     values = np.arange(BINS) / BINS
     mean = (share * values).sum(axis=1) * tops
-    return Gaussian(mean, np.maximum((share * np.square(values)).sum(axis=1) * np.square(tops) - np.square(mean), 0.0))
+    return Gaussian(
+        mean,
+        np.maximum(
+            (share * np.square(values)).sum(axis=1) * np.square(tops) - np.square(mean), 0.0
+        ),
+    )
 
 
 def _same(node: Node, known: Known) -> Gaussian | None:
@@ -141,7 +154,11 @@ def _sum(node: Node, known: Known) -> Gaussian | None:
         term = known.get(tensor.name) if value is None else _constant(value, node.outputs[0])
         if term is None:
             return None
-        total = term if total is None else Gaussian(total.mean + term.mean, total.variance + term.variance)
+        total = (
+            term
+            if total is None
+            else Gaussian(total.mean + term.mean, total.variance + term.variance)
+        )
     return total
 
 
@@ -162,7 +179,11 @@ def _per_channel(value: Array, like: Tensor) -> Array | None:
 def _scaled(node: Node, known: Known) -> Gaussian | None:
     z, factor = known.get(node.inputs[0].name), constant(node.inputs[1])
     vector = None if factor is None else _per_channel(factor, node.outputs[0])
-    return None if z is None or vector is None else Gaussian(z.mean * vector, z.variance * np.square(vector))
+    return (
+        None
+        if z is None or vector is None
+        else Gaussian(z.mean * vector, z.variance * np.square(vector))
+    )
 
 
 def _joined(node: Node, known: Known) -> Gaussian | None:
@@ -170,13 +191,25 @@ def _joined(node: Node, known: Known) -> Gaussian | None:
     whole = [p for p in parts if p is not None]
     if node.attrs.get("axis", 1) != 1 or len(whole) != len(parts):
         return None
-    return Gaussian(np.concatenate([p.mean for p in whole]), np.concatenate([p.variance for p in whole]))
+    return Gaussian(
+        np.concatenate([p.mean for p in whole]), np.concatenate([p.variance for p in whole])
+    )
 
 
 def _flattened(node: Node, known: Known) -> Gaussian | None:
     """[N, C, ...positions] -> [N, C · positions]."""
-    z, before, after = known.get(node.inputs[0].name), static_dims(node.inputs[0]), static_dims(node.outputs[0])
-    if z is None or before is None or after is None or len(after) != 1 or after[0] != int(np.prod(before)):
+    z, before, after = (
+        known.get(node.inputs[0].name),
+        static_dims(node.inputs[0]),
+        static_dims(node.outputs[0]),
+    )
+    if (
+        z is None
+        or before is None
+        or after is None
+        or len(after) != 1
+        or after[0] != int(np.prod(before))
+    ):
         return None
     repeats = after[0] // len(z.mean)
     return Gaussian(np.repeat(z.mean, repeats), np.repeat(z.variance, repeats))
@@ -193,7 +226,10 @@ def _weighted(node: Node, known: Known) -> Gaussian | None:
         group = node.attrs.get("group", 1)
         w = w.reshape(group, len(w) // group, w.shape[1], -1)
         blocks = (m.reshape(group, 1, -1, 1) for m in (z.mean, z.variance))
-        mean, variance = ((f * m).sum(axis=(2, 3)).reshape(-1) for f, m in zip((w, np.square(w)), blocks, strict=True))
+        mean, variance = (
+            (f * m).sum(axis=(2, 3)).reshape(-1)
+            for f, m in zip((w, np.square(w)), blocks, strict=True)
+        )
     else:
         w = w if node.attrs.get("transB", 0) else w.T
         mean, variance = w @ z.mean, np.square(w) @ z.variance

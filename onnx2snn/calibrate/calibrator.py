@@ -35,11 +35,18 @@ class Calibrator:
         count twice.
         """
         settings = job.settings
-        self.graph, self.sites, self.samples, self.threads = job.graph, job.sites, job.samples, job.threads
+        self.graph, self.sites, self.samples, self.threads = (
+            job.graph,
+            job.sites,
+            job.samples,
+            job.threads,
+        )
         self.granularity = settings.granularity
         self.fixed = job.fixed_batch
         self.batch = max(1, whole_passes(min(settings.batch_size, len(job.samples)), self.fixed))
-        self.size = self.fixed or max(1, CACHED // max((site.neurons for site in self.sites), default=1))
+        self.size = self.fixed or max(
+            1, CACHED // max((site.neurons for site in self.sites), default=1)
+        )
 
     def open(self, statistic: str) -> ort.InferenceSession:
         """A session that returns the statistic of each site."""
@@ -50,9 +57,14 @@ class Calibrator:
         """The samples of each pass of one iteration, as equal in number as can be; a fixed batch is filled up."""
         if self.fixed is None:
             return np.array_split(indices, -(-len(indices) // self.size))
-        return [np.resize(indices[n : n + self.size], self.size) for n in range(0, len(indices), self.size)]
+        return [
+            np.resize(indices[n : n + self.size], self.size)
+            for n in range(0, len(indices), self.size)
+        ]
 
-    def statistics(self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]) -> list[list[Array]]:
+    def statistics(
+        self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]
+    ) -> list[list[Array]]:
         """Per site, the statistic of each pass over these samples."""
         taken = {i.name for i in session.get_inputs()}
         results = []
@@ -61,7 +73,9 @@ class Calibrator:
             results.append(session.run(None, feed | extra))
         return [list(site) for site in zip(*results, strict=True)]
 
-    def averages(self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]) -> list[Array]:
+    def averages(
+        self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]
+    ) -> list[Array]:
         """Per site, the statistic averaged over these samples."""
         sizes = [len(few) for few in self.passes(indices)]
         found = self.statistics(session, indices, extra)
@@ -69,7 +83,10 @@ class Calibrator:
 
     def theta_feeds(self, thetas: Sequence[Array]) -> dict[str, Array]:
         """Thresholds as inputs of an instrumented graph."""
-        return {threshold_input(s): t.astype(np.float32) for s, t in zip(self.sites, thetas, strict=True)}
+        return {
+            threshold_input(s): t.astype(np.float32)
+            for s, t in zip(self.sites, thetas, strict=True)
+        }
 
     def epoch(self, every: bool = False) -> list[Array]:
         """All samples in order, in batches; without `every`, less those that would not fill a pass."""
@@ -98,7 +115,9 @@ class Calibrator:
             progress("maxima", done, len(batches))
         return tops
 
-    def local(self, iterations: int, seed: int, progress: Progress, rate: float = 1.0) -> list[Array]:
+    def local(
+        self, iterations: int, seed: int, progress: Progress, rate: float = 1.0
+    ) -> list[Array]:
         """Local threshold balancing (paper, eq. 11-15): θ from 0, one update a batch, all sites in one forward pass.
 
         Where a batch takes several passes, each clips at θ updated by its own samples, and θ by the average of all.
@@ -127,16 +146,25 @@ class Calibrator:
         counts: list[Array] = [np.zeros((top.size, BINS)) for top in tops]
         batches = self.epoch()
         for done, indices in enumerate(batches, 1):
-            for total, bins in zip(counts, self.statistics(session, indices, self.theta_feeds(safe)), strict=True):
-                total += np.bincount(np.concatenate(bins), minlength=total.size).reshape(total.shape)
+            for total, bins in zip(
+                counts, self.statistics(session, indices, self.theta_feeds(safe)), strict=True
+            ):
+                total += np.bincount(np.concatenate(bins), minlength=total.size).reshape(
+                    total.shape
+                )
             progress("histograms", done, len(batches))
         return [(count, top.ravel()) for count, top in zip(counts, tops, strict=True)]
 
-    def from_histograms(self, rule: Callable[[Array, Array], Array], progress: Progress) -> list[Array]:
+    def from_histograms(
+        self, rule: Callable[[Array, Array], Array], progress: Progress
+    ) -> list[Array]:
         """Thresholds by a rule that takes each site's histogram and maxima."""
         shapes = [s.threshold_shape(self.granularity) for s in self.sites]
         found = self.histograms(progress)
-        return [rule(count, top).reshape(shape) for (count, top), shape in zip(found, shapes, strict=True)]
+        return [
+            rule(count, top).reshape(shape)
+            for (count, top), shape in zip(found, shapes, strict=True)
+        ]
 
     def _shuffled(self, seed: int) -> Iterator[Array]:
         """Endless batches of equal size, each epoch in a new order."""
@@ -164,9 +192,15 @@ def calibrate(job: Job) -> Calibration:
     run = Calibrator(job)
     by_method = {
         "local": lambda: run.local(settings.iterations, settings.seed, progress),
-        "percentile": lambda: run.from_histograms(partial(rules.percentile, percent=settings.percentile), progress),
-        "mmse": lambda: run.from_histograms(partial(rules.mmse, timesteps=settings.steps * settings.height), progress),
+        "percentile": lambda: run.from_histograms(
+            partial(rules.percentile, percent=settings.percentile), progress
+        ),
+        "mmse": lambda: run.from_histograms(
+            partial(rules.mmse, timesteps=settings.steps * settings.height), progress
+        ),
         "max": lambda: run.maxima(progress),
     }
     thresholds = tuple(by_method[method]())
-    return Calibration(thresholds, tuple(run.means()), settings.calibration(method), calibrated=not job.data.random)
+    return Calibration(
+        thresholds, tuple(run.means()), settings.calibration(method), calibrated=not job.data.random
+    )

@@ -11,13 +11,18 @@ from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.partition import Site
 
 
-def automatic_delay(graph: Graph, sites: Sequence[Site], thresholds: Sequence[Array], means: Sequence[Array]) -> int:
+def automatic_delay(
+    graph: Graph, sites: Sequence[Site], thresholds: Sequence[Array], means: Sequence[Array]
+) -> int:
     """Steps until spikes have come through every layer on the slowest path (rounded).
 
     A site's first spike comes after the minimum over its channels of (θ_c / 2) / mean(a_c) steps, both in ANN units,
     since its neurons start at half their threshold; the delay is the largest sum of these over a path.
     """
-    first = {site.name: _first_spike(theta, mean) for site, theta, mean in zip(sites, thresholds, means, strict=True)}
+    first = {
+        site.name: _first_spike(theta, mean)
+        for site, theta, mean in zip(sites, thresholds, means, strict=True)
+    }
     arrival: dict[int, float] = {}
     latest = 0.0
     for node in graph.nodes:  # sorted

@@ -20,10 +20,14 @@ PREFIX = "onnx2snn/"
 
 
 def _axes(site: Site, shape: tuple[int, ...]) -> Array:
-    return np.array([axis for axis in range(len(shape)) if shape[axis] == 1 or axis != site.axis], np.int64)
+    return np.array(
+        [axis for axis in range(len(shape)) if shape[axis] == 1 or axis != site.axis], np.int64
+    )
 
 
-def _reduce(graph: Graph, op: str, name: str, source: Tensor, axes: Array, out: Tensor | None = None) -> Tensor:
+def _reduce(
+    graph: Graph, op: str, name: str, source: Tensor, axes: Array, out: Tensor | None = None
+) -> Tensor:
     out = variable(f"{name}/{op}", dtype=np.float32) if out is None else out
     fixed = make_constant(f"{name}/{op}/axes", axes)
     add_node(graph, op, f"{name}/{op}", [source, fixed], [out], {"keepdims": 1})
@@ -40,7 +44,9 @@ class Probe:
     dtype: type = np.float32
 
 
-def _overshoot(graph: Graph, site: Site, a: Tensor, theta: Tensor, rate: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _overshoot(
+    graph: Graph, site: Site, a: Tensor, theta: Tensor, rate: Tensor, shape: tuple[int, ...]
+) -> Tensor:
     """g = mean((min(z, u) - θ)·[z > θ]) = mean(relu(a - θ)) for θ >= 0; the site then clips at min(θ + 2 η g, u)."""
 
     def node(op: str, label: str, *inputs: Tensor) -> Tensor:
@@ -54,22 +60,32 @@ def _overshoot(graph: Graph, site: Site, a: Tensor, theta: Tensor, rate: Tensor,
     step = node("Mul", "step", g, rate)
     bounds = [node("Add", "updated", theta, step)]
     if np.isfinite(site.upper):
-        bounds.append(make_constant(f"{PREFIX}{site.name}/upper", np.array([site.upper], np.float32)))
-    clipped = node("Min", "clipped", a, *([node("Min", "bounded", *bounds)] if len(bounds) > 1 else bounds))
+        bounds.append(
+            make_constant(f"{PREFIX}{site.name}/upper", np.array([site.upper], np.float32))
+        )
+    clipped = node(
+        "Min", "clipped", a, *([node("Min", "bounded", *bounds)] if len(bounds) > 1 else bounds)
+    )
     redirect(graph, a, clipped, consumers)
     graph.outputs = [clipped if tensor is a else tensor for tensor in graph.outputs]
     return g
 
 
-def _maximum(graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _maximum(
+    graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]
+) -> Tensor:
     return _reduce(graph, "ReduceMax", f"{PREFIX}{site.name}/maximum", a, _axes(site, shape))
 
 
-def _mean(graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _mean(
+    graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]
+) -> Tensor:
     return _reduce(graph, "ReduceMean", f"{PREFIX}{site.name}/mean", a, _axes(site, shape))
 
 
-def _histogram(graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _histogram(
+    graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, shape: tuple[int, ...]
+) -> Tensor:
     """The bin min(a / top · bins, bins - 1) of each activation, plus bins times its row; flat.
 
     A number for each of a large map's activations says no more than one for every few of them: maps are thinned out.
@@ -77,7 +93,9 @@ def _histogram(graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, 
     rows = int(np.prod(shape))
     where = f"{PREFIX}{site.name}"
 
-    def node(op: str, label: str, *inputs: Tensor, dtype: object = np.float32, **attrs: object) -> Tensor:
+    def node(
+        op: str, label: str, *inputs: Tensor, dtype: object = np.float32, **attrs: object
+    ) -> Tensor:
         out = variable(f"{where}/{label}", dtype=dtype)
         add_node(graph, op, f"{where}/{label}", inputs, [out], attrs)
         return out
@@ -89,9 +107,21 @@ def _histogram(graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, 
     if steps:
         axes = list(steps)
         first, step = [steps[axis] // 2 for axis in axes], [steps[axis] for axis in axes]
-        bounds = [("first", first), ("end", [2**31 - 1] * len(axes)), ("axes", axes), ("step", step)]
-        a = node("Slice", "thinned", a, *(fixed(label, np.array(value, np.int64)) for label, value in bounds))
-    share = node("Mul", "binned", a, node("Div", "scale", fixed("bins", np.array([BINS], np.float32)), top))
+        bounds = [
+            ("first", first),
+            ("end", [2**31 - 1] * len(axes)),
+            ("axes", axes),
+            ("step", step),
+        ]
+        a = node(
+            "Slice",
+            "thinned",
+            a,
+            *(fixed(label, np.array(value, np.int64)) for label, value in bounds),
+        )
+    share = node(
+        "Mul", "binned", a, node("Div", "scale", fixed("bins", np.array([BINS], np.float32)), top)
+    )
     capped = node("Min", "capped", share, fixed("last", np.array([BINS - 1], np.float32)))
     index = node("Cast", "bin", capped, to=6, dtype=np.int32)
     offsets = (np.arange(rows, dtype=np.int32) * BINS).reshape(shape)
@@ -119,7 +149,12 @@ PROBES = {
 
 
 def instrument(
-    graph: Graph, sites: Sequence[Site], statistic: str, granularity: str, *, keep_outputs: bool = False
+    graph: Graph,
+    sites: Sequence[Site],
+    statistic: str,
+    granularity: str,
+    *,
+    keep_outputs: bool = False,
 ) -> Graph:
     """A copy of the ANN that returns one statistic a site, of its threshold shape (histogram: flat bin numbers).
 
@@ -135,7 +170,9 @@ def instrument(
     for site in sites:
         shape = site.threshold_shape(granularity)
         theta = variable(threshold_input(site), dtype=np.float32, shape=list(shape))
-        statistics.append(probe.build(graph, site, by_name[site.name].outputs[0], theta, rate, shape))
+        statistics.append(
+            probe.build(graph, site, by_name[site.name].outputs[0], theta, rate, shape)
+        )
         if probe.needs_threshold:
             graph.inputs.append(theta)
     if probe.needs_rate:

@@ -45,7 +45,9 @@ def percentile(histogram: Array, tops: Array, percent: float) -> Array:
     last = cumulated[:, -1] - 1.0
     place = last * (percent / 100.0)
     lower = np.floor(place)
-    below, above = (_ordered(histogram, cumulated, n) for n in (lower, np.minimum(lower + 1.0, last)))
+    below, above = (
+        _ordered(histogram, cumulated, n) for n in (lower, np.minimum(lower + 1.0, last))
+    )
     estimate: Array = (below + (place - lower) * (above - below)) * tops / histogram.shape[1]
     return estimate
 
@@ -70,7 +72,9 @@ def mmse(histogram: npt.NDArray[np.float64], tops: Array, timesteps: int) -> Arr
     r(T) = (θ/T) clip(floor(a T / θ + 1/2), 0, T), what a neuron answers to a constant input (Li et al. 2021).
     """
     bins = histogram.shape[1]
-    centres = (np.arange(bins) + 0.5) / bins  # in units of the row's maximum, so one table serves all rows
+    centres = (
+        np.arange(bins) + 0.5
+    ) / bins  # in units of the row's maximum, so one table serves all rows
     centres[0] = 0.0  # the zeros of a ReLU are exact
     theta = MMSE_CANDIDATES[:, None]
     answers = theta / timesteps * np.clip(np.floor(centres * timesteps / theta + 0.5), 0, timesteps)

@@ -35,18 +35,30 @@ class Calibration:
     calibrated: bool
 
 
-def save(path: str | os.PathLike[str], calibration: Calibration, sites: Sequence[Site], sha256: str) -> None:
+def save(
+    path: str | os.PathLike[str], calibration: Calibration, sites: Sequence[Site], sha256: str
+) -> None:
     """Write a calibration as .npz, keyed by site name and tied to the source model."""
-    arrays = {f"threshold:{site.name}": t for site, t in zip(sites, calibration.thresholds, strict=True)}
+    arrays = {
+        f"threshold:{site.name}": t for site, t in zip(sites, calibration.thresholds, strict=True)
+    }
     arrays |= {f"mean:{site.name}": m for site, m in zip(sites, calibration.means, strict=True)}
-    about = {SOURCE: sha256, SETTINGS: json.dumps(calibration.settings), "calibrated": calibration.calibrated}
+    about = {
+        SOURCE: sha256,
+        SETTINGS: json.dumps(calibration.settings),
+        "calibrated": calibration.calibrated,
+    }
     write_npz(path, arrays | {key: np.array(value) for key, value in about.items()})
 
 
-def load(path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granularity: str) -> Calibration:
+def load(
+    path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granularity: str
+) -> Calibration:
     """Read a calibration; UsageError names the first site that does not match this model and granularity."""
     try:
-        with Path(path).open("rb") as raw:  # left to open it itself, numpy leaves a damaged file open
+        with Path(path).open(
+            "rb"
+        ) as raw:  # left to open it itself, numpy leaves a damaged file open
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadZipFile("a lone array")
@@ -63,7 +75,9 @@ def load(path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granu
         )
     lacking = [key for key in (SETTINGS, "calibrated") if key not in found]
     if lacking:
-        raise UsageError(f"thresholds '{path}' hold no '{lacking[0]}'; calibrate again with --save-thresholds")
+        raise UsageError(
+            f"thresholds '{path}' hold no '{lacking[0]}'; calibrate again with --save-thresholds"
+        )
     sets: dict[str, tuple[Array, ...]] = {}
     for kind in ("threshold", "mean"):
         values = [found.get(f"{kind}:{site.name}") for site in sites]
@@ -76,4 +90,6 @@ def load(path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granu
                     f"calibrate again with --granularity {granularity}"
                 )
         sets[kind] = tuple(value for value in values if value is not None)
-    return Calibration(sets["threshold"], sets["mean"], json.loads(str(found[SETTINGS])), bool(found["calibrated"]))
+    return Calibration(
+        sets["threshold"], sets["mean"], json.loads(str(found[SETTINGS])), bool(found["calibrated"])
+    )

@@ -49,14 +49,26 @@ class _Parser(argparse.ArgumentParser):
 def convert_parser() -> argparse.ArgumentParser:
     """The main job's arguments; those of `Settings` come from its own table."""
     parser = _Parser(
-        prog="onnx2snn", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="onnx2snn",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="the ANN, an .onnx file")
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="where the spiking model is written")
     parser.add_argument(
-        "--calibration", metavar="DATA", help=".npy, .npz, .pb, a folder, or script.py:function; default: random inputs"
+        "-o", "--output", metavar="OUT", required=True, help="where the spiking model is written"
     )
-    types: dict[str, Callable[[str], Any]] = {"int": int, "int | None": int, "float": float, "float | None": float}
+    parser.add_argument(
+        "--calibration",
+        metavar="DATA",
+        help=".npy, .npz, .pb, a folder, or script.py:function; default: random inputs",
+    )
+    types: dict[str, Callable[[str], Any]] = {
+        "int": int,
+        "int | None": int,
+        "float": float,
+        "float | None": float,
+    }
     for option in fields(Settings):
         about = dict(option.metadata)
         if "choices" not in about and "action" not in about:
@@ -64,32 +76,53 @@ def convert_parser() -> argparse.ArgumentParser:
         if option.default is not None and "action" not in about:
             about["help"] += f" (default: {option.default})"
         parser.add_argument(f"--{option.name.replace('_', '-')}", default=option.default, **about)
-    parser.add_argument("--report", metavar="FILE.json", help="write the report as JSON; - for stdout")
+    parser.add_argument(
+        "--report", metavar="FILE.json", help="write the report as JSON; - for stdout"
+    )
     _add_page(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress and no tables; warnings stay")
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress and no tables; warnings stay"
+    )
     parser.add_argument("--version", action="version", version=f"onnx2snn {__version__}")
     return parser
 
 
 def run_parser() -> argparse.ArgumentParser:
     """Arguments of `onnx2snn run`."""
-    parser = _Parser(prog="onnx2snn run", description="Run a spiking model on inputs, step by step.")
+    parser = _Parser(
+        prog="onnx2snn run", description="Run a spiking model on inputs, step by step."
+    )
     parser.add_argument("snn", metavar="SNN", help="a spiking model made by onnx2snn")
-    parser.add_argument("--inputs", metavar="FILE.npz", required=True, help="the inputs, keyed by input name")
-    parser.add_argument("-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written")
-    parser.add_argument("--timesteps", type=int, metavar="T", help="default: as stored in the model")
+    parser.add_argument(
+        "--inputs", metavar="FILE.npz", required=True, help="the inputs, keyed by input name"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written"
+    )
+    parser.add_argument(
+        "--timesteps", type=int, metavar="T", help="default: as stored in the model"
+    )
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
-    parser.add_argument("--threads", type=_threads, metavar="N", help="onnxruntime's threads; default: its own choice")
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        metavar="N",
+        help="onnxruntime's threads; default: its own choice",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
 
 def eval_parser() -> argparse.ArgumentParser:
     """Arguments of `onnx2snn eval`."""
-    parser = _Parser(prog="onnx2snn eval", description="Score an ANN and its spiking model side by side.")
+    parser = _Parser(
+        prog="onnx2snn eval", description="Score an ANN and its spiking model side by side."
+    )
     parser.add_argument("ann", metavar="ANN", help="the ANN, an .onnx file")
     parser.add_argument("snn", metavar="SNN", help="the spiking model made of it")
-    parser.add_argument("--data", metavar="FILE.npz", required=True, help="inputs by name, and what metrics need")
+    parser.add_argument(
+        "--data", metavar="FILE.npz", required=True, help="inputs by name, and what metrics need"
+    )
     parser.add_argument(
         "--timesteps",
         type=_numbers,
@@ -110,27 +143,50 @@ def eval_parser() -> argparse.ArgumentParser:
         help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage points below the ANN "
         "(mse: more than X percent above)",
     )
-    parser.add_argument("--no-energy", action="store_true", help="count no synaptic operations; about a third faster")
-    for name, what in (("sop", "synaptic operation; default: 77e-15"), ("flop", "operation of the ANN; 12.5e-12")):
-        parser.add_argument(f"--{name}-joules", type=float, metavar="J", help=f"energy of one {what}")
+    parser.add_argument(
+        "--no-energy",
+        action="store_true",
+        help="count no synaptic operations; about a third faster",
+    )
+    for name, what in (
+        ("sop", "synaptic operation; default: 77e-15"),
+        ("flop", "operation of the ANN; 12.5e-12"),
+    ):
+        parser.add_argument(
+            f"--{name}-joules", type=float, metavar="J", help=f"energy of one {what}"
+        )
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
     _add_page(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
-    parser.add_argument("--threads", type=_threads, metavar="N", help="onnxruntime's threads; default: its own choice")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no table; warnings stay")
+    parser.add_argument(
+        "--threads",
+        type=_threads,
+        metavar="N",
+        help="onnxruntime's threads; default: its own choice",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="no progress and no table; warnings stay"
+    )
     return parser
 
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--html", metavar="FILE", help="write a page of charts that needs nothing but a browser")
     parser.add_argument(
-        "--html-site", metavar="NAME", help="the layer whose spikes the page shows; default: the middle"
+        "--html", metavar="FILE", help="write a page of charts that needs nothing but a browser"
+    )
+    parser.add_argument(
+        "--html-site",
+        metavar="NAME",
+        help="the layer whose spikes the page shows; default: the middle",
     )
 
 
 def inspect_parser() -> argparse.ArgumentParser:
     """Arguments of `onnx2snn inspect`."""
-    parser = _Parser(prog="onnx2snn inspect", description="What a model is: what would be converted, or what was.")
+    parser = _Parser(
+        prog="onnx2snn inspect",
+        description="What a model is: what would be converted, or what was.",
+    )
     parser.add_argument("model", metavar="MODEL", help="an ANN or a spiking model")
     parser.add_argument("--json", action="store_true", help="write it to stdout as JSON")
     return parser
@@ -146,9 +202,13 @@ def export_parser() -> argparse.ArgumentParser:
         required=True,
         help="rollout: one ONNX model with the ANN's own inputs and outputs and all time-steps inside",
     )
-    parser.add_argument("--timesteps", type=int, metavar="T", help="default: as stored in the model")
+    parser.add_argument(
+        "--timesteps", type=int, metavar="T", help="default: as stored in the model"
+    )
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="where the model is written")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", required=True, help="where the model is written"
+    )
     return parser
 
 
@@ -156,7 +216,9 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not one number or several, like 4,8,16") from None
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not one number or several, like 4,8,16"
+        ) from None
 
 
 def _threads(text: str) -> int:
@@ -171,7 +233,9 @@ def _points(text: str) -> float:
     except ValueError:
         points = -1.0
     if not points >= 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of percentage points, 0 or more")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of percentage points, 0 or more"
+        )
     return points
 
 
@@ -206,14 +270,22 @@ def _convert(given: argparse.Namespace) -> None:
         if path is not None:
             check_writable(path)
     written["--save-thresholds"] = given.save_thresholds
-    read = {"MODEL": given.model, "--calibration": given.calibration, "--thresholds": given.thresholds}
+    read = {
+        "MODEL": given.model,
+        "--calibration": given.calibration,
+        "--thresholds": given.thresholds,
+    }
     _require_distinct(read, written)
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.convert import run_conversion as run
 
     with terminal.progress_bar(given.quiet) as progress:
         conversion = run(given.model, given.calibration, settings, progress)
-        page = _conversion_page(given, conversion, settings, progress) if given.html is not None else None
+        page = (
+            _conversion_page(given, conversion, settings, progress)
+            if given.html is not None
+            else None
+        )
     report = conversion.report
     if not given.quiet:
         terminal.show(terminal.tables(report))
@@ -225,11 +297,15 @@ def _convert(given: argparse.Namespace) -> None:
         atomic_write(given.html, page.encode())
 
 
-def _conversion_page(given: argparse.Namespace, conversion: Conversion, settings: Settings, progress: Progress) -> str:
+def _conversion_page(
+    given: argparse.Namespace, conversion: Conversion, settings: Settings, progress: Progress
+) -> str:
     from onnx2snn.display.build import present_conversion
 
     site = given.html_site
-    return present_conversion(given.model, given.calibration, conversion, settings, site=site, progress=progress)
+    return present_conversion(
+        given.model, given.calibration, conversion, settings, site=site, progress=progress
+    )
 
 
 def _require_distinct(read: dict[str, str | None], written: dict[str, str | None]) -> None:
@@ -240,7 +316,9 @@ def _require_distinct(read: dict[str, str | None], written: dict[str, str | None
             continue
         other = seen.setdefault(Path(path).resolve(), option)
         if other != option:
-            raise UsageError(f"{option} would overwrite '{path}', which is {other}; name another file")
+            raise UsageError(
+                f"{option} would overwrite '{path}', which is {other}; name another file"
+            )
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -258,7 +336,10 @@ def _run(given: argparse.Namespace) -> None:
     session = SpikingSession(given.snn, threads=given.threads)
     fixed = fixed_batch(session.inputs)
     parts: list[list[Any]] = []
-    with open_samples(given.inputs, session.inputs) as samples, terminal.progress_bar(given.quiet) as progress:
+    with (
+        open_samples(given.inputs, session.inputs) as samples,
+        terminal.progress_bar(given.quiet) as progress,
+    ):
         size = fixed or affordable_batch(session, samples.batch([0]), 100)
         for start in range(0, len(samples), size):
             indices = np.arange(start, min(start + size, len(samples)))

@@ -79,8 +79,12 @@ def correct_in_rounds(
         if "bias" in settings.corrections:
             offsets = [b + step for b, step in zip(offsets, lacking, strict=True)]
         if "potential" in settings.corrections:
-            steps = [timesteps * step / theta for step, theta in zip(lacking, thresholds, strict=True)]
-            potentials = [within_threshold(v + step) for v, step in zip(potentials, steps, strict=True)]
+            steps = [
+                timesteps * step / theta for step, theta in zip(lacking, thresholds, strict=True)
+            ]
+            potentials = [
+                within_threshold(v + step) for v, step in zip(potentials, steps, strict=True)
+            ]
         job.progress("corrections", done, rounds)
     return Correction(with_offsets(graph, sites, offsets), kept())
 
@@ -103,7 +107,11 @@ def mean_outputs(job: Job, session: SpikingSession, thresholds: Sequence[Array])
         counts = session.spike_counts()
         for total, site, theta in zip(totals, sites, thresholds, strict=True):
             axes = tuple(a for a in range(theta.ndim) if theta.shape[a] == 1)
-            total += theta / timesteps * counts[site.name].mean(axis=axes, keepdims=True, dtype=np.float64)
+            total += (
+                theta
+                / timesteps
+                * counts[site.name].mean(axis=axes, keepdims=True, dtype=np.float64)
+            )
     return [total / len(starts) for total in totals]
 
 
@@ -111,7 +119,9 @@ def with_offsets(graph: Graph, sites: Sequence[Site], offsets: Sequence[Array]) 
     """A copy of the ANN in which each activation gets z + b; b goes into a bias before it where one can take it."""
     by_name = {node.name: node for node in graph.nodes}
     pairs = zip(sites, offsets, strict=True)
-    return with_shifts(graph, {(by_name[site.name].inputs[0].name, site.name): offset for site, offset in pairs})
+    return with_shifts(
+        graph, {(by_name[site.name].inputs[0].name, site.name): offset for site, offset in pairs}
+    )
 
 
 def with_shifts(graph: Graph, shifts: dict[tuple[str, str | None], Array]) -> Graph:
@@ -127,13 +137,17 @@ def with_shifts(graph: Graph, shifts: dict[tuple[str, str | None], Array]) -> Gr
         tensor = tensors[name]
         if not np.any(shift) or _into_bias(graph, tensor, shift, taken):
             continue
-        consumers: Collection[Node] | None = None if reader is None else [n for n in tensor.outputs if n.name == reader]
+        consumers: Collection[Node] | None = (
+            None if reader is None else [n for n in tensor.outputs if n.name == reader]
+        )
         label = reader or name
         shifted = variable(unique_name(taken, f"{label}/corrected"), like=tensor)
         redirect(graph, tensor, shifted, consumers)
         if is_output(graph, shifted):  # the output keeps its name
             shifted.name, tensor.name = tensor.name, shifted.name
-        fixed = make_constant(unique_name(taken, f"{label}/offset"), shift.astype(tensor.dtype or np.float32))
+        fixed = make_constant(
+            unique_name(taken, f"{label}/offset"), shift.astype(tensor.dtype or np.float32)
+        )
         add_node(graph, "Add", unique_name(taken, f"{label}/correct"), [tensor, fixed], [shifted])
     return tidy(graph)
 
@@ -145,7 +159,12 @@ def _into_bias(graph: Graph, tensor: Tensor, offset: Array, taken: set[str]) -> 
     max(x) + b = max(x + b); of a sum one term takes it. Refused: whatever else, or feeds others too.
     """
     node = producer(tensor)
-    if node is None or not standard(node) or len(tensor.outputs) > 1 or (is_output(graph, tensor) and tensor.outputs):
+    if (
+        node is None
+        or not standard(node)
+        or len(tensor.outputs) > 1
+        or (is_output(graph, tensor) and tensor.outputs)
+    ):
         return False
     if node.op in MAX_POOLS:
         return _into_bias(graph, node.inputs[0], offset, taken)
@@ -156,7 +175,11 @@ def _into_bias(graph: Graph, tensor: Tensor, offset: Array, taken: set[str]) -> 
 
 
 def _extend_bias(node: Node, offset: Array, taken: set[str]) -> bool:
-    if node.op == "MatMul" or node.attrs.get("beta", 1.0) != 1.0 or constant(node.inputs[1]) is None:
+    if (
+        node.op == "MatMul"
+        or node.attrs.get("beta", 1.0) != 1.0
+        or constant(node.inputs[1]) is None
+    ):
         return False
     bias = node.inputs[2] if len(node.inputs) > 2 and not node.inputs[2].is_empty() else None
     if bias is not None and constant(bias) is None:
@@ -166,7 +189,10 @@ def _extend_bias(node: Node, offset: Array, taken: set[str]) -> bool:
     if not isinstance(channels, int):
         return False
     old = np.zeros(1) if bias is None else np.asarray(constant(bias), np.float64)
-    new = np.broadcast_to(old.ravel() if old.size in (1, channels) else old, (channels,)) + offset.ravel()
+    new = (
+        np.broadcast_to(old.ravel() if old.size in (1, channels) else old, (channels,))
+        + offset.ravel()
+    )
     dtype = np.asarray(constant(node.inputs[1])).dtype
     tensor = make_constant(unique_name(taken, f"{node.name}/corrected_bias"), new.astype(dtype))
     if len(node.inputs) > 2:

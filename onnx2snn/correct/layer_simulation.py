@@ -38,12 +38,16 @@ class Sent:
 
     def mean(self, start: int) -> Array:
         """Mean output over the steps after `start`, in ANN units."""
-        total = self.total - self.spikes[:start].sum(axis=0, dtype=np.float32) if start else self.total
+        total = (
+            self.total - self.spikes[:start].sum(axis=0, dtype=np.float32) if start else self.total
+        )
         return total * (self.theta / (len(self.spikes) - start)).astype(np.float32)
 
     def outputs(self, steps: slice, rows: slice) -> Array:
         """Outputs of some rows at some steps, in ANN units."""
-        return np.multiply(self.spikes[steps, rows], self.theta.astype(np.float32), dtype=np.float32)
+        return np.multiply(
+            self.spikes[steps, rows], self.theta.astype(np.float32), dtype=np.float32
+        )
 
     def means_so_far(self, steps: slice, rows: slice) -> Array:
         """Mean outputs of some rows up to each of some steps, in ANN units."""
@@ -83,7 +87,11 @@ class Sweep:
         session = self.open(graph, segment, wanted)
         whole: list[Array] = []
         for few in self.pieces(segment):
-            found = self.compute(session, {name: values[self.rows(values, few)] for name, values in sites.items()}, few)
+            found = self.compute(
+                session,
+                {name: values[self.rows(values, few)] for name, values in sites.items()},
+                few,
+            )
             whole = whole or [self.room(values, few) for values in found]
             for values, part in zip(whole, found, strict=True):
                 values[self.rows(values, few)] = part
@@ -101,7 +109,9 @@ class Sweep:
     def room(self, part: Array, few: slice, count: int | None = None) -> Array:
         """An empty array for `count` samples (None: all), like one of a few."""
         each = len(part) // (few.stop - few.start)
-        return np.empty(((self.count if count is None else count) * each, *part.shape[1:]), part.dtype)
+        return np.empty(
+            ((self.count if count is None else count) * each, *part.shape[1:]), part.dtype
+        )
 
     def pieces(self, segment: Segment, count: int | None = None, steps: int = 0) -> Iterator[slice]:
         """The first `count` samples (None: all), as many at a time as is good for a segment, or for `steps` of it."""
@@ -122,7 +132,9 @@ class Sweep:
         before = [self.sent[name].activation.size // self.count for name in segment.takes]
         return max([*before, *([segment.site.neurons] if segment.site is not None else [])])
 
-    def compute(self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice) -> list[Array]:
+    def compute(
+        self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice
+    ) -> list[Array]:
         """A session's outputs for some samples, given what the sites answer to these; a fixed batch is filled up."""
         names = [i.name for i in session.get_inputs()]
         feed = {name: sites[name] if name in sites else self.inputs[name][few] for name in names}
@@ -130,10 +142,15 @@ class Sweep:
         if not self.fixed:
             return list(session.run(None, feed))
         sizes = {name: len(values) // samples * self.fixed for name, values in feed.items()}
-        feed = {name: np.resize(values, (sizes[name], *values.shape[1:])) for name, values in feed.items()}
+        feed = {
+            name: np.resize(values, (sizes[name], *values.shape[1:]))
+            for name, values in feed.items()
+        }
         return [output[: len(output) // self.fixed * samples] for output in session.run(None, feed)]
 
-    def compute_steps(self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice) -> Array:
+    def compute_steps(
+        self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice
+    ) -> Array:
         """A session's one output at each of some steps, [k, n, ...], given what the sites answer, alike; the steps are
         a batch, where that is not fixed."""
         steps = len(next(iter(sites.values())))
@@ -159,7 +176,9 @@ class Sweep:
         or its max-pools pool each step's; never where it is telescoped."""
         return not segment.analog and (not segment.pools or self.settings.maxpool == "current")
 
-    def currents(self, session: ort.InferenceSession, segment: Segment, few: slice) -> Iterator[Array]:
+    def currents(
+        self, session: ort.InferenceSession, segment: Segment, few: slice
+    ) -> Iterator[Array]:
         """The input current of a site, [k, n, ...] in ANN units for some samples, some steps at a time.
 
         With F the ANN's own segment it is F of each step's output, or where that is another thing (`stepwise`) the
@@ -173,10 +192,16 @@ class Sweep:
                 (constant,) = self.compute(session, {}, few)
                 yield np.broadcast_to(constant, (steps.stop - steps.start, *constant.shape))
             elif self.stepwise(segment):
-                outputs = {name: site.outputs(steps, self.rows(site.total, few)) for name, site in sites.items()}
+                outputs = {
+                    name: site.outputs(steps, self.rows(site.total, few))
+                    for name, site in sites.items()
+                }
                 yield self.compute_steps(session, outputs, few)
             else:
-                means = {name: site.means_so_far(steps, self.rows(site.total, few)) for name, site in sites.items()}
+                means = {
+                    name: site.means_so_far(steps, self.rows(site.total, few))
+                    for name, site in sites.items()
+                }
                 sums = self.compute_steps(session, means, few)
                 sums *= _numbers(steps, sums.ndim)
                 before = np.zeros_like(sums[:1]) if before is None else before
@@ -184,20 +209,27 @@ class Sweep:
                 before = sums[-1:]
                 yield np.diff(sums, axis=0)
 
-    def mean_current(self, session: ort.InferenceSession, segment: Segment, means: Mapping[str, Array]) -> Array:
+    def mean_current(
+        self, session: ort.InferenceSession, segment: Segment, means: Mapping[str, Array]
+    ) -> Array:
         """The mean input current of a site over all steps, for all samples, given the mean outputs before it."""
         assert segment.current is not None
         if not segment.analog and not (segment.pools and self.stepwise(segment)):
             return self.run(self.graph, segment, [segment.current], means)[segment.current]
         steps = self.settings.steps
         pieces = self.pieces(segment, steps=steps)
-        sums = [sum(block.sum(axis=0) for block in self.currents(session, segment, few)) for few in pieces]
+        sums = [
+            sum(block.sum(axis=0) for block in self.currents(session, segment, few))
+            for few in pieces
+        ]
         return np.concatenate(sums) / np.float32(steps)
 
 
 def _numbers(steps: slice, ndim: int) -> Array:
     """The numbers of some steps, from 1, along the first axis."""
-    return np.arange(steps.start + 1, steps.stop + 1, dtype=np.float32).reshape(-1, *[1] * (ndim - 1))
+    return np.arange(steps.start + 1, steps.stop + 1, dtype=np.float32).reshape(
+        -1, *[1] * (ndim - 1)
+    )
 
 
 def _held(sums: Array) -> Array:
@@ -225,8 +257,13 @@ def fire(
     """
     settings = sweep.settings
     neuron = neuron_for(str(settings.chosen("neuron")), settings.height)
-    layer = open_session(spike_train_model(neuron, settings.height, potential, theta.ndim), settings.threads)
-    units = {"scale": (1.0 / theta).astype(np.float32), "shift": (offset / theta).astype(np.float32)}
+    layer = open_session(
+        spike_train_model(neuron, settings.height, potential, theta.ndim), settings.threads
+    )
+    units = {
+        "scale": (1.0 / theta).astype(np.float32),
+        "shift": (offset / theta).astype(np.float32),
+    }
     count = min(count, sweep.count)
     spikes = total = np.empty(0)
     for few in sweep.pieces(piece, count, settings.steps):
@@ -234,12 +271,17 @@ def fire(
         start = 0
         for current in sweep.currents(session, piece, few):
             states = states or [np.zeros(current.shape[1:], np.float32) for _ in neuron.states]
-            before = {state_input(label): state for (label, _), state in zip(neuron.states, states, strict=True)}
+            before = {
+                state_input(label): state
+                for (label, _), state in zip(neuron.states, states, strict=True)
+            }
             found, summed, *states = layer.run(None, {"currents": current} | units | before)
             if not total.size:
                 total = sweep.room(summed, few, count)
                 spikes = np.empty((settings.steps, *total.shape), found.dtype)
-            rows = slice(*(len(summed) // (few.stop - few.start) * end for end in (few.start, few.stop)))
+            rows = slice(
+                *(len(summed) // (few.stop - few.start) * end for end in (few.start, few.stop))
+            )
             spikes[start : start + len(found), rows] = found
             total[rows] = total[rows] + summed if start else summed
             start += len(found)

@@ -13,7 +13,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.correct.correction import Correction, with_offsets, with_shifts, with_weights, within_threshold
+from onnx2snn.correct.correction import (
+    Correction,
+    with_offsets,
+    with_shifts,
+    with_weights,
+    within_threshold,
+)
 from onnx2snn.correct.layer_simulation import Sent, Sweep, fire
 from onnx2snn.correct.ridge import fit_weights
 from onnx2snn.correct.segments import Response, Segment, segments
@@ -45,7 +51,9 @@ def correct_layerwise(job: Job, thresholds: Sequence[Array], delay: int) -> Corr
     pieces = segments(graph, parts)
     count = _affordable(parts.sites, len(samples), settings.steps)
     chosen = np.sort(np.random.default_rng(settings.seed).permutation(len(samples))[:count])
-    sweep = Sweep(graph, graph.copy(), samples.batch(chosen), count, job.fixed_batch, settings, delay)
+    sweep = Sweep(
+        graph, graph.copy(), samples.batch(chosen), count, job.fixed_batch, settings, delay
+    )
     _require_order(sweep, pieces)
     offsets, potentials = [], []
     for done, piece in enumerate(pieces):
@@ -54,7 +62,9 @@ def correct_layerwise(job: Job, thresholds: Sequence[Array], delay: int) -> Corr
         offset, potential = _correct_site(sweep, piece, piece.site, thresholds[done])
         offsets.append(offset)
         potentials.append(potential)
-        for name in set(sweep.sent) - {name for later in pieces[done + 1 :] for name in later.takes}:
+        for name in set(sweep.sent) - {
+            name for later in pieces[done + 1 :] for name in later.takes
+        }:
             del sweep.sent[name]
         job.progress("corrections", done + 1, len(pieces))
     _correct_readout(sweep, pieces[-1])
@@ -104,7 +114,11 @@ def _correct_site(sweep: Sweep, piece: Segment, site: Site, theta: Array) -> tup
 
 
 def _fit(
-    sweep: Sweep, piece: Segment, response: Response, wanted: Mapping[str, Array], means: Mapping[str, Array]
+    sweep: Sweep,
+    piece: Segment,
+    response: Response,
+    wanted: Mapping[str, Array],
+    means: Mapping[str, Array],
 ) -> None:
     """Fit an operator's weights at these mean outputs of the sites before it, once: a site it has served has fired."""
     if response.node in sweep.fitted:
@@ -133,7 +147,9 @@ def _correct_readout(sweep: Sweep, piece: Segment) -> None:
         if "weights" in what:
             _fit(sweep, piece, response, wanted, means)
         if "bias" in what:
-            lacking = _lacking(wanted[response.y], sweep.run(sweep.graph, piece, [response.y], means)[response.y])
+            lacking = _lacking(
+                wanted[response.y], sweep.run(sweep.graph, piece, [response.y], means)[response.y]
+            )
             axis = _output_axis(sweep.node(response.node), lacking.ndim)
             over = tuple(a for a in range(lacking.ndim) if a != axis)
             shift = lacking.mean(axis=over, keepdims=True, dtype=np.float64)
@@ -155,12 +171,17 @@ def _require_order(sweep: Sweep, pieces: Sequence[Segment]) -> None:
     session = sweep.open(sweep.original, Segment(None, (), None, ()), names)
     given = {i.name: sweep.inputs[i.name] for i in session.get_inputs()}
     feed = {name: np.resize(x, (size, *x.shape[1:])) for name, x in given.items()}
-    ahead, back = (session.run(None, {n: np.ascontiguousarray(x[::way]) for n, x in feed.items()}) for way in (1, -1))
+    ahead, back = (
+        session.run(None, {n: np.ascontiguousarray(x[::way]) for n, x in feed.items()})
+        for way in (1, -1)
+    )
     for name, one, other in zip(names, ahead, back, strict=True):
         fits = one.ndim > 0 and len(one) % size == 0
         if fits:
             turned = one.reshape(size, -1, *one.shape[1:])[::-1].reshape(one.shape)
-            near = 1e-3 * float(np.abs(one, where=np.isfinite(one), out=np.zeros_like(one)).max(initial=0.0))
+            near = 1e-3 * float(
+                np.abs(one, where=np.isfinite(one), out=np.zeros_like(one)).max(initial=0.0)
+            )
             fits = np.allclose(turned, other, rtol=0.0, atol=near, equal_nan=True)
         if not fits:
             raise UsageError(

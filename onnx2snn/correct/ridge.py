@@ -85,7 +85,9 @@ def _rows(layer: Layer, x: Array, lacking: Array) -> Iterator[tuple[Array, Array
     positions = layer.targets(lacking[:1]).shape[2]
     rows = max(ROWS, ROWS_PER_INPUT * layer.inputs)
     wanted = min(len(x), max(16, -(-rows // positions)))
-    stride = max(1, wanted * positions // rows) | 1  # odd: an even one would miss every second column of most maps
+    stride = (
+        max(1, wanted * positions // rows) | 1
+    )  # odd: an even one would miss every second column of most maps
     size = max(1, CHUNK // (positions * layer.inputs))
     for start in range(0, wanted, size):
         few = slice(start, min(start + size, wanted))
@@ -134,17 +136,27 @@ def _unfolding(node: Node, channels: int, kernel: list[int]) -> ort.InferenceSes
     """What each output position of a convolution sees: itself a depthwise convolution with one-hot kernels, so that
     strides, pads and dilations are the node's own."""
     size = int(np.prod(kernel))
-    one_hot = np.tile(np.eye(size, dtype=np.float32).reshape(size, 1, *kernel), (channels, *[1] * (1 + len(kernel))))
+    one_hot = np.tile(
+        np.eye(size, dtype=np.float32).reshape(size, 1, *kernel),
+        (channels, *[1] * (1 + len(kernel))),
+    )
     attrs = {k: v for k, v in node.attrs.items() if k not in ("group", "kernel_shape")}
     unfold = helper.make_node("Conv", ["x", "w"], ["rows"], group=channels, **attrs)
-    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * (2 + len(kernel))) for n in ("x", "rows"))
+    x, y = (
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * (2 + len(kernel)))
+        for n in ("x", "rows")
+    )
     graph = helper.make_graph([unfold], "unfold", [x], [y], [numpy_helper.from_array(one_hot, "w")])
-    return open_session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), None)
+    return open_session(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), None
+    )
 
 
 def _gemm(node: Node) -> Layer | str:
     alpha = node.attrs.get("alpha", 1.0)
-    return _dense(node, bool(node.attrs.get("transB", 0)), alpha) if alpha != 0 else "its alpha is 0"
+    return (
+        _dense(node, bool(node.attrs.get("transB", 0)), alpha) if alpha != 0 else "its alpha is 0"
+    )
 
 
 def _matmul(node: Node) -> Layer | str:

@@ -45,7 +45,11 @@ class Segment:
     @property
     def tensors(self) -> tuple[str, ...]:
         """What can be compared with the ANN: the input current and the responses."""
-        return tuple(dict.fromkeys([*([self.current] if self.current else []), *(r.y for r in self.responses)]))
+        return tuple(
+            dict.fromkeys(
+                [*([self.current] if self.current else []), *(r.y for r in self.responses)]
+            )
+        )
 
 
 def segments(graph: Graph, parts: Partition) -> list[Segment]:
@@ -59,10 +63,16 @@ def segments(graph: Graph, parts: Partition) -> list[Segment]:
         nodes, takes = _before(graph, [current], ends)
         telescoped = any(node.name in analog for node in nodes)
         pools = any(node.op in MAX_POOLS for node in nodes)
-        found.append(Segment(site, takes, current.name, _responses(graph, nodes, takes), telescoped, pools))
+        found.append(
+            Segment(site, takes, current.name, _responses(graph, nodes, takes), telescoped, pools)
+        )
     tops = [node.inputs[0] for node in graph.nodes if node.name in readout and is_weighted(node)]
     nodes, takes = _before(graph, [*tops, *graph.outputs], ends)
-    found.append(Segment(None, takes, None, _responses(graph, [n for n in nodes if n.name in readout], takes)))
+    found.append(
+        Segment(
+            None, takes, None, _responses(graph, [n for n in nodes if n.name in readout], takes)
+        )
+    )
     return found
 
 
@@ -70,10 +80,14 @@ def segment_model(graph: Graph, segment: Segment, outputs: Sequence[str]) -> onn
     """The model from the ANN's inputs and the sites' tensors to some of a segment's tensors."""
     tensors = graph.tensors()
     nodes, takes = _before(graph, [tensors[name] for name in outputs], set(segment.takes))
-    return submodel(graph, nodes, [tensors[name] for name in takes], [tensors[name] for name in outputs])
+    return submodel(
+        graph, nodes, [tensors[name] for name in takes], [tensors[name] for name in outputs]
+    )
 
 
-def _before(graph: Graph, targets: Sequence[Tensor], ends: set[str]) -> tuple[list[Node], tuple[str, ...]]:
+def _before(
+    graph: Graph, targets: Sequence[Tensor], ends: set[str]
+) -> tuple[list[Node], tuple[str, ...]]:
     """The nodes that compute some tensors from site tensors (and model inputs), in order, and those site tensors."""
     wanted = {t.name for t in targets}
     nodes = []

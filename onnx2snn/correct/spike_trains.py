@@ -38,13 +38,18 @@ def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> 
         return helper.make_tensor_value_info(name, kind, [None] * axes)
 
     body = helper.make_graph(
-        [step], "step", [typed(t, rank) for t in (*states, "x")], [typed(t, rank) for t in (*after, "spike")]
+        [step],
+        "step",
+        [typed(t, rank) for t in (*states, "x")],
+        [typed(t, rank) for t in (*after, "spike")],
     )
     first, last = [state_input(state) for state in states], [f"{state}/last" for state in states]
     nodes = [
         helper.make_node("Mul", ["currents", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "shift"], ["inputs"]),
-        helper.make_node("Scan", [*first, "inputs"], [*last, "train"], body=body, num_scan_inputs=1),
+        helper.make_node(
+            "Scan", [*first, "inputs"], [*last, "train"], body=body, num_scan_inputs=1
+        ),
         helper.make_node("Cast", ["train"], ["spikes"], to=SPIKES[spike_type(levels)]),
         helper.make_node("ReduceSum", ["train", "time"], ["total"], keepdims=0),
     ]
@@ -52,7 +57,10 @@ def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> 
         nodes,
         "spike_train",
         [typed("currents", rank + 1), *(typed(t, rank) for t in ("scale", "shift", *first))],
-        [typed("spikes", rank + 1, SPIKES[spike_type(levels)]), *(typed(t, rank) for t in ("total", *last))],
+        [
+            typed("spikes", rank + 1, SPIKES[spike_type(levels)]),
+            *(typed(t, rank) for t in ("total", *last)),
+        ],
         [numpy_helper.from_array(np.array([0], np.int64), "time")],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(SNN_DOMAIN, 1)]

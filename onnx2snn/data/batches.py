@@ -49,7 +49,9 @@ def filled(samples: Samples, indices: ArrayLike, fixed: int | None) -> Batch:
     return Batch(own, samples.batch(own if fixed is None else np.resize(own, fixed)))
 
 
-def batches(samples: Samples, size: int, fixed: int | None, count: int | None = None) -> Iterator[Batch]:
+def batches(
+    samples: Samples, size: int, fixed: int | None, count: int | None = None
+) -> Iterator[Batch]:
     """Yield samples in order, batch by batch.
 
     Args:

@@ -47,13 +47,19 @@ class Fit:
     allowed: tuple[str, ...]
     folder: Path
     _parts: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
-    _first: dict[str, Rows] = field(default_factory=dict)  # of each key: later ones must look like it
-    _dims: dict[str, tuple[int, str]] = field(default_factory=dict)  # symbolic ones: size, and the input that set it
+    _first: dict[str, Rows] = field(
+        default_factory=dict
+    )  # of each key: later ones must look like it
+    _dims: dict[str, tuple[int, str]] = field(
+        default_factory=dict
+    )  # symbolic ones: size, and the input that set it
 
     def only(self, where: str) -> str:
         """Name the one input an unnamed array can serve."""
         if len(self.inputs) != 1:
-            raise DataError(f"{where} is one array, but the model's inputs are {quoted(self.inputs)}: name the arrays")
+            raise DataError(
+                f"{where} is one array, but the model's inputs are {quoted(self.inputs)}: name the arrays"
+            )
         return next(iter(self.inputs))
 
     def temporary(self) -> Path:
@@ -75,20 +81,26 @@ class Fit:
             for key, rows in self._check(where, group).items():
                 dtype = self._first[key].dtype
                 if not np.can_cast(rows.dtype, dtype, "safe"):
-                    raise DataError(f"'{key}' in {where} is {rows.dtype} after {dtype}: give it one type throughout")
+                    raise DataError(
+                        f"'{key}' in {where} is {rows.dtype} after {dtype}: give it one type throughout"
+                    )
                 with files[key].open("ab") as file:
                     np.ascontiguousarray(rows.read(np.arange(rows.shape[0])), dtype).tofile(file)
                 counts[key] += rows.shape[0]
         for key, path in files.items():
             first = self._first[key]
             shape = (counts[key], *first.shape[1:])
-            self._parts[key].append(Rows(first.dtype, shape, partial(_read_raw, path, first.dtype, shape)))
+            self._parts[key].append(
+                Rows(first.dtype, shape, partial(_read_raw, path, first.dtype, shape))
+            )
 
     def joined(self, where: str) -> dict[str, Rows]:
         """Return the whole of every key."""
         if missing := [name for name in self.inputs if name not in self._parts]:
             found = quoted(self._parts) if self._parts else "nothing"
-            raise DataError(f"{where} lacks the model's inputs {quoted(missing)} and holds {found}: add them")
+            raise DataError(
+                f"{where} lacks the model's inputs {quoted(missing)} and holds {found}: add them"
+            )
         return _same_count(where, {key: _join(parts) for key, parts in self._parts.items()})
 
     def check_names(self, where: str, keys: Iterable[str]) -> None:
@@ -102,23 +114,33 @@ class Fit:
     def _check(self, where: str, group: Mapping[str, Rows]) -> dict[str, Rows]:
         """Return the group with inputs cast to the model's types."""
         self.check_names(where, group)
-        return _same_count(where, {key: self._check_rows(key, f"'{key}' in {where}", group[key]) for key in group})
+        return _same_count(
+            where, {key: self._check_rows(key, f"'{key}' in {where}", group[key]) for key in group}
+        )
 
     def _check_rows(self, key: str, what: str, rows: Rows) -> Rows:
         if rows.dtype.hasobject:
-            raise DataError(f"{what} is an array of Python objects: convert to numbers, e.g. `.astype(np.float32)`")
+            raise DataError(
+                f"{what} is an array of Python objects: convert to numbers, e.g. `.astype(np.float32)`"
+            )
         spec = self.inputs.get(key)
         if spec and spec.shape == ():
-            raise DataError(f"input '{spec}' has no axis for samples: make it a constant of the model")
+            raise DataError(
+                f"input '{spec}' has no axis for samples: make it a constant of the model"
+            )
         if not rows.shape or 0 in rows.shape:
-            raise DataError(f"{what} has shape {_dims(rows.shape)}, no samples: give an array with samples on axis 0")
+            raise DataError(
+                f"{what} has shape {_dims(rows.shape)}, no samples: give an array with samples on axis 0"
+            )
         if spec:
             self._check_shape(spec, what, rows.shape)
             rows = _cast(what, rows, spec.dtype)
         first = self._first.setdefault(key, rows)
         if first.shape[1:] != rows.shape[1:] or first.dtype.kind != rows.dtype.kind:
             found, before = (f"{r.dtype}{_dims(('N', *r.shape[1:]))}" for r in (rows, first))
-            raise DataError(f"{what} is {found} after {before}: make all parts alike but for axis 0")
+            raise DataError(
+                f"{what} is {found} after {before}: make all parts alike but for axis 0"
+            )
         if spec and spec.dtype.kind in "fV" and not rows.finite:  # V: bfloat16 and the like
             _check_finite(what, rows)
         return rows
@@ -127,7 +149,9 @@ class Fit:
         if spec.shape is None:
             return
         pairs = list(zip(spec.shape, shape, strict=False))[1:]
-        if len(shape) != len(spec.shape) or any(isinstance(dim, int) and dim != size for dim, size in pairs):
+        if len(shape) != len(spec.shape) or any(
+            isinstance(dim, int) and dim != size for dim, size in pairs
+        ):
             expected = _dims(("N", *spec.shape[1:]) if spec.shape else ())
             raise DataError(
                 f"{what} has shape {_dims(shape)}, but the model takes {expected}: reshape or resize the data"
@@ -135,7 +159,9 @@ class Fit:
         for dim, size in pairs:
             if isinstance(dim, str) and self._dims.setdefault(dim, (size, spec.name))[0] != size:
                 before, other = self._dims[dim]
-                raise DataError(f"dimension '{dim}' is {size} for {what} but {before} for '{other}': make them agree")
+                raise DataError(
+                    f"dimension '{dim}' is {size} for {what} but {before} for '{other}': make them agree"
+                )
 
 
 def image_axes(spec: TensorSpec) -> tuple[int, ...]:
@@ -163,7 +189,10 @@ def _cast(what: str, rows: Rows, dtype: np.dtype[Any]) -> Rows:
     """Let rows be read as `dtype` if that loses nothing but a float's last digits; DataError otherwise."""
     if rows.dtype == dtype:
         return rows
-    if not (rows.dtype.kind == dtype.kind == "f" or (dtype.kind in "iu" and np.can_cast(rows.dtype, dtype, "safe"))):
+    if not (
+        rows.dtype.kind == dtype.kind == "f"
+        or (dtype.kind in "iu" and np.can_cast(rows.dtype, dtype, "safe"))
+    ):
         raise DataError(
             f"{what} is {rows.dtype}, but the model takes {dtype}: convert it, e.g. `.astype(np.{dtype.type.__name__})`"
         )
@@ -183,7 +212,9 @@ def _check_finite(what: str, rows: Rows) -> None:
         finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if not finite.all():
             bad = start + int(finite.argmin())
-            raise DataError(f"{what} has NaN or infinity (as {rows.dtype}) in sample {bad}: mend or drop that sample")
+            raise DataError(
+                f"{what} has NaN or infinity (as {rows.dtype}) in sample {bad}: mend or drop that sample"
+            )
 
 
 def _join(parts: list[Rows]) -> Rows:

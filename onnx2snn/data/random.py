@@ -32,7 +32,10 @@ _KEEPS_VALUES = (
 def index_bounds(proto: onnx.ModelProto) -> dict[str, int]:
     """By input, how many indices are valid: the rows of the smallest constant table that a Gather reads with it."""
     sizes = {t.name: t.dims for t in tensors(proto)} | {
-        n.output[0]: a.t.dims for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute
+        n.output[0]: a.t.dims
+        for n in proto.graph.node
+        if n.op_type == "Constant"
+        for a in n.attribute
     }
     origin = {v.name: v.name for v in proto.graph.input if v.name not in sizes}
     bounds: dict[str, int] = {}
@@ -67,7 +70,9 @@ def random_samples(
         for axis, dim in enumerate((spec.shape or (None, 16))[1:], 1):
             if not isinstance(dim, int):
                 what = f"axis {axis}" if dim is None else f"'{dim}'"
-                key = (number, axis) if dim is None else dim  # an unknown dimension agrees with no other
+                key = (
+                    (number, axis) if dim is None else dim
+                )  # an unknown dimension agrees with no other
                 if key not in guesses:
                     guesses[key] = 224 if axis in image_axes(spec)[:2] else 16
                     notes.append(f"dimension {what} of input '{spec.name}' taken as {guesses[key]}")
@@ -77,20 +82,30 @@ def random_samples(
         if spec.dtype.kind in "iu" and high < 0:
             low, high = int(np.iinfo(spec.dtype).min), int(np.iinfo(spec.dtype).max)
             if spec.dtype.itemsize > 1:  # a byte is a pixel; more may be a word
-                notes.append(f"values of input '{spec.name}' drawn over all of {spec.dtype}, whatever they stand for")
+                notes.append(
+                    f"values of input '{spec.name}' drawn over all of {spec.dtype}, whatever they stand for"
+                )
         draw = partial(_draw, spec.dtype, tuple(shape[1:]), (seed, number), (low, high))
         rows[spec.name] = Rows(spec.dtype, tuple(shape), draw)
     return Samples(rows), notes
 
 
 def _draw(
-    dtype: np.dtype[Any], shape: tuple[int, ...], seed: tuple[int, int], ends: tuple[int, int], indices: Array
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    seed: tuple[int, int],
+    ends: tuple[int, int],
+    indices: Array,
 ) -> Array:
     out = np.empty((len(indices), *shape), dtype)
     for row, index in enumerate(indices):
-        random = np.random.default_rng((*seed, int(index)))  # one stream per sample: any order gives the same data
+        random = np.random.default_rng(
+            (*seed, int(index))
+        )  # one stream per sample: any order gives the same data
         if dtype.kind in "iu":
             out[row] = random.integers(*ends, shape, dtype, endpoint=True)
         else:
-            out[row] = random.integers(0, 2, shape) if dtype.kind == "b" else random.standard_normal(shape)
+            out[row] = (
+                random.integers(0, 2, shape) if dtype.kind == "b" else random.standard_normal(shape)
+            )
     return out

@@ -59,7 +59,9 @@ class Samples:
         """Return what stands beside the inputs (labels, masks...), [len(indices), ...]; DataError if nothing does."""
         if key not in self._targets:
             found = f"only {quoted(self.targets)}" if self.targets else "nothing"
-            raise DataError(f"the data holds {found} beside the inputs: add an array '{key}' with one row per sample")
+            raise DataError(
+                f"the data holds {found} beside the inputs: add an array '{key}' with one row per sample"
+            )
         return self._read(self._targets[key], indices)
 
     def subset(self, indices: ArrayLike) -> Samples:
@@ -67,19 +69,29 @@ class Samples:
         chosen = np.asarray(indices, np.int64).reshape(-1)
 
         def view(rows: Rows) -> Rows:
-            return replace(rows, shape=(len(chosen), *rows.shape[1:]), read=lambda wanted: rows.read(chosen[wanted]))
+            return replace(
+                rows,
+                shape=(len(chosen), *rows.shape[1:]),
+                read=lambda wanted: rows.read(chosen[wanted]),
+            )
 
-        inputs, targets = ({k: view(rows) for k, rows in group.items()} for group in (self._inputs, self._targets))
+        inputs, targets = (
+            {k: view(rows) for k, rows in group.items()} for group in (self._inputs, self._targets)
+        )
         return Samples(inputs, targets)
 
     def _read(self, rows: Rows, indices: ArrayLike) -> Array:
         wanted = np.asarray(indices, np.int64).reshape(-1)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(f"samples {wanted.min()} to {wanted.max()} asked for, but there are {len(self)}")
+            raise IndexError(
+                f"samples {wanted.min()} to {wanted.max()} asked for, but there are {len(self)}"
+            )
         try:
             return rows.read(wanted)
         except OSError as error:
-            raise DataError(f"the data can no longer be read ({error}): leave its files in place during use") from error
+            raise DataError(
+                f"the data can no longer be read ({error}): leave its files in place during use"
+            ) from error
 
 
 def open_samples(
@@ -92,7 +104,11 @@ def open_samples(
 
     Raises DataError where something is missing, unreadable, misnamed, misshapen, of a wrong type, or not finite.
     """
-    fit = Fit({spec.name: spec for spec in inputs}, tuple(targets_allowed), Path(tempfile.mkdtemp(prefix="onnx2snn-")))
+    fit = Fit(
+        {spec.name: spec for spec in inputs},
+        tuple(targets_allowed),
+        Path(tempfile.mkdtemp(prefix="onnx2snn-")),
+    )
     where = str(source) if isinstance(source, str | os.PathLike) else "the data"
     try:
         open_source(fit, where, source)
@@ -102,5 +118,7 @@ def open_samples(
     except BaseException as error:
         shutil.rmtree(fit.folder, ignore_errors=True)
         if isinstance(error, OSError):
-            raise DataError(f"{where} cannot be read ({error}): check permissions and free disk space") from error
+            raise DataError(
+                f"{where} cannot be read ({error}): check permissions and free disk space"
+            ) from error
         raise

@@ -82,21 +82,27 @@ def _open_folder(fit: Fit, folder: Path) -> None:
                 key = path.stem if path.stem in (*fit.inputs, *fit.allowed) else fit.only(str(path))
                 fit.add(str(path), {key: _npy(path, str(path))})
     else:
-        raise DataError(f"folder {folder} holds no .npy, .npz, input_0.pb, .png, .jpg or .bmp: check the path")
+        raise DataError(
+            f"folder {folder} holds no .npy, .npz, input_0.pb, .png, .jpg or .bmp: check the path"
+        )
 
 
 def _npy(path: Path, what: str) -> Rows:
     with path.open("rb") as file:
         start = file.read(1024)
         if b"|O'" in start[: start.find(b"}")]:  # the header is a dict in plain text
-            raise DataError(f"{what} holds pickled Python objects: save it again as an array of numbers")
+            raise DataError(
+                f"{what} holds pickled Python objects: save it again as an array of numbers"
+            )
     with _reading(what, ".npy array"):
         head = np.lib.format.open_memmap(path, mode="r")
     return Rows(head.dtype, head.shape, partial(_read_npy, path))
 
 
 def _read_npy(path: Path, indices: Array) -> Array:
-    return np.asarray(np.load(path, mmap_mode="r")[indices])  # mapped anew each time, so that its pages are released
+    return np.asarray(
+        np.load(path, mmap_mode="r")[indices]
+    )  # mapped anew each time, so that its pages are released
 
 
 def _npz(fit: Fit, path: Path) -> dict[str, Rows]:
@@ -132,12 +138,18 @@ def _image_folder(fit: Fit, folder: Path, paths: list[Path]) -> dict[str, Rows]:
     try:
         from PIL import Image
     except ImportError as error:
-        raise DataError(f"{folder} holds images, which need pillow: run `pip install onnx2snn[images]`") from error
+        raise DataError(
+            f"{folder} holds images, which need pillow: run `pip install onnx2snn[images]`"
+        ) from error
     spec = fit.inputs[fit.only(str(folder))]
     axes = image_axes(spec)
     shape = (len(paths), *(dim for dim in (spec.shape or ())[1:] if isinstance(dim, int)))
     fixed = axes and len(shape) == 4
-    if not fixed or shape[axes[2]] not in (1, 3) or (spec.dtype.kind != "f" and spec.dtype != np.uint8):
+    if (
+        not fixed
+        or shape[axes[2]] not in (1, 3)
+        or (spec.dtype.kind != "f" and spec.dtype != np.uint8)
+    ):
         raise DataError(
             f"images in {folder} cannot feed input '{spec}', which would have to be uint8 or float, of rank 4 with "
             "fixed height and width and 1 or 3 channels: fix the model's input shape or give arrays"
@@ -154,7 +166,11 @@ def _image_folder(fit: Fit, folder: Path, paths: list[Path]) -> dict[str, Rows]:
 
 
 def _read_images(
-    paths: list[Path], shape: tuple[int, ...], axes: tuple[int, ...], dtype: np.dtype[Any], indices: Array
+    paths: list[Path],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    dtype: np.dtype[Any],
+    indices: Array,
 ) -> Array:
     from PIL import Image
 
@@ -163,7 +179,9 @@ def _read_images(
     mode = "L" if channels == 1 else "RGB"
     for row, index in enumerate(indices):
         with _reading(paths[index], "image"), Image.open(paths[index]) as image:
-            pixels = np.asarray(image.convert(mode).resize((width, height), Image.Resampling.BILINEAR))
+            pixels = np.asarray(
+                image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
+            )
         pixels = np.moveaxis(pixels.reshape(height, width, channels), 2, axes[2] - 1)
         out[row] = pixels if dtype == np.uint8 else pixels / np.float32(255)
     return out
@@ -179,9 +197,13 @@ def _labels(file: Path, images: list[Path]) -> Array:
         if re.fullmatch(r"-?\d+", label) and name:
             labels[name] = int(label)
         elif line.strip() and number:  # the first line may be a header
-            raise DataError(f"line {number + 1} of {file} is '{line}': write the file name, a comma, the class number")
+            raise DataError(
+                f"line {number + 1} of {file} is '{line}': write the file name, a comma, the class number"
+            )
     if missing := [path.name for path in images if path.name not in labels]:
-        raise DataError(f"{file} has no label for {quoted(missing)}: add a line '{missing[0]},label'")
+        raise DataError(
+            f"{file} has no label for {quoted(missing)}: add a line '{missing[0]},label'"
+        )
     if unknown := set(labels) - {path.name for path in images}:
         raise DataError(
             f"{file} labels {quoted(sorted(unknown))}, which the folder lacks: add the images or drop the lines"
@@ -197,7 +219,9 @@ def _open_script(fit: Fit, path: Path, function: str) -> None:
 @contextmanager
 def script_function(path: Path, function: str) -> Iterator[Callable[..., Any]]:
     """Run a user's script and yield its function; inside, neighbours may be imported. DataError."""
-    sys.path.insert(0, str(path.parent))  # as for `python script.py`, which may import its neighbours
+    sys.path.insert(
+        0, str(path.parent)
+    )  # as for `python script.py`, which may import its neighbours
     try:
         spec = util.spec_from_file_location(f"_onnx2snn_data_{path.stem}", path)
         assert spec is not None and spec.loader is not None  # a .py file always has both
@@ -227,10 +251,14 @@ def _open_object(fit: Fit, where: str, source: object) -> None:
             source = source()
         _open_object(fit, where, source)
     else:
-        raise DataError(f"{where} is a {type(source).__name__}: give an array, a dict of arrays, or batches of such")
+        raise DataError(
+            f"{where} is a {type(source).__name__}: give an array, a dict of arrays, or batches of such"
+        )
 
 
-def _batches(fit: Fit, where: str, source: Iterable[object]) -> Iterator[tuple[str, dict[str, Rows]]]:
+def _batches(
+    fit: Fit, where: str, source: Iterable[object]
+) -> Iterator[tuple[str, dict[str, Rows]]]:
     with _users_code(where):
         batches = iter(source)
     for number in count_up():
@@ -244,7 +272,9 @@ def _batches(fit: Fit, where: str, source: Iterable[object]) -> Iterator[tuple[s
 
 def _group(fit: Fit, where: str, batch: object) -> dict[str, Rows]:
     if not isinstance(batch, Mapping) and not hasattr(batch, "__array__"):
-        raise DataError(f"{where} is a {type(batch).__name__}: make it an array or a dict of arrays")
+        raise DataError(
+            f"{where} is a {type(batch).__name__}: make it an array or a dict of arrays"
+        )
     named = batch if isinstance(batch, Mapping) else {fit.only(where): batch}
     with _users_code(where):
         return {str(key): _in_memory(np.asarray(value)) for key, value in named.items()}
@@ -268,9 +298,13 @@ def _reading(what: Path | str, kind: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno:  # the disk or its permissions, not the content
+        if (
+            isinstance(error, OSError) and error.errno
+        ):  # the disk or its permissions, not the content
             raise
-        raise DataError(f"{what} is truncated or no {kind} ({_brief(error)}): replace or remove it") from error
+        raise DataError(
+            f"{what} is truncated or no {kind} ({_brief(error)}): replace or remove it"
+        ) from error
 
 
 def _in_memory(array: Array) -> Rows:

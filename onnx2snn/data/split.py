@@ -48,7 +48,10 @@ class CalibrationData:
 
 
 def open_calibration(
-    calibration: object, specs: Sequence[TensorSpec], seed: int, bounds: Mapping[str, int] | None = None
+    calibration: object,
+    specs: Sequence[TensorSpec],
+    seed: int,
+    bounds: Mapping[str, int] | None = None,
 ) -> CalibrationData:
     """Open the calibration data, or make random inputs up where there is none (DataError); `bounds`: of indices."""
     if calibration is None:
@@ -63,12 +66,17 @@ def open_calibration(
     return CalibrationData(samples, fitting, held_back, random=False)
 
 
-def _random(specs: Sequence[TensorSpec], seed: int, bounds: Mapping[str, int] | None) -> CalibrationData:
+def _random(
+    specs: Sequence[TensorSpec], seed: int, bounds: Mapping[str, int] | None
+) -> CalibrationData:
     """At most 64 random inputs, fewer where one input is large: without data a conversion takes seconds."""
     one, notes = random_samples(specs, 1, seed, bounds)
     size = sum(value.size for value in one.batch([0]).values())
     count = int(np.clip(2**22 // size, 8, RANDOM_SAMPLES))
     scored = int(np.clip(2**18 // size, 1, count // 4))
     samples, _ = random_samples(specs, count + scored, seed, bounds)
-    fitting, held_back = samples.subset(np.arange(count)), samples.subset(np.arange(count, count + scored))
+    fitting, held_back = (
+        samples.subset(np.arange(count)),
+        samples.subset(np.arange(count, count + scored)),
+    )
     return CalibrationData(samples, fitting, held_back, random=True, notes=notes)

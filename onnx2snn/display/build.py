@@ -34,10 +34,21 @@ def present_evaluation(
     """The page of what `evaluate` returned for the same arguments; `site` is the layer whose spikes are drawn."""
     source, session = load_model(ann), SpikingSession(snn, threads=threads)
     metric, times = next(iter(result["ann"])), [row["timesteps"] for row in result["snn"]]
-    opened = nullcontext(data) if isinstance(data, Samples) else open_samples(data, input_specs(source.proto))
+    opened = (
+        nullcontext(data)
+        if isinstance(data, Samples)
+        else open_samples(data, input_specs(source.proto))
+    )
     with opened as samples:
         shown = exhibit(
-            source, session, samples, timesteps=times, delay=delay, metric=metric, site=site, threads=threads
+            source,
+            session,
+            samples,
+            timesteps=times,
+            delay=delay,
+            metric=metric,
+            site=site,
+            threads=threads,
         )
     return evaluation_page(result, shown, session.metadata, source.name)
 
@@ -69,6 +80,13 @@ def present_conversion(
         result["warnings"] = []  # those of the conversion are enough
         metric = next(iter(result["ann"]))
         shown = exhibit(
-            source, session, data.held_back, timesteps=times, delay=None, metric=metric, site=site, threads=threads
+            source,
+            session,
+            data.held_back,
+            timesteps=times,
+            delay=None,
+            metric=metric,
+            site=site,
+            threads=threads,
         )
     return conversion_page(conversion.report.to_dict(), result, shown, session.metadata)

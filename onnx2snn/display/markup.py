@@ -79,7 +79,9 @@ class Section:
 def page(title: str, about: str, sections: Sequence[Section], foot: str) -> str:
     """The whole page."""
     links = "".join(f'<a href="#{s.anchor}">{escape(s.heading)}</a> ' for s in sections)
-    parts = "".join(f'<section id="{s.anchor}"><h2>{escape(s.heading)}</h2>{s.body}</section>' for s in sections)
+    parts = "".join(
+        f'<section id="{s.anchor}"><h2>{escape(s.heading)}</h2>{s.body}</section>' for s in sections
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -97,7 +99,10 @@ def paragraph(words: str, kind: str = "") -> str:
 
 def cards(items: Iterable[tuple[str, str]]) -> str:
     """Large figures with what they are."""
-    made = (f"<div class=card><b>{escape(figure)}</b><span>{escape(words)}</span></div>" for figure, words in items)
+    made = (
+        f"<div class=card><b>{escape(figure)}</b><span>{escape(words)}</span></div>"
+        for figure, words in items
+    )
     return f'<div class="cards">{"".join(made)}</div>'
 
 
@@ -106,7 +111,9 @@ def grid(charts: Iterable[str]) -> str:
     return f'<div class="grid2">{"".join(charts)}</div>'
 
 
-def table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+def table(
+    caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], kind: str = ""
+) -> str:
     """A table that scrolls by itself where it is too wide; `kind` "words" for text instead of figures."""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headings)
     body = "".join(

@@ -67,7 +67,9 @@ def exhibit(
     model = session.step_model
     return Exhibit(
         raster=_raster(session, samples, chosen, min(max(timesteps), RASTER_STEPS)),
-        strips=_strips(source, session, samples, [(t, delay) for t in sorted(set(timesteps))], metric, threads),
+        strips=_strips(
+            source, session, samples, [(t, delay) for t in sorted(set(timesteps))], metric, threads
+        ),
         thresholds=tuple(_thresholds(model)),
         parts=tuple(_parts(model)),
     )
@@ -78,7 +80,9 @@ def _raster(session: SpikingSession, samples: Samples, site: str, timesteps: int
     spikes = np.stack([step.spikes[site][0].ravel() for step in session.steps(feed, timesteps, 0)])
     fired = np.flatnonzero(spikes.any(axis=0))
     some = fired if len(fired) else np.arange(spikes.shape[1])
-    shown = some[np.unique(np.linspace(0, len(some) - 1, min(len(some), RASTER_NEURONS)).astype(int))]
+    shown = some[
+        np.unique(np.linspace(0, len(some) - 1, min(len(some), RASTER_NEURONS)).astype(int))
+    ]
     return Raster(site, spikes[:, shown], spikes.shape[1], len(fired))
 
 
@@ -97,8 +101,13 @@ def _strips(
     count = min(PICTURED, len(samples))
     indices = np.arange(count)
     size = fixed_batch(specs) or count
-    feeds = [samples.batch(np.resize(indices[start : start + size], size)) for start in range(0, count, size)]
-    shown = next(((s, feeds[0][s.name]) for s in specs if picture(s, feeds[0][s.name][0]) is not None), None)
+    feeds = [
+        samples.batch(np.resize(indices[start : start + size], size))
+        for start in range(0, count, size)
+    ]
+    shown = next(
+        ((s, feeds[0][s.name]) for s in specs if picture(s, feeds[0][s.name][0]) is not None), None
+    )
     if shown is None:
         return ""
     reference = open_session(source.proto, threads)
@@ -115,10 +124,14 @@ def _strips(
     return _DRAWN[metric](pixels, targets, dict(zip(labels, answers, strict=True)), names)
 
 
-def _segmentation(pixels: list[Any], targets: dict[str, Array], answers: dict[str, list[Array]], _: list[str]) -> str:
+def _segmentation(
+    pixels: list[Any], targets: dict[str, Array], answers: dict[str, list[Array]], _: list[str]
+) -> str:
     truth = targets["masks"].astype(np.int64)
     found = {label: _classes(outputs, truth.shape) for label, outputs in answers.items()}
-    met = sorted({int(k) for k in np.unique(np.concatenate([truth, *found.values()])) if k != IGNORE})
+    met = sorted(
+        {int(k) for k in np.unique(np.concatenate([truth, *found.values()])) if k != IGNORE}
+    )
     rows = [
         strip(
             [
@@ -142,7 +155,9 @@ def _classes(outputs: Sequence[Array], shape: tuple[int, ...]) -> Array:
     return next(classes for classes in made if classes.shape == shape).astype(np.int64)
 
 
-def _detection(pixels: list[Any], targets: dict[str, Array], answers: dict[str, list[Array]], names: list[str]) -> str:
+def _detection(
+    pixels: list[Any], targets: dict[str, Array], answers: dict[str, list[Array]], names: list[str]
+) -> str:
     from onnx2snn.score.detection import MeanAveragePrecision
 
     metric = MeanAveragePrecision(names)
@@ -151,7 +166,10 @@ def _detection(pixels: list[Any], targets: dict[str, Array], answers: dict[str, 
     rows = []
     for i, shown in enumerate(pixels):
         truth = found["ANN"][i][1]
-        sure = {label: made[i][0][made[i][0][:, 5] >= SHOWN_SCORE][:MOST_BOXES] for label, made in found.items()}
+        sure = {
+            label: made[i][0][made[i][0][:, 5] >= SHOWN_SCORE][:MOST_BOXES]
+            for label, made in found.items()
+        }
         drawn = (image(label, shown, boxes) for label, boxes in sure.items())
         rows.append(strip([image("input", shown), image("truth", shown, truth), *drawn]))
     return "".join(rows)
@@ -173,9 +191,14 @@ def _thresholds(model: StepModel) -> list[tuple[str, tuple[float, ...]]]:
 def _parts(model: StepModel) -> list[tuple[str, tuple[str, ...]]]:
     """The way through the network: each part with what it is made of."""
     states = [s for s in model.states if s.kind != "step"]
-    changing, moving = time_varying_tensors(model.proto, states), time_varying_tensors(model.proto, model.states)
+    changing, moving = (
+        time_varying_tensors(model.proto, states),
+        time_varying_tensors(model.proto, model.states),
+    )
     needed = needed_tensors(model.proto, model.states)
-    operators: dict[str, Counter[str]] = {part: Counter() for part in ("encoder", "core", "readout")}
+    operators: dict[str, Counter[str]] = {
+        part: Counter() for part in ("encoder", "core", "readout")
+    }
     averages = set(model.means) | {s.output for s in model.states if s.mean is not None}
     for node in model.proto.graph.node:
         made = set(node.output)
@@ -184,7 +207,8 @@ def _parts(model: StepModel) -> list[tuple[str, tuple[str, ...]]]:
         part = "encoder" if not made & moving else "core" if made & needed else "readout"
         operators[part][node.op_type] += 1
     listed = {
-        part: ", ".join(f"{count} {op}" for op, count in found.most_common(6)) + (", ..." if len(found) > 6 else "")
+        part: ", ".join(f"{count} {op}" for op, count in found.most_common(6))
+        + (", ..." if len(found) > 6 else "")
         for part, found in operators.items()
     }
     sites = f"{len(model.metadata['neurons'])} layers of neurons"

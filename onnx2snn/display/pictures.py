@@ -49,9 +49,15 @@ def picture(spec: TensorSpec, sample: Array) -> Array | None:
 def png(pixels: Array) -> str:
     """Pixels [H,W,3] as a data URI."""
     height, width = pixels.shape[:2]
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)  # 0: no filter
+    rows = np.concatenate(
+        [np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1
+    )  # 0: no filter
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    packed = _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)) + _chunk(b"IEND", b"")
+    packed = (
+        _chunk(b"IHDR", head)
+        + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+        + _chunk(b"IEND", b"")
+    )
     return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + packed).decode()
 
 
@@ -77,7 +83,9 @@ def image(words: str, pixels: Array, boxes: Array | None = None) -> str:
         frame = f'x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
         drawn.append(f'<rect {frame} fill="none" stroke="{line}" stroke-width="{size / 5:.2g}"/>')
         style = f'style="font-size:{size:.3g}px;fill:#fff;stroke:#000;stroke-width:{size / 4:.2g}px;paint-order:stroke"'
-        drawn.append(text(round(x1 + size / 6, 1), round(y1 + size, 1), f"{int(kind)}", extra=style))
+        drawn.append(
+            text(round(x1 + size / 6, 1), round(y1 + size, 1), f"{int(kind)}", extra=style)
+        )
     name = escape(words)
     return (
         f'<div><svg role="img" viewBox="0 0 {width} {height}" aria-label="{name}"><title>{name}</title>'

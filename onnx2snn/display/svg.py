@@ -34,7 +34,9 @@ class Axis:
     def at(self, value: float) -> float:
         """The place of a value, in pixels."""
         low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        return round(self.start + self.length * ((value - low) / (high - low) if high > low else 0.5), 2)
+        return round(
+            self.start + self.length * ((value - low) / (high - low) if high > low else 0.5), 2
+        )
 
     def ticks(self, most: int = 6) -> list[float]:
         """Round values, at most about `most` of them."""
@@ -44,10 +46,18 @@ class Axis:
             steps = (1.0, 2.0, 5.0) if self.log == 10 and high - low < 2 else (1.0,)
             values = np.sort(np.outer(self.log**powers, steps).ravel())
             inside = values[(values >= self.low * 0.999) & (values <= self.high * 1.001)]
-            return inside[:: max(1, math.ceil(len(inside) / most))].tolist() if len(inside) else [self.low]
+            return (
+                inside[:: max(1, math.ceil(len(inside) / most))].tolist()
+                if len(inside)
+                else [self.low]
+            )
         step = 10.0 ** math.floor(math.log10(max(self.high - self.low, 1e-12) / most))
         step *= next(m for m in (1, 2, 5, 10) if (self.high - self.low) / (step * m) <= most)
-        return [float(v) for v in np.arange(math.ceil(self.low / step), math.floor(self.high / step + 1e-9) + 1) * step]
+        return [
+            float(v)
+            for v in np.arange(math.ceil(self.low / step), math.floor(self.high / step + 1e-9) + 1)
+            * step
+        ]
 
 
 @dataclass(frozen=True)
@@ -95,18 +105,32 @@ def lines(
 ) -> str:
     """Series over a logarithmic axis; `reference` is a level with a name."""
     xs = [v for s in series for v in s.x]
-    ys = [v for s in series for v in s.y] + [v for s in series for ends in s.spread if ends for v in ends]
+    ys = [v for s in series for v in s.y] + [
+        v for s in series for ends in s.spread if ends for v in ends
+    ]
     ys += [reference[1]] if reference else []
     room = 0.06 * (max(ys) - min(ys)) or 0.05 * abs(max(ys)) or 0.5
     across = Axis(min(xs), max(xs), LEFT, WIDTH - LEFT - RIGHT, log_x)
     low, high = min(ys) - room, max(ys) + room
-    up = Axis(max(low, 0.0) if min(ys) >= 0 else low, high, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM))
+    up = Axis(
+        max(low, 0.0) if min(ys) >= 0 else low, high, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM)
+    )
     body = [_grid(across, up, x_unit, percent)]
     body.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, x_label, "middle"))
-    body.append(text(0, 0, y_label, "middle", f'transform="translate(12 {(HEIGHT - BOTTOM) / 2:g}) rotate(-90)"'))
+    body.append(
+        text(
+            0,
+            0,
+            y_label,
+            "middle",
+            f'transform="translate(12 {(HEIGHT - BOTTOM) / 2:g}) rotate(-90)"',
+        )
+    )
     if reference:
         y = up.at(reference[1])
-        body.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:g}" y2="{y:g}"/>')
+        body.append(
+            f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:g}" y2="{y:g}"/>'
+        )
         body.append(text(LEFT + 5, y - 5, reference[0], extra='class="strong"'))
     body += [_drawn(s, across, up) for s in series] + [_legend(series)]
     about = "; ".join(f"{s.name} from {s.y[0]:.4g} to {s.y[-1]:.4g}" for s in series if s.name)
@@ -172,7 +196,9 @@ def bars(name: str, title: str, rows: Sequence[tuple[str, float]], label: str) -
         y = index * ROW
         parts.append(_row_name(row, y))
         width = axis.at(value) - NAME
-        parts.append(f'<rect class="c0" x="{NAME}" y="{y + 4}" width="{width:g}" height="{ROW - 8}"/>')
+        parts.append(
+            f'<rect class="c0" x="{NAME}" y="{y + 4}" width="{width:g}" height="{ROW - 8}"/>'
+        )
         parts.append(text(NAME + width + 5, y + 15, f"{value:.1%}"))
     height = len(rows) * ROW + 22
     parts.append(text(WIDTH - 4, height - 6, label, "end"))
@@ -195,7 +221,9 @@ def boxes(name: str, title: str, rows: Sequence[tuple[str, Sequence[float]]], la
         a, b, middle, c, d = (axis.at(value) for value in five)
         parts.append(_row_name(row, y))
         parts.append(f'<path class="spread c0" d="M{a} {y + 11}H{d}M{a} {y + 7}v8M{d} {y + 7}v8"/>')
-        parts.append(f'<rect class="c0" x="{b}" y="{y + 5}" width="{max(c - b, 1):g}" height="12"/>')
+        parts.append(
+            f'<rect class="c0" x="{b}" y="{y + 5}" width="{max(c - b, 1):g}" height="12"/>'
+        )
         parts.append(f'<path class="median" d="M{middle} {y + 4}v14"/>')
     parts.append(text(WIDTH - 4, height - 4, label, "end"))
     about = "; ".join(f"{row} median {five[2]:.3g}" for row, five in rows)
@@ -211,13 +239,20 @@ def raster(name: str, title: str, spikes: Array) -> str:
     wide = max(1.0, 0.7 * (WIDTH - 40) / steps)
     parts = []
     for kind, sent, share in (("spike", spikes > 0, 1.0), ("spike below", spikes < 0, 0.4)):
-        strokes = (f"M{across.at(t + 1):g} {i * row + 4:.4g}v{row * 0.8:.3g}" for t, i in np.argwhere(sent).tolist())
+        strokes = (
+            f"M{across.at(t + 1):g} {i * row + 4:.4g}v{row * 0.8:.3g}"
+            for t, i in np.argwhere(sent).tolist()
+        )
         if path := "".join(strokes):
             parts.append(f'<path class="{kind}" stroke-width="{wide * share:.2g}" d="{path}"/>')
     ticks = [value for value in Axis(1, steps, 0, 1).ticks(8) if value >= 1]
     parts += [text(across.at(value), height - 20, f"{value:g}", "middle") for value in ticks]
     parts.append(text(WIDTH / 2, height - 4, "time-step", "middle"))
-    parts.append(text(0, 0, "neuron", "middle", f'transform="translate(14 {neurons * row / 2:g}) rotate(-90)"'))
+    parts.append(
+        text(
+            0, 0, "neuron", "middle", f'transform="translate(14 {neurons * row / 2:g}) rotate(-90)"'
+        )
+    )
     about = f"{int(np.count_nonzero(spikes))} spikes of {neurons} neurons in {steps} steps"
     return chart(name, title, about, WIDTH, height, "".join(parts))
 
@@ -230,9 +265,13 @@ def flow(name: str, title: str, parts: Sequence[tuple[str, Sequence[str]]]) -> s
         if index:
             body.append(f'<path class="arrow" d="M{WIDTH / 2} {y}v16m-5 -7l5 7l5 -7"/>')
             y += 20
-        body.append(f'<rect class="part" x="20" y="{y:g}" width="{WIDTH - 40}" height="{tall}" rx="6"/>')
+        body.append(
+            f'<rect class="part" x="20" y="{y:g}" width="{WIDTH - 40}" height="{tall}" rx="6"/>'
+        )
         body.append(text(32, y + 19, heading, extra='class="strong"'))
-        body += [text(32, y + 36 + 17 * line, shortened(words, 58)) for line, words in enumerate(details)]
+        body += [
+            text(32, y + 36 + 17 * line, shortened(words, 58)) for line, words in enumerate(details)
+        ]
         y += tall
     about = "; ".join(f"{heading}: {', '.join(details)}" for heading, details in parts)
     return chart(name, title, about, WIDTH, y + 6, "".join(body))

@@ -19,7 +19,9 @@ from onnx2snn.pipeline.report import Report
 
 
 def _console() -> Console:
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)  # names may hold brackets and colons
+    return Console(
+        stderr=True, highlight=False, markup=False, emoji=False
+    )  # names may hold brackets and colons
 
 
 def show(parts: Sequence[RenderableType]) -> None:
@@ -80,7 +82,13 @@ def _scores(result: dict[str, Any]) -> RenderableType:
         table.add_column(heading, justify="right")
     table.add_row("ANN", "", "", figure(name, ann))
     for row in result["snn"]:
-        table.add_row("SNN", str(row["timesteps"]), str(row["delay"]), figure(name, row[name]), *difference(name, row))
+        table.add_row(
+            "SNN",
+            str(row["timesteps"]),
+            str(row["delay"]),
+            figure(name, row[name]),
+            *difference(name, row),
+        )
     return table
 
 
@@ -93,18 +101,32 @@ def difference(metric: str, row: dict[str, Any]) -> tuple[str, str]:
     """How far a row is from the ANN, in percentage points (mse: percent more), and how sure that is."""
     sign = 1.0 if metric == "mse" else -1.0
     bounds = sorted(100.0 * sign * bound for bound in row["drop_95"] or ())
-    return f"{100.0 * sign * row['drop']:+.2f}", " to ".join(f"{bound:+.2f}" for bound in bounds) or "-"
+    return f"{100.0 * sign * row['drop']:+.2f}", " to ".join(
+        f"{bound:+.2f}" for bound in bounds
+    ) or "-"
 
 
 def _energy(result: dict[str, Any]) -> RenderableType:
     energy = result["energy"]
     prices = f"{energy['sop_joules'] * 1e15:g} fJ a SOP, {energy['flop_joules'] * 1e12:g} pJ a FLOP"
     title = f"energy a sample ({prices})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for heading in ("", "T", "rate", "SOPs", "energy", "per joule", "x ANN", "FLOPs", "x ANN, all"):
         table.add_column(heading, justify="right", no_wrap=True)
     ann = energy["ann"]
-    table.add_row("ANN", "", "", "", quantity(ann["energy_j"], "J"), quantity(ann["frames_per_joule"]), "", "", "")
+    table.add_row(
+        "ANN",
+        "",
+        "",
+        "",
+        quantity(ann["energy_j"], "J"),
+        quantity(ann["frames_per_joule"]),
+        "",
+        "",
+        "",
+    )
     rows = [("SNN", row) for row in result["snn"]]
     rows += [(f"SOPs{share}", energy[f"sops{share}"]) for share in (90, 95)]
     for label, row in rows:
@@ -152,7 +174,9 @@ def inspection(about: dict[str, Any]) -> list[RenderableType]:
         for heading in ("site", "kind", "source", "channels", "shape"):
             table.add_column(heading, overflow="fold")
         for neuron in metadata["neurons"]:
-            table.add_row(*(str(neuron[key]) for key in ("name", "kind", "source", "channels", "shape")))
+            table.add_row(
+                *(str(neuron[key]) for key in ("name", "kind", "source", "channels", "shape"))
+            )
         kept = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
         summary = "spiking model: " + ", ".join(f"{key} {metadata[key]}" for key in kept)
         summary += f", analog nodes: {', '.join(metadata['analog']) or 'none'}"
@@ -166,7 +190,11 @@ def inspection(about: dict[str, Any]) -> list[RenderableType]:
         for row in about["nodes"]:
             table.add_row(row["node"], row["op"], row["role"], row["reason"])
         counts = ", ".join(f"{count} {role}" for role, count in about["summary"].items())
-        summary = f"convertible: {counts}" if about["convertible"] else f"not convertible: {about['reason']}"
+        summary = (
+            f"convertible: {counts}"
+            if about["convertible"]
+            else f"not convertible: {about['reason']}"
+        )
     ends = f"inputs {', '.join(about['inputs'])}; outputs {', '.join(about['outputs'])}"
     return [table, ends, summary]
 
@@ -220,32 +248,50 @@ def _facts(report: Report) -> RenderableType:
         f"{report.agreement['value']:.2%} at T = {report.timesteps}, delay {report.delay}, "
         f"on {report.agreement['samples']} {kind}",
     )
-    table.add_row("method", ", ".join(f"{key} {value}" for key, value in sorted(report.settings.items())))
-    table.add_row("thresholds folded into", f"{len(report.folded)} nodes: {', '.join(report.folded)}")
+    table.add_row(
+        "method", ", ".join(f"{key} {value}" for key, value in sorted(report.settings.items()))
+    )
+    table.add_row(
+        "thresholds folded into", f"{len(report.folded)} nodes: {', '.join(report.folded)}"
+    )
     table.add_row(
         "left as Mul",
-        "\n".join(f"{k['channels']} channels before {k['before']}: {k['reason']}" for k in report.kept) or "none",
+        "\n".join(
+            f"{k['channels']} channels before {k['before']}: {k['reason']}" for k in report.kept
+        )
+        or "none",
     )
     table.add_row("pools moved before neurons", ", ".join(report.moved_pools) or "none")
     table.add_row("telescoped, not spiking", ", ".join(report.analog) or "none")
     table.add_row(
         "silent channels",
-        "\n".join(f"{s['name']}: {len(s['silent'])} of {s['channels']}" for s in report.sites if s["silent"]) or "none",
+        "\n".join(
+            f"{s['name']}: {len(s['silent'])} of {s['channels']}"
+            for s in report.sites
+            if s["silent"]
+        )
+        or "none",
     )
     table.add_row("encoder hands over", ", ".join(report.parts["encoder"]))
     table.add_row("readout takes", ", ".join(report.parts["readout"]))
     table.add_row("automatic delay", f"{report.delay_auto} steps")
-    table.add_row("seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()))
+    table.add_row(
+        "seconds", ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
+    )
     if report.cost is not None:
         table.add_row("cost", _cost(report.cost))
-    table.add_row("file sizes", f"ANN {report.model['bytes']:,} bytes, SNN {report.snn['bytes']:,} bytes")
+    table.add_row(
+        "file sizes", f"ANN {report.model['bytes']:,} bytes, SNN {report.snn['bytes']:,} bytes"
+    )
     return table
 
 
 def _cost(cost: dict[str, Any]) -> str:
     """What calibrating and correcting took, in passes of the ANN over the calibration data."""
     passes, balancing = cost["passes"], cost["balancing"]
-    said = (
-        f"calibrating {passes['calibrate']:.1f} and correcting {passes['correct']:.1f} passes of the ANN over its data"
+    said = f"calibrating {passes['calibrate']:.1f} and correcting {passes['correct']:.1f} passes of the ANN over its data"
+    return (
+        said
+        if balancing is None
+        else f"{said}; balancing {balancing:.2f} times plain inference on the same images"
     )
-    return said if balancing is None else f"{said}; balancing {balancing:.2f} times plain inference on the same images"

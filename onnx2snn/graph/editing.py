@@ -82,7 +82,9 @@ def make_constant(name: str, values: Array) -> Tensor:
     return made
 
 
-def variable(name: str, like: Tensor | None = None, shape: Sequence[Dim] | None = None, dtype: Any = None) -> Tensor:
+def variable(
+    name: str, like: Tensor | None = None, shape: Sequence[Dim] | None = None, dtype: Any = None
+) -> Tensor:
     """Return a new variable tensor, its shape and type taken from `like` where they are not given."""
     if like is not None and shape is None:
         shape = like.shape
@@ -118,7 +120,11 @@ class Editor:
         return make_constant(self.name(label), values)
 
     def variable(
-        self, label: str, like: Tensor | None = None, shape: Sequence[Dim] | None = None, dtype: Any = None
+        self,
+        label: str,
+        like: Tensor | None = None,
+        shape: Sequence[Dim] | None = None,
+        dtype: Any = None,
     ) -> Tensor:
         """Return a new variable as `variable` does, its name made from a label."""
         return variable(self.name(label), like, shape, dtype)
@@ -259,7 +265,9 @@ def infer_shapes(graph: Graph) -> None:
         tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if kind.HasField("shape"):
             tensor.shape = [_inferred_dim(dim) for dim in kind.shape.dim]
-    unknown = [name for name, tensor in tensors.items() if name and tensor.shape is None and tensor.inputs]
+    unknown = [
+        name for name, tensor in tensors.items() if name and tensor.shape is None and tensor.inputs
+    ]
     if not unknown:
         return
     for name, (dtype, shape) in types_of(proto, unknown).items():
@@ -295,6 +303,13 @@ def add_node(
     domain: str | None = None,
 ) -> Node:
     """TODO(rooms): use `Editor`."""
-    node: Node = gs.Node(op=op, name=name, attrs=attrs or {}, inputs=list(inputs), outputs=list(outputs), domain=domain)
+    node: Node = gs.Node(
+        op=op,
+        name=name,
+        attrs=attrs or {},
+        inputs=list(inputs),
+        outputs=list(outputs),
+        domain=domain,
+    )
     graph.nodes.append(node)
     return node

@@ -44,11 +44,17 @@ class Linear:
 
 
 def _one_output(node: Node) -> str | None:
-    return "its second output is used" if len(node.outputs) > 1 and node.outputs[1].outputs else None
+    return (
+        "its second output is used" if len(node.outputs) > 1 and node.outputs[1].outputs else None
+    )
 
 
 def _inference(node: Node) -> str | None:
-    return "it is in training mode; export the model for inference" if node.attrs.get("training_mode", 0) else None
+    return (
+        "it is in training mode; export the model for inference"
+        if node.attrs.get("training_mode", 0)
+        else None
+    )
 
 
 def _averages(node: Node) -> str | None:
@@ -122,12 +128,17 @@ LINEAR: dict[str, Linear] = {
 }
 
 NOT_TELESCOPED: dict[str, str] = {
-    **dict.fromkeys(("RNN", "GRU", "LSTM"), "recurrent layers are not supported between spiking layers"),
+    **dict.fromkeys(
+        ("RNN", "GRU", "LSTM"), "recurrent layers are not supported between spiking layers"
+    ),
     **dict.fromkeys(("If", "Loop", "Scan"), "control flow is not supported between spiking layers"),
     **dict.fromkeys(
-        ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"), "it draws random numbers at every step"
+        ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"),
+        "it draws random numbers at every step",
     ),
-    **dict.fromkeys(("NonZero", "Unique", "NonMaxSuppression"), "the shape of its output would depend on spikes"),
+    **dict.fromkeys(
+        ("NonZero", "Unique", "NonMaxSuppression"), "the shape of its output would depend on spikes"
+    ),
 }
 """Operators that cannot run between spiking layers in any way, and why."""
 
@@ -173,7 +184,10 @@ def upper_bound(node: Node) -> float | None:
 def clip_bounds(node: Node) -> tuple[Array | None, Array | None]:
     """The bounds of a Clip node; an absent bound, or the largest number, is infinite, one computed at run time None."""
     absent = np.asarray(np.inf)
-    given = [absent if len(node.inputs) <= i or node.inputs[i].is_empty() else constant(node.inputs[i]) for i in (1, 2)]
+    given = [
+        absent if len(node.inputs) <= i or node.inputs[i].is_empty() else constant(node.inputs[i])
+        for i in (1, 2)
+    ]
     low, high = given
     return _unbounded(-low if low is absent else low), _unbounded(high)
 
@@ -190,7 +204,9 @@ def refusal(node: Node, varies: Callable[[int], bool]) -> str | None:
         return None
     if node.op in NOT_TELESCOPED:
         return NOT_TELESCOPED[node.op]
-    wrong = [index for index in SHAPING.get(node.op, ()) if index < len(node.inputs) and varies(index)]
+    wrong = [
+        index for index in SHAPING.get(node.op, ()) if index < len(node.inputs) and varies(index)
+    ]
     if wrong:
         return f"the shape of its output would depend on spikes, by its input '{node.inputs[wrong[0]].name}'"
     return None

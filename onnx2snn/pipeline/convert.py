@@ -50,12 +50,17 @@ class Conversion:
     def to_bytes(self) -> bytes:
         """Return the model file's bytes; the same for the same input, options and seed (OutputError over 2 GiB)."""
         if not fits(self.model):
-            raise OutputError("the model is over 2 GiB, more than one file can hold; save() puts its weights beside it")
+            raise OutputError(
+                "the model is over 2 GiB, more than one file can hold; save() puts its weights beside it"
+            )
         return serialise(self.model)
 
 
 def run_conversion(
-    model: ModelSource, calibration: object, settings: Settings, progress: Progress = silent_progress
+    model: ModelSource,
+    calibration: object,
+    settings: Settings,
+    progress: Progress = silent_progress,
 ) -> Conversion:
     """Turn a pretrained network into a spiking one; warnings are in the report alone.
 

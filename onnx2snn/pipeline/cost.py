@@ -65,7 +65,14 @@ def inference_seconds(job: Job, proto: onnx.ModelProto) -> float:
 
 def cost(inference: float, seconds: dict[str, float], samples: int, settings: Settings) -> Cost:
     """Relate the seconds of the stages to plain inference over `samples` calibration samples."""
-    passes = {stage: round(seconds[stage] / (inference * samples), 2) for stage in ("calibrate", "correct")}
+    passes = {
+        stage: round(seconds[stage] / (inference * samples), 2)
+        for stage in ("calibrate", "correct")
+    }
     balanced = settings.iterations * min(settings.batch_size, samples)
     local = settings.chosen("method") == "local" and settings.thresholds is None
-    return Cost(inference, passes, round(seconds["calibrate"] / (inference * balanced), 2) if local else None)
+    return Cost(
+        inference,
+        passes,
+        round(seconds["calibrate"] / (inference * balanced), 2) if local else None,
+    )

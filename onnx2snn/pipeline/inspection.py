@@ -52,4 +52,11 @@ def inspect(model: ModelSource) -> dict[str, Any]:
         if not rows and error.op:  # refused before there was a table
             rows = [asdict(Row(error.node, error.op, "refused", error.reason))]
     summary = dict(Counter(row["role"] for row in rows))
-    return {"kind": "ann", **about, "convertible": reason is None, "reason": reason, "summary": summary, "nodes": rows}
+    return {
+        "kind": "ann",
+        **about,
+        "convertible": reason is None,
+        "reason": reason,
+        "summary": summary,
+        "nodes": rows,
+    }

@@ -47,7 +47,9 @@ class Prepared:
 
 
 @contextmanager
-def prepared(model: ModelSource, calibration: object, settings: Settings, progress: Progress) -> Iterator[Prepared]:
+def prepared(
+    model: ModelSource, calibration: object, settings: Settings, progress: Progress
+) -> Iterator[Prepared]:
     """Take a network to its partition; the calibration data stay open meanwhile.
 
     Args:
@@ -100,7 +102,9 @@ def prepared(model: ModelSource, calibration: object, settings: Settings, progre
 
 def _require_ann(source: LoadedModel) -> None:
     if is_emitted(source.proto):
-        raise UsageError(f"'{source.name}' is a spiking model already; give the ANN it was made from")
+        raise UsageError(
+            f"'{source.name}' is a spiking model already; give the ANN it was made from"
+        )
 
 
 def _require_numpy(specs: Sequence[TensorSpec]) -> None:
@@ -124,7 +128,9 @@ def _original_outputs(
     except DataError as error:
         if data.random:
             guessed = data.guesses
-            raise DataError(f"on random inputs{guessed} {error}: give --calibration with typical inputs") from error
+            raise DataError(
+                f"on random inputs{guessed} {error}: give --calibration with typical inputs"
+            ) from error
         first = {name: values[:1] for name, values in feed.items()}
         if fixed_batch(specs) is None and _computes(source, first, threads):
             named = ", ".join(f"'{spec.name}'" for spec in specs)

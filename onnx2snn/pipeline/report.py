@@ -105,7 +105,9 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
     )
 
 
-def _site_rows(sites: Sequence[Site], settled: Sequence[Thresholds], comparison: Comparison) -> list[dict[str, Any]]:
+def _site_rows(
+    sites: Sequence[Site], settled: Sequence[Thresholds], comparison: Comparison
+) -> list[dict[str, Any]]:
     errors = {error.site: error for error in comparison.sites}
     rows = []
     for site, thresholds in zip(sites, settled, strict=True):

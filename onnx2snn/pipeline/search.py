@@ -13,7 +13,9 @@ MOST = 256
 Made = TypeVar("Made")
 
 
-def fewest_timesteps(make: Callable[[int], Made], drop: Callable[[Made], float], max_drop: float) -> Made:
+def fewest_timesteps(
+    make: Callable[[int], Made], drop: Callable[[Made], float], max_drop: float
+) -> Made:
     """What `make(T)` makes at the smallest T whose `drop`, in percentage points, is at most `max_drop`.
 
     T doubles until the drop is small enough, then bisection looks between the last two; so where the drop does not fall

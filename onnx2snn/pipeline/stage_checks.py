@@ -23,7 +23,9 @@ TOLERANCE = 1e-3
 """Largest relative L2 difference between two stages; float32 rounding alone stays near 1e-6."""
 
 
-def check_stage(stage: str, before: Sequence[Array], after: Sequence[Array], tolerance: float = TOLERANCE) -> float:
+def check_stage(
+    stage: str, before: Sequence[Array], after: Sequence[Array], tolerance: float = TOLERANCE
+) -> float:
     """The largest relative L2 difference between two stages' outputs; StageMismatchError beyond the tolerance."""
     worst = 0.0
     for one, other in zip(before, after, strict=True):
@@ -46,7 +48,9 @@ def relative_error(found: Array, wanted: Array) -> float:
     return error / norm if norm else (0.0 if error == 0 else float("inf"))
 
 
-def run_model(model: onnx.ModelProto | Graph, feed: Mapping[str, Array], threads: int | None) -> list[Array]:
+def run_model(
+    model: onnx.ModelProto | Graph, feed: Mapping[str, Array], threads: int | None
+) -> list[Array]:
     """The outputs of a model or graph for one feed."""
     proto = model if isinstance(model, onnx.ModelProto) else to_proto(model)
     session = open_session(proto, threads)
@@ -54,7 +58,9 @@ def run_model(model: onnx.ModelProto | Graph, feed: Mapping[str, Array], threads
     return list(session.run(None, {name: value for name, value in feed.items() if name in taken}))
 
 
-def run_clipped(job: Job, graph: Graph, ceilings: Sequence[Array], feed: Mapping[str, Array]) -> list[Array]:
+def run_clipped(
+    job: Job, graph: Graph, ceilings: Sequence[Array], feed: Mapping[str, Array]
+) -> list[Array]:
     """The ANN's outputs with every activation clipped at its threshold."""
     sites = job.sites
     clipped = instrument(graph, sites, "overshoot", job.settings.granularity, keep_outputs=True)
@@ -72,7 +78,12 @@ def as_clipped(graph: Graph) -> Graph:
         if node.op in BY_OP:
             bounds = {"low": 0, "high": node.attrs["levels"]}
             node.op, node.attrs = "Clip", {}
-            node.inputs.extend([make_constant(f"{node.name}/{n}", np.array(b, np.float32)) for n, b in bounds.items()])
+            node.inputs.extend(
+                [
+                    make_constant(f"{node.name}/{n}", np.array(b, np.float32))
+                    for n, b in bounds.items()
+                ]
+            )
         elif node.op in (RUNNING_MEAN, MEAN_SO_FAR, INCREASE):
             node.op = "Identity"
         elif node.op == ACCUMULATED_MAX_POOL:

@@ -60,7 +60,9 @@ class Comparison:
         ]
 
 
-def compare(job: Job, thresholds: Sequence[Array], snn: onnx.ModelProto, delay: int, batch: int = BATCH) -> Comparison:
+def compare(
+    job: Job, thresholds: Sequence[Array], snn: onnx.ModelProto, delay: int, batch: int = BATCH
+) -> Comparison:
     """Run both on the samples, batch by batch, and add up errors and agreement."""
     graph, sites, samples, timesteps = job.graph, job.sites, job.data.held_back, job.settings.steps
     ann = _with_activations(graph, sites, job.threads)
@@ -79,19 +81,25 @@ def compare(job: Job, thresholds: Sequence[Array], snn: onnx.ModelProto, delay: 
             rate = theta * counts[site.name] / timesteps
             current = theta * (counts[site.name] + potentials[site.name]) / timesteps
             expected = np.clip(current, 0, site.upper)
-            row += [np.sum(np.square(d, dtype=np.float64)) for d in (rate - a, rate - expected, expected - a, a)]
+            row += [
+                np.sum(np.square(d, dtype=np.float64))
+                for d in (rate - a, rate - expected, expected - a, a)
+            ]
         activity = session.activity()
         rates += [activity[site.name].mean() / timesteps * few.count for site in sites]
     norms = np.sqrt(squares)
     norms[:, :3] /= np.where(norms[:, 3:] > 0, norms[:, 3:], 1.0)
     rates /= len(samples)
     errors = tuple(
-        SiteError(site.name, *map(float, (*row[:3], rate))) for site, row, rate in zip(sites, norms, rates, strict=True)
+        SiteError(site.name, *map(float, (*row[:3], rate)))
+        for site, row, rate in zip(sites, norms, rates, strict=True)
     )
     return Comparison(agreement.score(rows), len(samples), errors)
 
 
-def _with_activations(graph: Graph, sites: Sequence[Site], threads: int | None) -> ort.InferenceSession:
+def _with_activations(
+    graph: Graph, sites: Sequence[Site], threads: int | None
+) -> ort.InferenceSession:
     graph = graph.copy()
     tensors = graph.tensors()
     graph.outputs = list(graph.outputs) + [tensors[site.tensor] for site in sites]

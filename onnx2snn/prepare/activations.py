@@ -73,7 +73,9 @@ def _set_clip(graph: Graph, node: Node, x: Tensor, low: float, high: float) -> N
         return
     taken = names_in(graph)
     bounds = [
-        make_constant(unique_name(taken, f"{node.name}/{label}"), np.asarray(value, x.dtype or np.float32))
+        make_constant(
+            unique_name(taken, f"{node.name}/{label}"), np.asarray(value, x.dtype or np.float32)
+        )
         for label, value in (("low", low), ("high", high))
     ]
     node.op, node.attrs = "Clip", {}
@@ -83,7 +85,13 @@ def _set_clip(graph: Graph, node: Node, x: Tensor, low: float, high: float) -> N
 def scalar_bounds(node: Node) -> tuple[float, float] | None:
     """a and b of a Clip with constant bounds a < b, or None."""
     low, high = clip_bounds(node)
-    if low is None or high is None or low.size != 1 or high.size != 1 or not low.item() < high.item():
+    if (
+        low is None
+        or high is None
+        or low.size != 1
+        or high.size != 1
+        or not low.item() < high.item()
+    ):
         return None
     return float(low.item()), float(high.item())
 
@@ -129,19 +137,34 @@ class _Work:
         """Take the old node out."""
         drop(self.graph, self.node)
 
-    def apply(self, op: str, label: str, x: Tensor, *others: Array, out: Tensor | None = None) -> Tensor:
+    def apply(
+        self, op: str, label: str, x: Tensor, *others: Array, out: Tensor | None = None
+    ) -> Tensor:
         """Append op(x, constants). The label "" is the node's own name."""
         name = unique_name(self.taken, f"{self.node.name}/{label}" if label else self.node.name)
-        target = variable(unique_name(self.taken, f"{name}_out"), like=self.out) if out is None else out
-        fixed = [make_constant(unique_name(self.taken, f"{name}/constant"), o.astype(self.dtype)) for o in others]
+        target = (
+            variable(unique_name(self.taken, f"{name}_out"), like=self.out) if out is None else out
+        )
+        fixed = [
+            make_constant(unique_name(self.taken, f"{name}/constant"), o.astype(self.dtype))
+            for o in others
+        ]
         add_node(self.graph, op, name, [x, *fixed], [target])
         return target
 
     def add(self, label: str, x: Tensor, y: Tensor) -> None:
         """Append the sum that is the old node's output."""
-        add_node(self.graph, "Add", unique_name(self.taken, f"{self.node.name}/{label}"), [x, y], [self.out])
+        add_node(
+            self.graph,
+            "Add",
+            unique_name(self.taken, f"{self.node.name}/{label}"),
+            [x, y],
+            [self.out],
+        )
 
-    def fire(self, label: str, z: Tensor, upper: float = INFINITY, out: Tensor | None = None) -> Tensor:
+    def fire(
+        self, label: str, z: Tensor, upper: float = INFINITY, out: Tensor | None = None
+    ) -> Tensor:
         """clip(z, 0, upper): what becomes a neuron."""
         bounds = () if upper == INFINITY else (np.asarray(0.0), np.asarray(upper))
         fired = self.apply("Clip" if bounds else "Relu", label, z, *bounds, out=out)
@@ -174,7 +197,9 @@ def _clip(work: _Work) -> None:
 
 def _at_most(work: _Work, z: Tensor, high: Array) -> None:
     fired = work.fire("", work.apply("Add", "shift", work.apply("Mul", "negate", z, MINUS), high))
-    work.apply("Add", "shift_back", work.apply("Mul", "negate_back", fired, MINUS), high, out=work.out)
+    work.apply(
+        "Add", "shift_back", work.apply("Mul", "negate_back", fired, MINUS), high, out=work.out
+    )
 
 
 def _max(work: _Work) -> None:
@@ -183,7 +208,13 @@ def _max(work: _Work) -> None:
     if operands is not None:
         z, low = operands
         work.start()
-        work.apply("Add", "shift_back", work.fire("", work.apply("Add", "shift", z, -low)), low, out=work.out)
+        work.apply(
+            "Add",
+            "shift_back",
+            work.fire("", work.apply("Add", "shift", z, -low)),
+            low,
+            out=work.out,
+        )
 
 
 def _min(work: _Work) -> None:

@@ -98,7 +98,9 @@ class _Pools:
         if ndim is None or concat.attrs["axis"] % ndim > 1:
             return False
         ends = [self._reaches(t) for t in concat.inputs]
-        return any(ends) and all(end or self._static(t) for end, t in zip(ends, concat.inputs, strict=True))
+        return any(ends) and all(
+            end or self._static(t) for end, t in zip(ends, concat.inputs, strict=True)
+        )
 
     def _origin(self, tensor: Tensor) -> Node | None:
         """The activation at the end of a chain of operators that move elements, or None."""
@@ -107,7 +109,11 @@ class _Pools:
             return node
         passes = _MOVERS.get(node.op) if standard(node) else None
         activation = self._origin(node.inputs[0]) if passes is not None else None
-        return activation if passes is not None and activation is not None and passes(node, activation) else None
+        return (
+            activation
+            if passes is not None and activation is not None and passes(node, activation)
+            else None
+        )
 
     def _static(self, tensor: Tensor) -> bool:
         node = producer(tensor)
@@ -121,7 +127,9 @@ class _Pools:
             name = unique_name(taken, f"{pool.name}/{concat.name}")
             self.origins[name] = self.origins.get(pool.name, pool.name)
             parts.append(_unsized(f"{name}_out", tensor))
-            pools.append(add_node(self.graph, pool.op, name, [tensor], [parts[-1]], dict(pool.attrs)))
+            pools.append(
+                add_node(self.graph, pool.op, name, [tensor], [parts[-1]], dict(pool.attrs))
+            )
         out = pool.outputs[0]
         drop(self.graph, pool)
         name = unique_name(taken, f"{concat.name}/{pool.name}")
@@ -161,7 +169,9 @@ class _Pools:
 
 def _unsized(name: str, like: Tensor) -> Tensor:
     """A new tensor of another's type and rank."""
-    return variable(name, dtype=like.dtype, shape=None if like.shape is None else [None] * len(like.shape))
+    return variable(
+        name, dtype=like.dtype, shape=None if like.shape is None else [None] * len(like.shape)
+    )
 
 
 def _transposed(_node: Node, activation: Node) -> bool:
@@ -173,7 +183,11 @@ def _padded(node: Node, activation: Node) -> bool:
         return False
     if node.attrs.get("mode", "constant") != "constant":
         return True
-    value = constant(node.inputs[2]) if len(node.inputs) > 2 and not node.inputs[2].is_empty() else np.zeros(1)
+    value = (
+        constant(node.inputs[2])
+        if len(node.inputs) > 2 and not node.inputs[2].is_empty()
+        else np.zeros(1)
+    )
     return value is not None and not np.any(value) and activations.keeps_zero(activation)
 
 

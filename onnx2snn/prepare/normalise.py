@@ -63,7 +63,9 @@ def normalise(model: LoadedModel) -> Graph:
 def check_canonical(graph: Graph) -> None:
     """Assert the canonical form (StageMismatchError: a bug here, never the user's fault)."""
     for node in graph.nodes:
-        if standard(node) and (node.op == "Constant" or (node.op == "Dropout" and not _mask_used(graph, node))):
+        if standard(node) and (
+            node.op == "Constant" or (node.op == "Dropout" and not _mask_used(graph, node))
+        ):
             raise StageMismatchError(
                 f"normalisation left node '{node.name}' ({node.op}) in place; please report this model"
             )
@@ -72,11 +74,15 @@ def check_canonical(graph: Graph) -> None:
 def _name_nodes(graph: Graph) -> None:
     taken: set[str] = set()
     for node in graph.nodes:
-        node.name = unique_name(taken, node.name or (node.outputs[0].name if node.outputs else node.op))
+        node.name = unique_name(
+            taken, node.name or (node.outputs[0].name if node.outputs else node.op)
+        )
 
 
 def _mask_used(graph: Graph, node: Node) -> bool:
-    return len(node.outputs) > 1 and (bool(node.outputs[1].outputs) or is_output(graph, node.outputs[1]))
+    return len(node.outputs) > 1 and (
+        bool(node.outputs[1].outputs) or is_output(graph, node.outputs[1])
+    )
 
 
 def _dropout(graph: Graph, node: Node) -> None:
@@ -106,7 +112,9 @@ def _detached(out: Tensor, node: Node) -> Tensor:
 def _batch_norm(graph: Graph, node: Node) -> None:
     """gamma (x - mean) / sqrt(var + epsilon) + beta, as a Mul and an Add over axis 1."""
     if node.attrs.get("training_mode", 0):
-        raise UnsupportedGraphError(node.name, node.op, "it is in training mode; export the model for inference")
+        raise UnsupportedGraphError(
+            node.name, node.op, "it is in training mode; export the model for inference"
+        )
     values = [constant(t) for t in node.inputs[1:5]]
     x = node.inputs[0]
     if any(v is None for v in values) or rank(x) is None:
@@ -132,7 +140,9 @@ def _arithmetic(graph: Graph, node: Node) -> None:
         if position == 0:
             node.inputs[0], node.inputs[1] = node.inputs[1], node.inputs[0]
     elif node.op == "Sub":
-        _mul_add(graph, node, None, -c) if position == 1 else _mul_add(graph, node, np.float64(-1.0), c, x=1)
+        _mul_add(graph, node, None, -c) if position == 1 else _mul_add(
+            graph, node, np.float64(-1.0), c, x=1
+        )
     elif position == 1 and np.all(c != 0):
         _mul_add(graph, node, 1.0 / c, None)
 
@@ -149,7 +159,9 @@ def _gemm(graph: Graph, node: Node) -> None:
     beta = node.attrs.get("beta", 1.0)
     if beta != 1.0:
         scaled = variable(unique_name(taken, f"{node.name}/beta_out"), like=term)
-        fixed = make_constant(unique_name(taken, f"{node.name}/beta_constant"), np.asarray(beta, term.dtype))
+        fixed = make_constant(
+            unique_name(taken, f"{node.name}/beta_constant"), np.asarray(beta, term.dtype)
+        )
         add_node(graph, "Mul", unique_name(taken, f"{node.name}/beta"), [term, fixed], [scaled])
         term = scaled
     add_node(graph, "Add", unique_name(taken, f"{node.name}/add"), [product, term], [out])
@@ -160,7 +172,9 @@ def _negate(graph: Graph, node: Node) -> None:
         _mul_add(graph, node, np.float64(-1.0), None)
 
 
-def _mul_add(graph: Graph, node: Node, factor: Array | np.float64 | None, offset: Array | None, x: int = 0) -> None:
+def _mul_add(
+    graph: Graph, node: Node, factor: Array | np.float64 | None, offset: Array | None, x: int = 0
+) -> None:
     """Replace a node by y = input[x] * factor + offset; the last new node takes over its name."""
     taken = names_in(graph)
     current, out = node.inputs[x], node.outputs[0]
@@ -172,14 +186,22 @@ def _mul_add(graph: Graph, node: Node, factor: Array | np.float64 | None, offset
         last = position == len(steps) - 1
         label = name if last else unique_name(taken, f"{name}/{op.lower()}")
         target = out if last else variable(unique_name(taken, f"{label}_out"), like=current)
-        fixed = make_constant(unique_name(taken, f"{label}_constant"), np.asarray(value).astype(dtype))
+        fixed = make_constant(
+            unique_name(taken, f"{label}_constant"), np.asarray(value).astype(dtype)
+        )
         add_node(graph, op, label, [current, fixed], [target])
         current = target
 
 
 def _clip(graph: Graph, node: Node) -> None:
     low, high = clip_bounds(node)
-    if low is not None and high is not None and low.size == 1 and low.item() == 0 and np.all(high == np.inf):
+    if (
+        low is not None
+        and high is not None
+        and low.size == 1
+        and low.item() == 0
+        and np.all(high == np.inf)
+    ):
         node.op = "Relu"
         node.inputs = [node.inputs[0]]
 

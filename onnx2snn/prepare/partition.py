@@ -13,7 +13,13 @@ import numpy as np
 from onnx2snn.aliases import Dim
 from onnx2snn.errors import GateError, UnsupportedGraphError
 from onnx2snn.graph.editing import constant, dims_of, producer, rank
-from onnx2snn.graph.flow import between_weights, nodes_before, nodes_behind, shape_only, time_varying
+from onnx2snn.graph.flow import (
+    between_weights,
+    nodes_before,
+    nodes_behind,
+    shape_only,
+    time_varying,
+)
 from onnx2snn.graph.operators import Role, is_weighted, nonlinearity, refusal, upper_bound
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.max_pools import Arrangement
@@ -119,27 +125,38 @@ def partition(graph: Graph, arrangement: Arrangement) -> Partition:
     _widen(nodes, rows)
     outputs = {t.name for t in graph.outputs}
     for node in nodes:
-        problem = _unstateable(node, rows, moving, outputs) if rows[node.name].role in CORE else None
+        problem = (
+            _unstateable(node, rows, moving, outputs) if rows[node.name].role in CORE else None
+        )
         if problem is not None:
             rows[node.name] = Row(node.name, node.op, "refused", problem)
     found = [_site(node, arrangement) for node in nodes if rows[node.name].role == "neuron"]
     for site in found:
         if site.source != site.name:
-            rows[site.name] = replace(rows[site.name], reason=f"fires, for a part of '{site.source}'")
+            rows[site.name] = replace(
+                rows[site.name], reason=f"fires, for a part of '{site.source}'"
+            )
     return Partition(tuple(rows.values()), tuple(found))
 
 
-def _row(node: Node, sites: set[str], downstream: set[str], upstream: set[str], moving: set[str]) -> Row:
+def _row(
+    node: Node, sites: set[str], downstream: set[str], upstream: set[str], moving: set[str]
+) -> Row:
     return Row(node.name, node.op, *_role(node, sites, downstream, upstream, moving))
 
 
-def _role(node: Node, sites: set[str], downstream: set[str], upstream: set[str], moving: set[str]) -> tuple[Role, str]:
+def _role(
+    node: Node, sites: set[str], downstream: set[str], upstream: set[str], moving: set[str]
+) -> tuple[Role, str]:
     if node.name in sites:
         tensor = node.outputs[0]
         if not rank(tensor):
             return "refused", "the rank of its tensor is unknown"
         if tensor.dtype is not None and tensor.dtype != np.float32:
-            return "refused", f"it computes in {np.dtype(tensor.dtype)}; export the model in float32"
+            return (
+                "refused",
+                f"it computes in {np.dtype(tensor.dtype)}; export the model in float32",
+            )
         return "neuron", "fires"
     if node.name not in downstream:
         return "encoder", "constant in time: computed once per input"
@@ -155,7 +172,10 @@ def _role(node: Node, sites: set[str], downstream: set[str], upstream: set[str],
         if len(node.outputs) > 1 and node.outputs[1].outputs:
             return "analog", "telescoped: its indices are used"
         before = any(taker.name in sites for taker in node.outputs[0].outputs)
-        return "pooled", "pools the input current of its neuron" if before else "pools its input in place"
+        return (
+            "pooled",
+            "pools the input current of its neuron" if before else "pools its input in place",
+        )
     reason = nonlinearity(node, varies.__getitem__) or _not_floating(node, moving)
     return ("analog", f"telescoped: {reason}") if reason else ("linear", "exact per time-step")
 
@@ -180,7 +200,11 @@ def _floating(tensor: Tensor) -> bool:
 
 def _widen(nodes: list[Node], rows: dict[str, Row]) -> None:
     """Telescope the linear operators and max-pools that lie between telescoped ones with no neuron between."""
-    inside = {r.node for r in rows.values() if r.role in ("linear", "pooled", "analog") and r.reason != CONSTANT}
+    inside = {
+        r.node
+        for r in rows.values()
+        if r.role in ("linear", "pooled", "analog") and r.reason != CONSTANT
+    }
     core = [node for node in nodes if node.name in inside]
 
     def telescoped(node: Node) -> bool:
@@ -188,10 +212,14 @@ def _widen(nodes: list[Node], rows: dict[str, Row]) -> None:
 
     for name in nodes_behind(core, telescoped) & nodes_before(core, telescoped):
         if rows[name].role != "analog":
-            rows[name] = Row(name, rows[name].op, "analog", "telescoped: lies between operators that are")
+            rows[name] = Row(
+                name, rows[name].op, "analog", "telescoped: lies between operators that are"
+            )
 
 
-def _unstateable(node: Node, rows: dict[str, Row], moving: set[str], outputs: set[str]) -> str | None:
+def _unstateable(
+    node: Node, rows: dict[str, Row], moving: set[str], outputs: set[str]
+) -> str | None:
     """Why a state that is needed between a core node and those behind it cannot be kept."""
     for tensor in [t for t in node.outputs if t.name in moving]:
         takers = {rows[n.name].role for n in tensor.outputs if not shape_only(n)}
@@ -235,7 +263,17 @@ def channel_axis(tensor: Tensor, rank_: int) -> int:
             break
         if node.op == "Transpose" and "perm" in node.attrs:
             permutations.append(list(node.attrs["perm"]))
-        elif node.op not in ("Add", "Sub", "Mul", "Div", "Concat", "Pad", "Slice", *MAX_POOLS, "AveragePool"):
+        elif node.op not in (
+            "Add",
+            "Sub",
+            "Mul",
+            "Div",
+            "Concat",
+            "Pad",
+            "Slice",
+            *MAX_POOLS,
+            "AveragePool",
+        ):
             break
         computed = [t for t in node.inputs if constant(t) is None]
         if not computed or rank(computed[0]) != rank_:

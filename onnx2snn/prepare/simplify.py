@@ -46,7 +46,9 @@ def simplify(model: LoadedModel) -> onnx.ModelProto:
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear")
-QUANTISED = re.compile(r"QLinear\w+|\w+Integer|QGemm|QAttention|QEmbed\w+|DynamicQuantize(MatMul|LSTM)|MatMulNBits")
+QUANTISED = re.compile(
+    r"QLinear\w+|\w+Integer|QGemm|QAttention|QEmbed\w+|DynamicQuantize(MatMul|LSTM)|MatMulNBits"
+)
 """Operators that compute with integer weights (ONNX's own and onnxruntime's)."""
 
 
@@ -64,7 +66,9 @@ def _require_unquantised(graph: onnx.GraphProto) -> None:
             raise UnsupportedGraphError(node.name or node.output[0], node.op_type, reason)
 
 
-def _behind(nodes: Sequence[onnx.NodeProto], entering: Callable[..., Any], leaving: Callable[..., Any]) -> list[bool]:
+def _behind(
+    nodes: Sequence[onnx.NodeProto], entering: Callable[..., Any], leaving: Callable[..., Any]
+) -> list[bool]:
     """Of each node, in the order given, whether a layer with weights stands before it."""
     lit: set[str] = set()
     found = []
@@ -80,7 +84,9 @@ def _require_closed_subgraphs(graph: onnx.GraphProto) -> None:
     fixed = {t.name for t in graph.initializer}
     for node in graph.node:
         for name in sorted(_read_from_outside(node) - fixed):
-            reason = f"its subgraph reads '{name}' from outside; export the model without control flow"
+            reason = (
+                f"its subgraph reads '{name}' from outside; export the model without control flow"
+            )
             raise UnsupportedGraphError(node.name or node.output[0], node.op_type, reason)
 
 
@@ -88,7 +94,9 @@ def _read_from_outside(node: onnx.NodeProto) -> set[str]:
     """The names that a node's subgraphs use and do not define."""
     read: set[str] = set()
     for body in bodies(node):
-        known = {v.name for v in [*body.input, *body.initializer]} | {o for n in body.node for o in n.output}
+        known = {v.name for v in [*body.input, *body.initializer]} | {
+            o for n in body.node for o in n.output
+        }
         read |= {v.name for v in body.output} - known
         for inner in body.node:
             read |= ({t for t in inner.input if t} | _read_from_outside(inner)) - known
@@ -112,19 +120,30 @@ def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # or quantised weights would not be folded
+    options.add_session_config_entry(
+        "session.disable_quant_qdq", "1"
+    )  # or quantised weights would not be folded
     with tempfile.TemporaryDirectory(prefix="onnx2snn-", ignore_cleanup_errors=True) as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         if not large.fits(proto):
-            for key, value in (("file_name", "optimised.data"), ("min_size_in_bytes", str(large.HEAVY))):
-                options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
+            for key, value in (
+                ("file_name", "optimised.data"),
+                ("min_size_in_bytes", str(large.HEAVY)),
+            ):
+                options.add_session_config_entry(
+                    f"session.optimized_model_external_initializers_{key}", value
+                )
         try:
             session_with(proto, options, disabled_optimizers=UNWANTED)
         except Exception as error:
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
         optimised = onnx.load(options.optimized_model_filepath)
     used = {node.domain or "" for node in optimised.graph.node} | {""}
-    kept = [entry for entry in optimised.opset_import if (entry.domain if entry.domain != "ai.onnx" else "") in used]
+    kept = [
+        entry
+        for entry in optimised.opset_import
+        if (entry.domain if entry.domain != "ai.onnx" else "") in used
+    ]
     del optimised.opset_import[:]
     optimised.opset_import.extend(kept)
     return optimised

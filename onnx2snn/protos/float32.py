@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
 
 from onnx2snn.protos import large, walk
 
@@ -20,10 +28,14 @@ GROUPS = (
 )
 """Types that become float32 together, where one layer computes in one of them."""
 
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Relu", "Clip", "Sigmoid"})
+LAYERS = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Relu", "Clip", "Sigmoid"}
+)
 """Operators that tell in which type a network computes."""
 
-TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "stash_type", "softmax_precision"})
+TYPE_ATTRIBUTES = frozenset(
+    {"to", "dtype", "output_datatype", "output_dtype", "stash_type", "softmax_precision"}
+)
 """Attributes that name an element type."""
 
 
@@ -37,7 +49,9 @@ def in_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
         return proto
     graph = large.infer_shapes(proto).graph
     types = {v.name: _type(v) for v in [*graph.input, *graph.value_info, *graph.output]}
-    computed = {types.get(n.output[0]) for n in proto.graph.node if n.op_type in LAYERS and n.output}
+    computed = {
+        types.get(n.output[0]) for n in proto.graph.node if n.op_type in LAYERS and n.output
+    }
     moved = frozenset(t for group in GROUPS if computed & group for t in group)
     return _converted(proto, moved) if moved else proto
 
@@ -62,7 +76,9 @@ def _converted(proto: onnx.ModelProto, moved: frozenset[int]) -> onnx.ModelProto
     graph = model.graph
     given = {t.name for t in graph.initializer}
     entering = {v.name: _type(v) for v in graph.input if _type(v) in moved and v.name not in given}
-    leaving = {v.name: _type(v) for v in graph.output if _type(v) in moved and v.name not in entering}
+    leaving = {
+        v.name: _type(v) for v in graph.output if _type(v) in moved and v.name not in entering
+    }
     taken = {t for n in walk.nodes(model) for t in [*n.input, *n.output]}
     inside = {name: _free(f"{name}/float32", taken) for name in [*entering, *leaving]}
     for tensor in [*walk.tensors(model)]:
@@ -76,7 +92,9 @@ def _converted(proto: onnx.ModelProto, moved: frozenset[int]) -> onnx.ModelProto
     casts = [_cast(name, inside[name], FLOAT) for name in entering]
     body = [NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     del graph.node[:]
-    graph.node.extend([*casts, *body, *(_cast(inside[name], name, kind) for name, kind in leaving.items())])
+    graph.node.extend(
+        [*casts, *body, *(_cast(inside[name], name, kind) for name, kind in leaving.items())]
+    )
     return model
 
 
@@ -90,13 +108,19 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _convert_attributes(nodes: Iterable[NodeProto], moved: frozenset[int]) -> None:
     for attribute in [a for node in nodes for a in node.attribute]:
-        if attribute.type == AttributeProto.INT and attribute.name in TYPE_ATTRIBUTES and attribute.i in moved:
+        if (
+            attribute.type == AttributeProto.INT
+            and attribute.name in TYPE_ATTRIBUTES
+            and attribute.i in moved
+        ):
             attribute.i = FLOAT
 
 
 def _convert_tensor(tensor: TensorProto, moved: frozenset[int]) -> None:
     if tensor.data_type in moved:
-        with np.errstate(over="ignore"):  # what masks with the lowest double then masks with -infinity
+        with np.errstate(
+            over="ignore"
+        ):  # what masks with the lowest double then masks with -infinity
             values = np.asarray(numpy_helper.to_array(tensor)).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 

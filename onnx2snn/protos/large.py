@@ -71,7 +71,9 @@ def light(proto: onnx.ModelProto) -> onnx.ModelProto:
     model = _without_weights(proto)
     listed = {v.name for v in model.graph.input}
     model.graph.input.extend(
-        helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in heavy(proto) if t.name not in listed
+        helper.make_tensor_value_info(t.name, t.data_type, t.dims)
+        for t in heavy(proto)
+        if t.name not in listed
     )
     model.ir_version = max(model.ir_version, 4)  # before, every initializer had to be an input
     return model
@@ -100,7 +102,9 @@ def write(proto: onnx.ModelProto, path: Path, data: Path, location: str) -> None
     with data.open("wb") as file:
         for tensor in heavy(proto):
             file.seek(-file.tell() % ALIGNMENT, 1)
-            stub = model.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            stub = model.graph.initializer.add(
+                name=tensor.name, data_type=tensor.data_type, dims=tensor.dims
+            )
             stub.data_location = TensorProto.EXTERNAL
             where = {"location": location, "offset": file.tell(), "length": len(tensor.raw_data)}
             for key, value in where.items():

@@ -48,20 +48,28 @@ def load_model(source: ModelSource) -> LoadedModel:
         data, name, folder = _read(source)
         proto, size, digest = _parse(data, name), len(data), hashlib.sha256(data)
     if not proto.graph.node:
-        raise ModelFileError(f"'{name}' holds no ONNX graph; give the path of an exported .onnx model")
+        raise ModelFileError(
+            f"'{name}' holds no ONNX graph; give the path of an exported .onnx model"
+        )
     external = [t for t in tensors(proto) if onnx.external_data_helper.uses_external_data(t)]
     if external and folder is None:
-        raise ModelFileError(f"'{name}' has external data, and nothing tells where; give the path of its file")
+        raise ModelFileError(
+            f"'{name}' has external data, and nothing tells where; give the path of its file"
+        )
     if folder is not None:
         try:
             onnx.load_external_data_for_model(proto, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ModelFileError(f"the external data of '{name}' cannot be read: {one_line(error)}") from error
+            raise ModelFileError(
+                f"the external data of '{name}' cannot be read: {one_line(error)}"
+            ) from error
     for tensor in external:
         digest.update(tensor.raw_data)
         size += len(tensor.raw_data)
     try:
-        onnx.checker.check_model(large.light(proto))  # the checker copies what it is given, and weights tell it nothing
+        onnx.checker.check_model(
+            large.light(proto)
+        )  # the checker copies what it is given, and weights tell it nothing
     except onnx.checker.ValidationError as error:
         raise ModelFileError(f"'{name}' is not a valid ONNX model: {one_line(error)}") from error
     return LoadedModel(in_float32(runnable(proto)), name, digest.hexdigest(), size)
@@ -72,7 +80,9 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
-        raise ModelFileError(f"'{name}' is not an ONNX model, or it is truncated; export it again") from error
+        raise ModelFileError(
+            f"'{name}' is not an ONNX model, or it is truncated; export it again"
+        ) from error
     return proto
 
 
@@ -92,4 +102,6 @@ def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str, Path | No
 
 def one_line(error: object) -> str:
     """The first non-empty line of an error's message, for a one-sentence report."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )

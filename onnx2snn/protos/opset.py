@@ -14,7 +14,9 @@ RUNNABLE = 7
 
 def opset(proto: onnx.ModelProto) -> int:
     """The version of the standard operators a model uses (1 where it does not say)."""
-    return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    return next(
+        (entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1
+    )
 
 
 def raised(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
@@ -25,8 +27,12 @@ def raised(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
     try:
         converted = onnx.version_converter.convert_version(large.light(proto), version)
     except Exception as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        reason = f"opset {before} cannot be raised to {version} ({first}); export with opset 18 or newer"
+        first = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        reason = (
+            f"opset {before} cannot be raised to {version} ({first}); export with opset 18 or newer"
+        )
         raise UnsupportedGraphError("", "", reason) from error
     if before < NEW_RESIZE <= version:
         _resize_as_before(converted)
@@ -43,13 +49,19 @@ def _resize_as_before(model: onnx.ModelProto) -> None:
     onnx's converter leaves them out; the rounding is onnxruntime's, ONNX did not define any.
     """
     fixed = {t.name: t for t in model.graph.initializer}
-    fixed |= {n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute}
+    fixed |= {
+        n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute
+    }
     for node in model.graph.node:
         if node.op_type == "Resize":
             scales = fixed.get(node.input[2])
             shrinks = scales is not None and bool((numpy_helper.to_array(scales) < 1).any())
-            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-            node.attribute.append(helper.make_attribute("nearest_mode", "ceil" if shrinks else "floor"))
+            node.attribute.append(
+                helper.make_attribute("coordinate_transformation_mode", "asymmetric")
+            )
+            node.attribute.append(
+                helper.make_attribute("nearest_mode", "ceil" if shrinks else "floor")
+            )
 
 
 def runnable(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -66,11 +78,15 @@ def _give_slopes_the_rank_of_their_input(model: onnx.ModelProto) -> None:
     """PRelu: before opset 7 slopes [C] went along axis 1, since then they go along the last; [C,1,1] says axis 1."""
     graph = large.infer_shapes(model).graph
     ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in [*graph.input, *graph.value_info]}
-    slopes = {n.input[1]: ranks.get(n.input[0], 0) for n in model.graph.node if n.op_type == "PRelu"}
+    slopes = {
+        n.input[1]: ranks.get(n.input[0], 0) for n in model.graph.node if n.op_type == "PRelu"
+    }
     for tensor in model.graph.initializer:
         if tensor.name in slopes and len(tensor.dims) == 1 and tensor.dims[0] > 1:
             tensor.dims.extend([1] * (slopes[tensor.name] - 2))
             for value in model.graph.input:
                 if value.name == tensor.name:
-                    shape = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                    shape = helper.make_tensor_value_info(
+                        tensor.name, tensor.data_type, tensor.dims
+                    )
                     value.CopyFrom(shape)

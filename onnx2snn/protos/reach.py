@@ -55,7 +55,9 @@ def spread(
     return Reached(reached, lit)
 
 
-def downstream(nodes: Iterable[onnx.NodeProto], tensors: Collection[str]) -> Reached[onnx.NodeProto]:
+def downstream(
+    nodes: Iterable[onnx.NodeProto], tensors: Collection[str]
+) -> Reached[onnx.NodeProto]:
     """Follow tensors of sorted nodes to all that depend on them."""
     return spread(nodes, tensors, lambda node: node.input, lambda node: filter(None, node.output))
 

@@ -24,8 +24,12 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     if target.is_dir():
         raise OutputError(f"'{target}' is a folder; name the file to write")
     if not target.parent.is_dir():
-        raise OutputError(f"'{target}' cannot be written: there is no folder '{target.parent}'; create it first")
-    if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
+        raise OutputError(
+            f"'{target}' cannot be written: there is no folder '{target.parent}'; create it first"
+        )
+    if not os.access(target.parent, os.W_OK) or (
+        target.exists() and not os.access(target, os.W_OK)
+    ):
         raise OutputError(f"'{target}' cannot be written: permission denied; choose another place")
     return target
 
@@ -44,7 +48,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private; a result gets an ordinary file's mode
+        temporary.chmod(
+            0o666 & ~umask
+        )  # mkstemp makes it private; a result gets an ordinary file's mode
         temporary.replace(target)
     except OSError as error:
         raise OutputError(f"'{target}' cannot be written: {error.strerror or error}") from error

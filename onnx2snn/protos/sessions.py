@@ -70,12 +70,20 @@ def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[An
     options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = session_with(asked, options)
-    found = {o.name: o for o in session.get_outputs() if o.name in names and o.type in _NUMPY_TYPES and o.shape}
+    found = {
+        o.name: o
+        for o in session.get_outputs()
+        if o.name in names and o.type in _NUMPY_TYPES and o.shape
+    }
     return {name: (_NUMPY_TYPES[o.type], o.shape) for name, o in found.items()}
 
 
-_NUMPY_TYPES = {f"tensor({name})": np.dtype(name) for name in ("int8", "int16", "int32", "int64", "bool")}
-_NUMPY_TYPES |= {f"tensor({name})": np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")}
+_NUMPY_TYPES = {
+    f"tensor({name})": np.dtype(name) for name in ("int8", "int16", "int32", "int64", "bool")
+}
+_NUMPY_TYPES |= {
+    f"tensor({name})": np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")
+}
 _NUMPY_TYPES |= {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
 _NUMPY_TYPES |= {"tensor(float16)": np.dtype(np.float16)}
 

@@ -24,7 +24,11 @@ class TensorSpec:
     shape: tuple[Dim, ...] | None
 
     def __str__(self) -> str:
-        dims = "?" if self.shape is None else ",".join("?" if d is None else str(d) for d in self.shape)
+        dims = (
+            "?"
+            if self.shape is None
+            else ",".join("?" if d is None else str(d) for d in self.shape)
+        )
         return f"{self.name} {self.dtype}[{dims}]"
 
 
@@ -48,7 +52,9 @@ def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
 
 def input_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     """The inputs a caller has to give: those without an initializer."""
-    given = {t.name for t in proto.graph.initializer} | {t.values.name for t in proto.graph.sparse_initializer}
+    given = {t.name for t in proto.graph.initializer} | {
+        t.values.name for t in proto.graph.sparse_initializer
+    }
     return tuple(_tensor_specs(v for v in proto.graph.input if v.name not in given))
 
 
@@ -60,7 +66,9 @@ def output_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
 def _tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
     for value in values:
         if value.type.WhichOneof("value") != "tensor_type":
-            raise ModelFileError(f"'{value.name}' is not a tensor; only tensor inputs and outputs can be converted")
+            raise ModelFileError(
+                f"'{value.name}' is not a tensor; only tensor inputs and outputs can be converted"
+            )
         tensor = value.type.tensor_type
         shape = tuple(_dim(d) for d in tensor.shape.dim) if tensor.HasField("shape") else None
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))

@@ -70,7 +70,9 @@ def lower(
 
     Returns the lowering and the metadata entry of each neuron site. The graph given is changed.
     """
-    names = frozenset(d for s in input_specs(model.proto) for d in s.shape or () if isinstance(d, str))
+    names = frozenset(
+        d for s in input_specs(model.proto) for d in s.shape or () if isinstance(d, str)
+    )
     step = Lowering(graph, np.dtype(dtype), names, names_in(graph))
     divisor = _clock(step, delay)
     rules = {ACCUMULATED_MAX_POOL: _max_pool} | dict.fromkeys(BY_OP, _neuron)
@@ -82,7 +84,9 @@ def lower(
             _running_mean(step, node, *divisor)
     graph.inputs.extend(before for before, _ in step.extra)
     graph.outputs.extend(after for _, after in step.extra)
-    firing = {node.name: node for node in graph.nodes if node.op in BY_OP and node.domain == SNN_DOMAIN}
+    firing = {
+        node.name: node for node in graph.nodes if node.op in BY_OP and node.domain == SNN_DOMAIN
+    }
     neurons = [
         {
             "name": site.name,
@@ -109,7 +113,9 @@ def _clock(step: Lowering, delay: int) -> tuple[Tensor, Tensor | None]:
     since = step.node("Sub", "step/since_delay", [now, bound], scalar)
     passed = step.node("Greater", "delay/passed", [now, bound], scalar, dtype=np.bool_)
     count = step.node("Where", "step/window", [passed, since, now], scalar)
-    first = step.node("Equal", "delay/over", [now, step.number("delay/first", delay + 1)], scalar, dtype=np.bool_)
+    first = step.node(
+        "Equal", "delay/over", [now, step.number("delay/first", delay + 1)], scalar, dtype=np.bool_
+    )
     keep = step.node(
         "Cast",
         "delay/keep",
@@ -164,9 +170,13 @@ def _export(step: Lowering, model: LoadedModel) -> onnx.ModelProto:
     for opset in [o for o in proto.opset_import if o.domain == SNN_DOMAIN]:
         opset.version = 1
     for op in BY_OP:
-        nodes = [node for node in proto.graph.node if node.domain == SNN_DOMAIN and node.op_type == op]
+        nodes = [
+            node for node in proto.graph.node if node.domain == SNN_DOMAIN and node.op_type == op
+        ]
         if nodes:
-            proto.functions.append(function_for(op, version, nodes, single=step.dtype == np.float32))
+            proto.functions.append(
+                function_for(op, version, nodes, single=step.dtype == np.float32)
+            )
     proto.producer_name, proto.producer_version = "onnx2snn", __version__
     proto.graph.name = model.proto.graph.name or "snn"
     _as_original(proto.graph.input, model.proto.graph.input, states)
@@ -187,6 +197,13 @@ def _keep_boundary_types(graph: Graph, proto: onnx.ModelProto) -> None:
     del proto.graph.value_info[:]
     known = {v.name for v in [*proto.graph.input, *proto.graph.output]}
     for name, tensor in sorted(graph.tensors().items()):
-        if name not in known and constant(tensor) is None and tensor.dtype is not None and tensor.shape is not None:
+        if (
+            name not in known
+            and constant(tensor) is None
+            and tensor.dtype is not None
+            and tensor.shape is not None
+        ):
             kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
-            proto.graph.value_info.append(helper.make_tensor_value_info(name, kind, [None] * len(tensor.shape)))
+            proto.graph.value_info.append(
+                helper.make_tensor_value_info(name, kind, [None] * len(tensor.shape))
+            )

@@ -68,7 +68,11 @@ def _is_scale(node: Node) -> bool:
     if node.op != "Mul" or node.domain not in KNOWN_DOMAINS or len(node.inputs) != 2:
         return False
     factor = constant(node.inputs[1])
-    if factor is None or constant(node.inputs[0]) is not None or not np.issubdtype(factor.dtype, np.floating):
+    if (
+        factor is None
+        or constant(node.inputs[0]) is not None
+        or not np.issubdtype(factor.dtype, np.floating)
+    ):
         return False
     return keeps_shape(node.inputs[0], factor) and rank(node.outputs[0]) == rank(node.inputs[0])
 
@@ -106,7 +110,10 @@ class _Fold:
             out = node.outputs[0]
             for consumer in unique_consumers(out)[0 if is_output(self.graph, out) else 1 :]:
                 self._insert(
-                    node.inputs[0], _scale_of(node), consumer, [i for i, t in enumerate(consumer.inputs) if t is out]
+                    node.inputs[0],
+                    _scale_of(node),
+                    consumer,
+                    [i for i, t in enumerate(consumer.inputs) if t is out],
                 )
 
     def _insert(self, source: Tensor, scale: Array, consumer: Node, indices: list[int]) -> None:
@@ -121,7 +128,9 @@ class _Fold:
 
     def _set_constants(self, node: Node, move: Move) -> None:
         for index, values in move.constants.items():
-            node.inputs[index] = make_constant(unique_name(self.taken, f"{node.name}/folded{index}"), values)
+            node.inputs[index] = make_constant(
+                unique_name(self.taken, f"{node.name}/folded{index}"), values
+            )
         if is_weighted(node):
             self.folded.add(node.name)
 
@@ -170,7 +179,9 @@ class _Fold:
         }
         outcome = self._move_forward(consumer, {i: _scale_of(n) for i, n in muls.items()})
         if isinstance(outcome, str):
-            if consumer.op != IF or mul.name not in self.reasons:  # why it could not move backward says more
+            if (
+                consumer.op != IF or mul.name not in self.reasons
+            ):  # why it could not move backward says more
                 self.reasons[mul.name] = outcome
             return False
         results = list(consumer.outputs)
@@ -190,9 +201,17 @@ class _Fold:
         if rule is None:
             return f"no factor passes '{consumer.name}' ({consumer.op})"
         outcome = rule(consumer, scales)
-        if isinstance(outcome, Move) and outcome.scales and any(is_output(self.graph, t) for t in consumer.outputs):
+        if (
+            isinstance(outcome, Move)
+            and outcome.scales
+            and any(is_output(self.graph, t) for t in consumer.outputs)
+        ):
             return f"'{consumer.name}' ({consumer.op}) makes an output of the model"
-        return f"at '{consumer.name}' ({consumer.op}): {outcome}" if isinstance(outcome, str) else outcome
+        return (
+            f"at '{consumer.name}' ({consumer.op}): {outcome}"
+            if isinstance(outcome, str)
+            else outcome
+        )
 
     def _retype(self, node: Node) -> None:
         values = _scale_of(node).astype(node.inputs[0].dtype or np.float32)

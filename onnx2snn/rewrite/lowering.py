@@ -25,7 +25,13 @@ class Lowering:
     extra: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def node(
-        self, op: str, label: str, inputs: Sequence[Tensor], like: Tensor | None = None, dtype: Any = None, **attrs: Any
+        self,
+        op: str,
+        label: str,
+        inputs: Sequence[Tensor],
+        like: Tensor | None = None,
+        dtype: Any = None,
+        **attrs: Any,
     ) -> Tensor:
         """Append a node and return its output."""
         name = unique_name(self.taken, label)
@@ -45,35 +51,56 @@ class Lowering:
         """A new state of a tensor's rank: (the value fed in, the tensor that will hold the next value)."""
         rank = len(like.shape or ())
         before = variable(unique_name(self.taken, label), shape=[None] * rank, dtype=self.dtype)
-        after = variable(unique_name(self.taken, f"{label}/next"), shape=[None] * rank, dtype=self.dtype)
-        entry = {"input": before.name, "output": after.name, "rank": rank, "shape": self.shape(like), "kind": kind}
+        after = variable(
+            unique_name(self.taken, f"{label}/next"), shape=[None] * rank, dtype=self.dtype
+        )
+        entry = {
+            "input": before.name,
+            "output": after.name,
+            "rank": rank,
+            "shape": self.shape(like),
+            "kind": kind,
+        }
         self.states.append(entry | more)
         self.extra.append((before, after))
         return before, after
 
     def emit(self, op: str, inputs: Sequence[Tensor], output: Tensor, **attrs: Any) -> None:
         """Append a node that makes a tensor already there."""
-        add_node(self.graph, op, unique_name(self.taken, f"{output.name}/{op.lower()}"), inputs, [output], attrs)
+        add_node(
+            self.graph,
+            op,
+            unique_name(self.taken, f"{output.name}/{op.lower()}"),
+            inputs,
+            [output],
+            attrs,
+        )
 
     def computed(self, x: Tensor) -> Tensor:
         """A tensor in the type states have."""
         if x.dtype is None or x.dtype == self.dtype:
             return x
-        return self.node("Cast", f"{x.name}/computed", [x], like=x, dtype=self.dtype, to=onnx_type(self.dtype))
+        return self.node(
+            "Cast", f"{x.name}/computed", [x], like=x, dtype=self.dtype, to=onnx_type(self.dtype)
+        )
 
     def emit_computed(self, op: str, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Append a node that computes in the type states have, for a tensor of maybe another."""
         if output.dtype is None or output.dtype == self.dtype:
             self.emit(op, inputs, output)
         else:
-            computed = self.node(op, f"{output.name}/{op.lower()}", inputs, like=output, dtype=self.dtype)
+            computed = self.node(
+                op, f"{output.name}/{op.lower()}", inputs, like=output, dtype=self.dtype
+            )
             self.emit("Cast", [computed], output, to=onnx_type(output.dtype))
 
     def number_for(self, number: Tensor, x: Tensor) -> Tensor:
         """A tensor of shape [1] for use beside x, whose rank it must not raise."""
         if x.shape:
             return number
-        return self.node("Squeeze", f"{number.name}/for/{x.name}", [number], like=x, dtype=self.dtype)
+        return self.node(
+            "Squeeze", f"{number.name}/for/{x.name}", [number], like=x, dtype=self.dtype
+        )
 
 
 def onnx_type(dtype: Any) -> int:

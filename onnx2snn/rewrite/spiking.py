@@ -12,7 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import add_node, is_output, make_constant, names_in, redirect, tidy, unique_name, variable
+from onnx2snn.graph.editing import (
+    add_node,
+    is_output,
+    make_constant,
+    names_in,
+    redirect,
+    tidy,
+    unique_name,
+    variable,
+)
 from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, RUNNING_MEAN
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import CORE, Partition
@@ -48,9 +57,13 @@ def rewrite(
         if maxpool == "accumulate" and node.op in MAX_POOLS and parts.role(node) == "pooled":
             node.attrs = {**node.attrs, "pool": node.op}
             node.op, node.domain = ACCUMULATED_MAX_POOL, SNN_DOMAIN
-    readout = {tensor.name: _average(graph, tensor, consumers, taken) for tensor, consumers in crossing}
+    readout = {
+        tensor.name: _average(graph, tensor, consumers, taken) for tensor, consumers in crossing
+    }
     kind = neuron_for(neuron, levels)
-    starts = potentials if potentials is not None else [np.array([INITIAL_POTENTIAL])] * len(parts.sites)
+    starts = (
+        potentials if potentials is not None else [np.array([INITIAL_POTENTIAL])] * len(parts.sites)
+    )
     for site, theta, start in zip(parts.sites, thresholds, starts, strict=True):
         node, scale = by_name[site.name], np.asarray(theta, np.float64)
         _fire(graph, node, kind.op, scale, readout.get(site.tensor), taken)
@@ -80,11 +93,18 @@ def _average(graph: Graph, tensor: Tensor, consumers: list[Node], taken: set[str
         graph.outputs = [mean if t is tensor else t for t in graph.outputs]
         mean.name, tensor.name = tensor.name, mean.name
     return add_node(
-        graph, RUNNING_MEAN, unique_name(taken, f"{mean.name}/running_mean"), [tensor], [mean], domain=SNN_DOMAIN
+        graph,
+        RUNNING_MEAN,
+        unique_name(taken, f"{mean.name}/running_mean"),
+        [tensor],
+        [mean],
+        domain=SNN_DOMAIN,
     )
 
 
-def _fire(graph: Graph, node: Node, op: str, theta: Array, mean: Node | None, taken: set[str]) -> None:
+def _fire(
+    graph: Graph, node: Node, op: str, theta: Array, mean: Node | None, taken: set[str]
+) -> None:
     z, a = node.inputs[0], node.outputs[0]
     current = variable(unique_name(taken, f"{node.name}/current"), like=z)
     spikes = variable(unique_name(taken, f"{node.name}/spikes"), like=a)

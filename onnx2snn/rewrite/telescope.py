@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx2snn.graph.editing import add_node, drop, is_output, names_in, redirect, unique_name, variable
+from onnx2snn.graph.editing import (
+    add_node,
+    drop,
+    is_output,
+    names_in,
+    redirect,
+    unique_name,
+    variable,
+)
 from onnx2snn.graph.flow import shape_only, time_varying
 from onnx2snn.graph.operators import INCREASE, MEAN_SO_FAR
 from onnx2snn.graph.types import Graph, Node, Tensor
@@ -62,7 +70,9 @@ def lower_telescoped(step: Lowering, nodes: list[Node]) -> None:
     for node in nodes:
         x, y = node.inputs[0], node.outputs[0]
         drop(step.graph, node)
-        (_mean_so_far if node.op == MEAN_SO_FAR else _increase)(step, x, y, step.number_for(elapsed, x))
+        (_mean_so_far if node.op == MEAN_SO_FAR else _increase)(
+            step, x, y, step.number_for(elapsed, x)
+        )
 
 
 def _mean_so_far(step: Lowering, x: Tensor, mean: Tensor, elapsed: Tensor) -> None:

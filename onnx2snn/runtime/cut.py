@@ -56,16 +56,22 @@ def counters(model: StepModel, *, counts: bool, activity: bool) -> list[Counter]
     for neuron in model.metadata["neurons"]:
         kinds = [False] * counts + [True] * activity
         kinds = kinds if BY_OP[neuron["kind"]].signed else [False] * min(len(kinds), 1)
-        found += [Counter(neuron["name"], neuron["spikes"], len(neuron["shape"]), kind) for kind in kinds]
+        found += [
+            Counter(neuron["name"], neuron["spikes"], len(neuron["shape"]), kind) for kind in kinds
+        ]
     return found
 
 
-def core(model: StepModel, *, spikes: bool = False, count: Sequence[Counter] = ()) -> onnx.ModelProto:
+def core(
+    model: StepModel, *, spikes: bool = False, count: Sequence[Counter] = ()
+) -> onnx.ModelProto:
     """What the encoder hands over and the states -> the next states; `spikes` adds every neuron's spikes as outputs,
     `count` states that sum them. The readout's sums never start afresh: the host knows the delay."""
     inputs = [*model.to_core, *(s.input for s in core_states(model))]
     neurons = model.metadata["neurons"]
-    outputs = [s.output for s in core_states(model)] + ([n["spikes"] for n in neurons] if spikes else [])
+    outputs = [s.output for s in core_states(model)] + (
+        [n["spikes"] for n in neurons] if spikes else []
+    )
     kept = _kept_sums(model)
     proto = extract(model.proto, [*inputs, *kept], outputs)
     for index in [i for i, value in enumerate(proto.graph.input) if value.name in kept][::-1]:
@@ -81,10 +87,18 @@ def core(model: StepModel, *, spikes: bool = False, count: Sequence[Counter] = (
         if counter.absolute:
             height = f"{counter.input}/height"
             proto.graph.node.append(helper.make_node("Abs", [counter.spikes], [height], height))
-            proto.graph.value_info.append(helper.make_tensor_value_info(height, TensorProto.FLOAT, dims))
-        proto.graph.input.append(helper.make_tensor_value_info(counter.input, TensorProto.FLOAT, dims))
-        proto.graph.output.append(helper.make_tensor_value_info(counter.output, TensorProto.FLOAT, dims))
-        proto.graph.node.append(helper.make_node("Add", [counter.input, height], [counter.output], counter.input))
+            proto.graph.value_info.append(
+                helper.make_tensor_value_info(height, TensorProto.FLOAT, dims)
+            )
+        proto.graph.input.append(
+            helper.make_tensor_value_info(counter.input, TensorProto.FLOAT, dims)
+        )
+        proto.graph.output.append(
+            helper.make_tensor_value_info(counter.output, TensorProto.FLOAT, dims)
+        )
+        proto.graph.node.append(
+            helper.make_node("Add", [counter.input, height], [counter.output], counter.input)
+        )
     return proto
 
 
@@ -96,7 +110,11 @@ def core_states(model: StepModel) -> list[State]:
 def _kept_sums(model: StepModel) -> dict[str, str]:
     """What the sums become where they start afresh after the delay: tensor -> the state it is made of."""
     sums = {s.input for s in model.states if s.mean is not None}
-    return {n.output[0]: n.input[0] for n in model.proto.graph.node if n.op_type == "Mul" and n.input[0] in sums}
+    return {
+        n.output[0]: n.input[0]
+        for n in model.proto.graph.node
+        if n.op_type == "Mul" and n.input[0] in sums
+    }
 
 
 def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
@@ -110,11 +128,17 @@ def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 
 def readout(model: StepModel) -> onnx.ModelProto | None:
     """Means (and what the encoder hands over) -> the outputs; None where the outputs are the means themselves."""
-    made = [name for name in model.outputs if name not in model.means and name not in _static_outputs(model)]
+    made = [
+        name
+        for name in model.outputs
+        if name not in model.means and name not in _static_outputs(model)
+    ]
     return extract(model.proto, [*model.means, *model.to_readout], made) if made else None
 
 
-def extract(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+def extract(
+    proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
+) -> onnx.ModelProto:
     """The part of a model between these tensors, with the functions it uses."""
     graph = proto.graph
     types = {v.name: v for v in [*graph.value_info, *graph.input, *graph.output]}
@@ -125,9 +149,16 @@ def extract(proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str
             nodes.append(node)
             wanted.update(node.input)
     part = helper.make_graph(
-        nodes[::-1], graph.name, [types[n] for n in inputs if n in wanted], [types[n] for n in outputs]
+        nodes[::-1],
+        graph.name,
+        [types[n] for n in inputs if n in wanted],
+        [types[n] for n in outputs],
     )
     functions = [f for f in proto.functions if any(n.domain == SNN_DOMAIN for n in nodes)]
-    model = helper.make_model(part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version)
-    model.graph.initializer.extend(t for t in graph.initializer if t.name in wanted)  # each weight copied only once
+    model = helper.make_model(
+        part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version
+    )
+    model.graph.initializer.extend(
+        t for t in graph.initializer if t.name in wanted
+    )  # each weight copied only once
     return model

@@ -11,7 +11,9 @@ NEURONS_AT_ONCE = 2**25
 """Neurons simulated together: some ten arrays of this size are alive while the SNN is held against the ANN."""
 
 
-def affordable_batch(session: SpikingSession, one: Mapping[str, Array], most: int, kept: int = 0) -> int:
+def affordable_batch(
+    session: SpikingSession, one: Mapping[str, Array], most: int, kept: int = 0
+) -> int:
     """How many samples to simulate together, at most `most`, found by a step of `one` sample.
 
     `kept`: how many steps' sums are kept at once, to answer for several windows.

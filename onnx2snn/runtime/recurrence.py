@@ -46,7 +46,9 @@ def recurrences(nodes: Sequence[onnx.NodeProto], states: Iterable[Carried]) -> l
             found.remove(other)
             joined, cycle = other[0] + joined, other[1] | cycle
         found.append((joined, cycle))
-    return [Recurrence(tuple(states), tuple(nodes[i] for i in sorted(cycle))) for states, cycle in found]
+    return [
+        Recurrence(tuple(states), tuple(nodes[i] for i in sorted(cycle))) for states, cycle in found
+    ]
 
 
 def _behind(nodes: Sequence[onnx.NodeProto], start: str) -> set[int]:

@@ -35,7 +35,9 @@ _OWN = f"{SNN_DOMAIN}/rollout/"
 """Before the name of every tensor that the step graph does not have."""
 
 
-def rollout(model: ModelSource, timesteps: int | None = None, delay: Delay = None) -> onnx.ModelProto:
+def rollout(
+    model: ModelSource, timesteps: int | None = None, delay: Delay = None
+) -> onnx.ModelProto:
     """A spiking model over `timesteps` steps as one model in place of the ANN: same inputs, outputs and meaning.
 
     `model` is a path, bytes or ModelProto as `convert` made it. `timesteps` and `delay` are as in `SpikingSession.run`
@@ -61,7 +63,12 @@ def rollout(model: ModelSource, timesteps: int | None = None, delay: Delay = Non
     write.part(cut.readout(step))
     made = write.model()
     kept = {p.key: p.value for p in step.proto.metadata_props if p.key != METADATA_KEY}
-    described = {"timesteps": total, "delay": start, "form": about, "source_sha256": step.metadata["source_sha256"]}
+    described = {
+        "timesteps": total,
+        "delay": start,
+        "form": about,
+        "source_sha256": step.metadata["source_sha256"],
+    }
     helper.set_model_props(made, kept | {ROLLOUT_KEY: json.dumps(described, sort_keys=True)})
     return made
 
@@ -140,7 +147,12 @@ class _Writer:
         return values
 
     def _stretch(
-        self, core: onnx.ModelProto, values: Mapping[str, str], prefix: str, steps: int, nodes: list[onnx.NodeProto]
+        self,
+        core: onnx.ModelProto,
+        values: Mapping[str, str],
+        prefix: str,
+        steps: int,
+        nodes: list[onnx.NodeProto],
     ) -> dict[str, str]:
         """Some steps in one pass: states by input name -> the states behind them."""
         ticks = self.constant(f"{TICKS}/{steps}", np.zeros(steps, np.float32))
@@ -154,7 +166,9 @@ class _Writer:
         """The same stretch several times over."""
         states = cut.core_states(self.step)
         nodes: list[onnx.NodeProto] = []
-        after = self._stretch(core, {s.input: f"{prefix}{s.input}" for s in states}, prefix, steps, nodes)
+        after = self._stretch(
+            core, {s.input: f"{prefix}{s.input}" for s in states}, prefix, steps, nodes
+        )
         carried = [(f"{prefix}{s.input}", after[s.input], s.rank) for s in states]
         count = self.constant(f"{_OWN}repeats/{repeats}", np.array(repeats, np.int64))
         return self._loop(prefix, count, nodes, carried, values)
@@ -178,7 +192,9 @@ class _Writer:
         body = [
             helper.make_node("Equal", [iteration, dropped], [over], over),
             *(
-                helper.make_node("Where", [over, self._zeros(s), s.input], [fresh[s.input]], fresh[s.input])
+                helper.make_node(
+                    "Where", [over, self._zeros(s), s.input], [fresh[s.input]], fresh[s.input]
+                )
                 for s in self.sums
             ),
             *(cut.renamed(node, fresh) for node in core.graph.node),
@@ -186,17 +202,25 @@ class _Writer:
         carried = [(s.input, s.output, s.rank) for s in states]
         count = self._emit("Squeeze", [name], f"{_OWN}loop/count")
         values = self._loop(prefix, count, body, carried, {s.input: self._zeros(s) for s in states})
-        window = self._emit("Cast", [self._emit("Sub", [name, dropped], f"{_OWN}counted")], f"{_OWN}length", to=1)
+        window = self._emit(
+            "Cast", [self._emit("Sub", [name, dropped], f"{_OWN}counted")], f"{_OWN}length", to=1
+        )
         for state in self.sums:
             self._mean(state, values[state.input], window)
 
     def _dropped(self, timesteps: str, delay: Delay) -> str:
         """Steps left out of the answer, int64 [1], as `resolve_delay` says for the number of steps there is."""
-        half = self._emit("Div", [timesteps, self.constant(f"{_OWN}two", np.array([2], np.int64))], f"{_OWN}delay/half")
+        half = self._emit(
+            "Div",
+            [timesteps, self.constant(f"{_OWN}two", np.array([2], np.int64))],
+            f"{_OWN}delay/half",
+        )
         if delay == "half":
             return half
         if delay == "auto":
-            auto = self.constant(f"{_OWN}delay/auto", np.array([self.step.metadata["delay_auto"]], np.int64))
+            auto = self.constant(
+                f"{_OWN}delay/auto", np.array([self.step.metadata["delay_auto"]], np.int64)
+            )
             return self._emit("Min", [auto, half], f"{_OWN}delay/steps")
         number = self.constant(f"{_OWN}delay/number", np.array([delay], np.int64))
         shorter = self._emit("Less", [number, timesteps], f"{_OWN}delay/shorter")
@@ -244,14 +268,24 @@ class _Writer:
         assert state.mean is not None
         if state.rank == 0:
             window = self._emit("Squeeze", [window], f"{_OWN}{state.mean}/steps")
-        kind = next((v.type.tensor_type.elem_type for v in self.values if v.name == state.mean), TensorProto.FLOAT)
+        kind = next(
+            (v.type.tensor_type.elem_type for v in self.values if v.name == state.mean),
+            TensorProto.FLOAT,
+        )
         if kind == TensorProto.FLOAT:
             self._emit("Div", [total, window], state.mean)
         else:
-            self._emit("Cast", [self._emit("Div", [total, window], f"{_OWN}{state.mean}")], state.mean, to=kind)
+            self._emit(
+                "Cast",
+                [self._emit("Div", [total, window], f"{_OWN}{state.mean}")],
+                state.mean,
+                to=kind,
+            )
 
     def _emit(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], f"{output}/{op.lower()}", **attributes))
+        self.nodes.append(
+            helper.make_node(op, inputs, [output], f"{output}/{op.lower()}", **attributes)
+        )
         return output
 
     def _zeros(self, state: State) -> str:
@@ -288,14 +322,18 @@ def _with_prefix(
     return [renamed(node) for node in nodes]
 
 
-def _types_with_prefix(values: Iterable[onnx.ValueInfoProto], prefix: str) -> list[onnx.ValueInfoProto]:
+def _types_with_prefix(
+    values: Iterable[onnx.ValueInfoProto], prefix: str
+) -> list[onnx.ValueInfoProto]:
     """What a core knows of its tensors, under the names of a pass."""
     copies = []
     for value in values:
         copy = onnx.ValueInfoProto()
         copy.CopyFrom(value)
         copy.name = f"{prefix}{value.name}"
-        copy.type.tensor_type.shape.dim[0].dim_param = f"{prefix}{value.type.tensor_type.shape.dim[0].dim_param}"
+        copy.type.tensor_type.shape.dim[
+            0
+        ].dim_param = f"{prefix}{value.type.tensor_type.shape.dim[0].dim_param}"
         copies.append(copy)
     return copies
 

@@ -52,12 +52,20 @@ class Stepped:
         wanted = set(stops)
         for t in range(1, stops[-1] + 1):
             if t == 2:  # the first step has told the shapes
-                other = {n: ort.OrtValue.ortvalue_from_shape_and_type(v.shape(), np.float32) for n, v in values.items()}
-                pair = [(self._bind(to_core | values, other), other), (self._bind(to_core | other, values), values)]
+                other = {
+                    n: ort.OrtValue.ortvalue_from_shape_and_type(v.shape(), np.float32)
+                    for n, v in values.items()
+                }
+                pair = [
+                    (self._bind(to_core | values, other), other),
+                    (self._bind(to_core | other, values), values),
+                ]
             binding, made = pair[t % 2] if pair else (first, {})
             self.core.run_with_iobinding(binding)
             if not made:
-                made = dict(zip([name for name, _, _ in self.states], binding.get_outputs(), strict=True))
+                made = dict(
+                    zip([name for name, _, _ in self.states], binding.get_outputs(), strict=True)
+                )
             given, values = to_core | values, made
             if t in wanted:
                 yield Moment(t, values, given)
@@ -144,7 +152,9 @@ def ort_values(arrays: Mapping[str, Array], part: slice | None = None) -> Values
     """Arrays as onnxruntime takes them; of a piece of the batch, where there is a batch."""
     return {
         name: ort.OrtValue.ortvalue_from_numpy(
-            np.ascontiguousarray(array[part] if part is not None and array.ndim > 1 and len(array) > 1 else array)
+            np.ascontiguousarray(
+                array[part] if part is not None and array.ndim > 1 and len(array) > 1 else array
+            )
         )
         for name, array in arrays.items()
     }

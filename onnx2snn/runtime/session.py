@@ -94,7 +94,9 @@ class SpikingSession:
     ) -> None:
         """Cut the model and open its sessions."""
         if schedule not in get_args(Schedule):
-            raise UsageError(f"schedule is {schedule!r}; it has to be one of {', '.join(get_args(Schedule))}")
+            raise UsageError(
+                f"schedule is {schedule!r}; it has to be one of {', '.join(get_args(Schedule))}"
+            )
         loaded = load_model(model)
         self._model = read_step_model(loaded.proto, os.fspath(loaded.name))
         self._options, self._providers = sess_options, list(providers or [CPU])
@@ -104,9 +106,9 @@ class SpikingSession:
         self._readout = self._open(cut.readout(self._model), around=True)
         states = [(s.input, s.output, s.rank) for s in cut.core_states(self._model)]
         self._states: Carried = states + [(c.input, c.output, c.rank) for c in self._counters]
-        self._fresh = {s.input for s in self._model.states if s.mean is not None or s.kind == "step"} | {
-            c.input for c in self._counters
-        }
+        self._fresh = {
+            s.input for s in self._model.states if s.mean is not None or s.kind == "step"
+        } | {c.input for c in self._counters}
         self._sizes: dict[tuple[tuple[int, ...], ...], int] = {}
         """Neurons, by the shapes of what the encoder hands over."""
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -126,7 +128,9 @@ class SpikingSession:
         assert not isinstance(opened, str)
         return opened
 
-    def _open(self, proto: onnx.ModelProto | None, *, around: bool = False) -> ort.InferenceSession | None:
+    def _open(
+        self, proto: onnx.ModelProto | None, *, around: bool = False
+    ) -> ort.InferenceSession | None:
         """`around`: run before or after the core, whose threads must not find theirs still spinning."""
         if proto is None:
             return None
@@ -142,7 +146,11 @@ class SpikingSession:
     def _open_batched(self, options: ort.SessionOptions) -> ort.InferenceSession | str:
         """The time-batched core, or why time cannot be folded into this model's batch axis."""
         made = time_batched.batched_core(self._model, self._counters)
-        return made if isinstance(made, str) else session_with(made, options, self._providers, used_up=True)
+        return (
+            made
+            if isinstance(made, str)
+            else session_with(made, options, self._providers, used_up=True)
+        )
 
     @cached_property
     def _together(self) -> ort.InferenceSession | str:
@@ -202,7 +210,9 @@ class SpikingSession:
         `reset=False` starts from the membrane potentials the last run ended with; the mean starts afresh all the same.
         Raises UsageError for impossible steps or delays or unknown names, DataError for inputs that do not fit.
         """
-        return self.run_at(output_names, input_feed, [(self._steps(timesteps), delay)], reset=reset)[0]
+        return self.run_at(
+            output_names, input_feed, [(self._steps(timesteps), delay)], reset=reset
+        )[0]
 
     def run_at(
         self,
@@ -232,7 +242,10 @@ class SpikingSession:
             raise UsageError("no number of time-steps is given; name at least one")
         spans = [(self._delay(delay, t), t) for t, delay in windows]
         wanted = self._wanted(output_names)
-        needed = {start: max(end for other, end in spans if other == start) for start in {s for s, _ in spans if s}}
+        needed = {
+            start: max(end for other, end in spans if other == start)
+            for start in {s for s, _ in spans if s}
+        }
         sums: dict[int, dict[str, Array]] = {}
         stops = sorted({end for _, end in spans} | set(needed))
         for t, static in self._simulate(input_feed, stops, reset, self._schedule):
@@ -244,7 +257,12 @@ class SpikingSession:
             sums = {moment: kept for moment, kept in sums.items() if needed.get(moment, 0) > t}
 
     def steps(
-        self, input_feed: Mapping[str, Array], timesteps: int | None = None, delay: Delay = None, *, reset: bool = True
+        self,
+        input_feed: Mapping[str, Array],
+        timesteps: int | None = None,
+        delay: Delay = None,
+        *,
+        reset: bool = True,
     ) -> Iterator[Step]:
         """Step through time, one `Step` each; same arguments as `run`."""
         total = self._steps(timesteps)
@@ -261,7 +279,9 @@ class SpikingSession:
     def _read(self, moment: int, t: int, read: Callable[[], Any]) -> Any:
         """What a step holds, as long as it is the last one."""
         if self._moment != moment:
-            raise UsageError(f"step {t} is over; read its outputs and spikes before the next step or run")
+            raise UsageError(
+                f"step {t} is over; read its outputs and spikes before the next step or run"
+            )
         return read()
 
     def _outputs(
@@ -286,9 +306,13 @@ class SpikingSession:
 
     def _counted(self, *, absolute: bool, option: str, copy: bool = True) -> dict[str, Array]:
         plain = {n["name"] for n in self.neurons if not BY_OP[n["kind"]].signed}
-        names = {c.neuron: c.input for c in self._counters if c.absolute == absolute or c.neuron in plain}
+        names = {
+            c.neuron: c.input for c in self._counters if c.absolute == absolute or c.neuron in plain
+        }
         if len(names) < len(self.neurons) or not self._values:
-            raise UsageError(f"there are no spike counts; open the session with {option}=True and run it first")
+            raise UsageError(
+                f"there are no spike counts; open the session with {option}=True and run it first"
+            )
         return {neuron: self._state(name, copy=copy) for neuron, name in names.items()}
 
     def potentials(self) -> dict[str, Array]:
@@ -311,7 +335,9 @@ class SpikingSession:
     def _wanted(self, names: Sequence[str] | None) -> Sequence[str]:
         unknown = [name for name in names or () if name not in self._model.outputs]
         if unknown:
-            raise UsageError(f"the model has no output '{unknown[0]}'; it has {', '.join(self._model.outputs)}")
+            raise UsageError(
+                f"the model has no output '{unknown[0]}'; it has {', '.join(self._model.outputs)}"
+            )
         return names if names is not None else self._model.outputs
 
     def _encode(self, feed: Mapping[str, Array]) -> dict[str, Array]:
@@ -319,19 +345,29 @@ class SpikingSession:
         missing = [name for name in self._model.inputs if name not in feed]
         unknown = [name for name in feed if name not in self._model.inputs]
         if missing or unknown:
-            problem = f"input '{missing[0]}' is missing" if missing else f"there is no input '{unknown[0]}'"
+            problem = (
+                f"input '{missing[0]}' is missing"
+                if missing
+                else f"there is no input '{unknown[0]}'"
+            )
             raise DataError(f"{problem}; the model takes {', '.join(map(str, self.inputs))}")
         values = {name: np.asarray(value) for name, value in feed.items()}
         for spec in self.inputs:
             if not _fits(spec, values[spec.name]):
                 found = TensorSpec(spec.name, values[spec.name].dtype, values[spec.name].shape)
-                raise DataError(f"input {found} does not fit; the model takes {', '.join(map(str, self.inputs))}")
+                raise DataError(
+                    f"input {found} does not fit; the model takes {', '.join(map(str, self.inputs))}"
+                )
         if self._encoder is None:
             return values
         taken = {i.name for i in self._encoder.get_inputs()}
         with computing(self.inputs):
-            made = self._encoder.run(None, {name: value for name, value in values.items() if name in taken})
-        return values | {o.name: value for o, value in zip(self._encoder.get_outputs(), made, strict=True)}
+            made = self._encoder.run(
+                None, {name: value for name, value in values.items() if name in taken}
+            )
+        return values | {
+            o.name: value for o, value in zip(self._encoder.get_outputs(), made, strict=True)
+        }
 
     def _simulate(
         self, feed: Mapping[str, Array], stops: Sequence[int], reset: bool, schedule: Schedule
@@ -340,21 +376,34 @@ class SpikingSession:
         static = self._encode(feed)
         self._moment += 1
         to_core = {name: static[name] for name in self._model.to_core}
-        kept = [] if reset or not self._values else [name for name, _, _ in self._states if name not in self._fresh]
+        kept = (
+            []
+            if reset or not self._values
+            else [name for name, _, _ in self._states if name not in self._fresh]
+        )
         shapes = {name: static[name].shape for name in self._model.inputs}
         for name, shape in shapes.items() if kept else ():
             if shape != self._shapes[name]:
-                found, before = (TensorSpec(name, static[name].dtype, s) for s in (shape, self._shapes[name]))
-                raise DataError(f"input {found} cannot go on from the last run's {before}; reset the session first")
+                found, before = (
+                    TensorSpec(name, static[name].dtype, s) for s in (shape, self._shapes[name])
+                )
+                raise DataError(
+                    f"input {found} cannot go on from the last run's {before}; reset the session first"
+                )
         self._shapes = shapes
         old = {name: self._state(name) for name in kept}
         with computing(self.inputs):
             chosen, parts = self._plan(schedule, to_core)
-        runs = [chosen.run(ort_values(to_core, part), self._zeros | ort_values(old, part), stops) for part in parts]
+        runs = [
+            chosen.run(ort_values(to_core, part), self._zeros | ort_values(old, part), stops)
+            for part in parts
+        ]
         with ThreadPoolExecutor(self._workers) as pool:
             for _ in stops:
                 with computing(self.inputs):
-                    moments: list[Moment] = [next(runs[0])] if len(runs) == 1 else list(pool.map(next, runs))
+                    moments: list[Moment] = (
+                        [next(runs[0])] if len(runs) == 1 else list(pool.map(next, runs))
+                    )
                 self._values, self._given = [m.values for m in moments], moments[0].given
                 self._moment += 1
                 yield moments[0].t, static
@@ -366,7 +415,9 @@ class SpikingSession:
         each = {r: ort.OrtValue.ortvalue_from_numpy(np.zeros([1] * r, np.float32)) for r in ranks}
         return {name: each[rank] for name, _, rank in self._states}
 
-    def _plan(self, schedule: Schedule, to_core: dict[str, Array]) -> tuple[Stepped | Batched, Sequence[slice | None]]:
+    def _plan(
+        self, schedule: Schedule, to_core: dict[str, Array]
+    ) -> tuple[Stepped | Batched, Sequence[slice | None]]:
         """The schedule, and the pieces of the batch it runs (None: all of it)."""
         if schedule == "stepped" or (schedule == "auto" and isinstance(self._together, str)):
             return Stepped(self._core, self._states), [None]
@@ -374,7 +425,11 @@ class SpikingSession:
         parts = pieces(batch, neurons, self._workers) if batch > 1 and self._splits else [None]
         if schedule == "auto" and neurons > len(parts) * NEURON_STEPS // 2:
             return Stepped(self._core, self._states), [None]
-        core = self._batched_core if len(parts) == 1 or self._workers == 1 else self._batched_core_of_a_worker
+        core = (
+            self._batched_core
+            if len(parts) == 1 or self._workers == 1
+            else self._batched_core_of_a_worker
+        )
         return Batched(core, self._states, -(-neurons // len(parts))), parts
 
     @cached_property
@@ -383,7 +438,9 @@ class SpikingSession:
         if self._options is not None or self._providers != [CPU]:
             return 1
         return (
-            self._threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            self._threads or len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
         )
 
     @cached_property
@@ -400,7 +457,9 @@ class SpikingSession:
             if each is not None:
                 self._sizes[shapes] = each * batch_of(to_core)
             else:
-                tried = Batched(self._batched_core, self._states, 1).one(ort_values(to_core), self._zeros)
+                tried = Batched(self._batched_core, self._states, 1).one(
+                    ort_values(to_core), self._zeros
+                )
                 membranes = [s.input for s in self._model.states if s.kind == "membrane"]
                 self._sizes[shapes] = sum(prod(tried[name].shape()) for name in membranes)
         return self._sizes[shapes]
@@ -420,14 +479,19 @@ class SpikingSession:
     ) -> dict[str, Array]:
         start, end = window
         steps = np.float32(end - start)
-        means = {m: (total - sums[start][m]) / steps if start else total / steps for m, total in sums[end].items()}
+        means = {
+            m: (total - sums[start][m]) / steps if start else total / steps
+            for m, total in sums[end].items()
+        }
         known = static | means
         if self._readout is None:
             return known
         feed = {i.name: known[i.name] for i in self._readout.get_inputs()}
         with computing(self.inputs):
             made = self._readout.run(None, feed)
-        return known | {o.name: value for o, value in zip(self._readout.get_outputs(), made, strict=True)}
+        return known | {
+            o.name: value for o, value in zip(self._readout.get_outputs(), made, strict=True)
+        }
 
     @cached_property
     def _observer(self) -> ort.InferenceSession:

@@ -71,7 +71,9 @@ def refusal(node: onnx.NodeProto, setting: Setting) -> str | None:
         return f"nothing is known about operators of domain '{node.domain}'"
     if node.output[0] in setting.shapes:
         return None
-    unknown = [t for t in [*node.input, *node.output] if setting.moves(t) and not setting.ranks.get(t)]
+    unknown = [
+        t for t in [*node.input, *node.output] if setting.moves(t) and not setting.ranks.get(t)
+    ]
     if unknown:
         return f"the rank of '{unknown[0]}' is unknown or 0"
     check = CHECKS.get(node.op_type)
@@ -130,7 +132,9 @@ def _matmul(node: onnx.NodeProto, setting: Setting) -> str | None:
         if setting.moves(name):
             fits = setting.ranks[name] == rank and (rank > 2 or index == 0)
         else:
-            fits = constant is not None and (constant.ndim <= 2 or constant.ndim < rank or constant.shape[0] == 1)
+            fits = constant is not None and (
+                constant.ndim <= 2 or constant.ndim < rank or constant.shape[0] == 1
+            )
         if not fits:
             return f"its operand '{name}' does not leave the leading axis alone"
     return None
@@ -146,18 +150,24 @@ def _axes(node: onnx.NodeProto, setting: Setting, index: int) -> list[int] | Non
 
 def _reduces(node: onnx.NodeProto, setting: Setting) -> str | None:
     axes, rank = _axes(node, setting, 1), setting.ranks[node.input[0]]
-    return "it reduces the leading axis" if axes is None or any(a % rank == 0 for a in axes) else None
+    return (
+        "it reduces the leading axis" if axes is None or any(a % rank == 0 for a in axes) else None
+    )
 
 
 def _cumulates(node: onnx.NodeProto, setting: Setting) -> str | None:
     axis, rank = setting.constants.get(node.input[1]), setting.ranks[node.input[0]]
-    return "it sums along the leading axis" if axis is None or int(axis.flat[0]) % rank == 0 else None
+    return (
+        "it sums along the leading axis" if axis is None or int(axis.flat[0]) % rank == 0 else None
+    )
 
 
 def _squeezes(node: onnx.NodeProto, setting: Setting) -> str | None:
     axes = _axes(node, setting, 1)
     rank = max(setting.ranks[node.input[0]], setting.ranks[node.output[0]])
-    return "it changes the leading axis" if axes is None or any(a % rank == 0 for a in axes) else None
+    return (
+        "it changes the leading axis" if axes is None or any(a % rank == 0 for a in axes) else None
+    )
 
 
 def _slices(node: onnx.NodeProto, setting: Setting) -> str | None:
@@ -168,13 +178,20 @@ def _slices(node: onnx.NodeProto, setting: Setting) -> str | None:
 
 
 def _pads(node: onnx.NodeProto, setting: Setting) -> str | None:
-    pads, axes = setting.constants.get(node.input[1]) if len(node.input) > 1 else None, _axes(node, setting, 3)
+    pads, axes = (
+        setting.constants.get(node.input[1]) if len(node.input) > 1 else None,
+        _axes(node, setting, 3),
+    )
     rank = setting.ranks[node.input[0]]
     if pads is None:
         return "its pads are not constant"
     padded = list(range(rank)) if axes is None else [a % rank for a in axes]
     sides = np.reshape(pads, (2, len(padded)))
-    return "it pads the leading axis" if any(sides[:, i].any() for i, a in enumerate(padded) if a == 0) else None
+    return (
+        "it pads the leading axis"
+        if any(sides[:, i].any() for i, a in enumerate(padded) if a == 0)
+        else None
+    )
 
 
 def _transposes(node: onnx.NodeProto, setting: Setting) -> str | None:
@@ -196,27 +213,46 @@ def _reshapes(node: onnx.NodeProto, setting: Setting) -> str | None:
 def _flattens(node: onnx.NodeProto, setting: Setting) -> str | None:
     axis = attribute(node, "axis", 1)
     rank = setting.ranks[node.input[0]]
-    return None if isinstance(axis, int) and axis % rank == 1 else "it merges the leading axis with others"
+    return (
+        None
+        if isinstance(axis, int) and axis % rank == 1
+        else "it merges the leading axis with others"
+    )
 
 
 def _leading_one(index: int) -> Check:
     """An input (a shape to broadcast to, repeats) leaves the leading axis as it is."""
 
     def check(node: onnx.NodeProto, setting: Setting) -> str | None:
-        if node.op_type == "Expand" and setting.shapes.get(node.input[index]) in ("whole", "single"):
+        if node.op_type == "Expand" and setting.shapes.get(node.input[index]) in (
+            "whole",
+            "single",
+        ):
             return None
         given, rank = setting.constants.get(node.input[index]), setting.ranks[node.input[0]]
         if given is None:
             return f"its input '{node.input[index]}' is not constant"
-        return None if given.size < rank or (given.size == rank and int(given[0]) == 1) else "it repeats the batch"
+        return (
+            None
+            if given.size < rank or (given.size == rank and int(given[0]) == 1)
+            else "it repeats the batch"
+        )
 
     return check
 
 
 def _resizes(node: onnx.NodeProto, setting: Setting) -> str | None:
     if attribute(node, "axes") is not None:
-        return None if all(a % setting.ranks[node.input[0]] for a in _axes(node, setting, 4) or []) else "its axes"
-    scales = setting.constants.get(node.input[1 if node.op_type == "Upsample" else 2]) if len(node.input) > 1 else None
+        return (
+            None
+            if all(a % setting.ranks[node.input[0]] for a in _axes(node, setting, 4) or [])
+            else "its axes"
+        )
+    scales = (
+        setting.constants.get(node.input[1 if node.op_type == "Upsample" else 2])
+        if len(node.input) > 1
+        else None
+    )
     if scales is not None and scales.size:
         return None if float(scales[0]) == 1 else "it scales the leading axis"
     sizes = setting.shapes.get(node.input[3]) if len(node.input) > 3 else None
@@ -240,7 +276,9 @@ CHECKS: dict[str, Check] = {
     **dict.fromkeys(_UNARY.split(), _any),
     **dict.fromkeys(_PER_SAMPLE.split(), _only_first_moves),
     **dict.fromkeys(_REDUCTIONS.split(), _reduces),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization"), _both(_axis_behind(-1), _only_first_moves)),
+    **dict.fromkeys(
+        ("Softmax", "LogSoftmax", "LayerNormalization"), _both(_axis_behind(-1), _only_first_moves)
+    ),
     "CumSum": _cumulates,
     "Concat": _joined,
     "Split": _both(_axis_behind(0), _only_first_moves),

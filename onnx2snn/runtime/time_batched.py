@@ -95,7 +95,9 @@ class _Build:
         shapes = shape_kinds(self.core_nodes, constants, frozenset(moving))
         self.setting = Setting(ranks, constants, frozenset(moving), shapes)
         self.dims = {n["spikes"]: n["shape"] for n in self.model.metadata["neurons"]}
-        self.dims |= {n.input[0]: self.dims[n.output[0]] for n in self.core_nodes if n.output[0] in self.dims}
+        self.dims |= {
+            n.input[0]: self.dims[n.output[0]] for n in self.core_nodes if n.output[0] in self.dims
+        }
 
     def free_nodes(self) -> list[onnx.NodeProto]:
         """The nodes that know only their own time-step."""
@@ -106,8 +108,13 @@ class _Build:
 
         Without that onnxruntime does not add a shortcut while it convolves, since shapes might differ.
         """
-        known = {t: dims for t, dims in self.dims.items() if self.setting.moves(t) and _numbers(dims[1:])}
-        return [helper.make_tensor_value_info(t, TensorProto.FLOAT, [LEADING, *dims[1:]]) for t, dims in known.items()]
+        known = {
+            t: dims for t, dims in self.dims.items() if self.setting.moves(t) and _numbers(dims[1:])
+        }
+        return [
+            helper.make_tensor_value_info(t, TensorProto.FLOAT, [LEADING, *dims[1:]])
+            for t, dims in known.items()
+        ]
 
     def wanted(self, unit: Recurrence) -> set[str]:
         """The tensors that nodes outside a recurrence take."""
@@ -120,7 +127,11 @@ class _Build:
         units: list[onnx.NodeProto | Recurrence] = [*self.free_nodes(), *self.recurrences]
         ready = set[str]()
         while units:
-            able = [u for u in units if all(t in ready or not self.setting.moves(t) for t in self._taken(u))]
+            able = [
+                u
+                for u in units
+                if all(t in ready or not self.setting.moves(t) for t in self._taken(u))
+            ]
             assert able, "a time-batched core has a cycle"
             for unit in able:
                 if isinstance(unit, Recurrence):
@@ -153,7 +164,9 @@ class _Build:
         if elementwise(node) and not self._folds(node, max(ranks)):
             # numpy's broadcasting aligns the trailing axes, so what is constant in time fits as it is
             rank = max([*ranks, *(self.setting.ranks.get(t, 0) for t in node.input)])
-            copy.input[:] = [self._unfolded(t, rank) if self.setting.moves(t) else t for t in node.input]
+            copy.input[:] = [
+                self._unfolded(t, rank) if self.setting.moves(t) else t for t in node.input
+            ]
             copy.output[0] = f"{_OWN}{node.output[0]}/unfolded"
             self.made.add(copy.output[0])
             self.nodes.append(copy)
@@ -161,7 +174,9 @@ class _Build:
             return
         scale = self._channel_scale(node)
         if scale is not None:
-            copy = helper.make_node("Conv", [node.input[0], scale], node.output, node.name, **self._depthwise(node))
+            copy = helper.make_node(
+                "Conv", [node.input[0], scale], node.output, node.name, **self._depthwise(node)
+            )
         if node.op_type == "Concat":
             copy.input[:] = [t if self.setting.moves(t) else self._repeated(t) for t in node.input]
         self.nodes.append(copy)
@@ -170,7 +185,12 @@ class _Build:
         """Weights [C, 1, 1, 1] in place of a factor per channel: a convolution keeps onnxruntime's blocked layout."""
         factor = self.setting.constants.get(node.input[1]) if node.op_type == "Mul" else None
         dims = self.dims.get(node.input[0])
-        if factor is None or dims is None or len(dims) != 4 or not self.setting.moves(node.input[0]):
+        if (
+            factor is None
+            or dims is None
+            or len(dims) != 4
+            or not self.setting.moves(node.input[0])
+        ):
             return None
         if factor.size != dims[1] or factor.shape[-3:] != (dims[1], 1, 1):
             return None
@@ -198,7 +218,9 @@ class _Build:
     def _repeated(self, name: str) -> str:
         """A tensor constant in time, once for each time-step, in folded form."""
         repeats = f"{_OWN}{name}/repeats"
-        self.emit("Concat", [STEPS, self._ints([1] * (self.setting.ranks[name] - 1))], repeats, axis=0)
+        self.emit(
+            "Concat", [STEPS, self._ints([1] * (self.setting.ranks[name] - 1))], repeats, axis=0
+        )
         return self.emit("Tile", [name, repeats], f"{_OWN}{name}/repeated")
 
     # The two forms of a tensor.
@@ -227,7 +249,9 @@ class _Build:
             shape = self._ints([-1, *sizes])
         else:
             tail = self.emit("Shape", [unfolded], f"{_OWN}{name}/folded/tail", start=2)
-            shape = self.emit("Concat", [self._ints([-1]), tail], f"{_OWN}{name}/folded/shape", axis=0)
+            shape = self.emit(
+                "Concat", [self._ints([-1]), tail], f"{_OWN}{name}/folded/shape", axis=0
+            )
         self.emit("Reshape", [unfolded, shape], name)
 
     # What hands a state on.
@@ -245,9 +269,13 @@ class _Build:
 
     def _sum(self, state: Carried, x: str) -> None:
         """A state that only adds up what comes."""
-        summed = self.emit("ReduceSum", [self._unfolded(x), self._ints([0])], f"{_OWN}{x}/summed", keepdims=0)
+        summed = self.emit(
+            "ReduceSum", [self._unfolded(x), self._ints([0])], f"{_OWN}{x}/summed", keepdims=0
+        )
         final = self.final[state.input]
-        self.nodes.append(helper.make_node("Add", [self.first[state.input], summed], [final], f"{final}/add"))
+        self.nodes.append(
+            helper.make_node("Add", [self.first[state.input], summed], [final], f"{final}/add")
+        )
 
     def _scan(self, unit: Recurrence, outer: list[str], moving: list[str], used: list[str]) -> None:
         before, after = [s.input for s in unit.states], [s.output for s in unit.states]
@@ -257,9 +285,13 @@ class _Build:
         for name in dict.fromkeys([*used, *(after if not body else [])]):
             if name in before or name in after:
                 named[name] = f"{_OWN}{name}/sent"
-                body.append(helper.make_node("Identity", [name], [named[name]], f"{name}/sent/identity"))
+                body.append(
+                    helper.make_node("Identity", [name], [named[name]], f"{name}/sent/identity")
+                )
         sent = [named.get(t, t) for t in used]
-        after = after if unit.nodes else [named[after[0]]]  # no node: the value is kept for one step
+        after = (
+            after if unit.nodes else [named[after[0]]]
+        )  # no node: the value is kept for one step
         graph = helper.make_graph(
             body,
             f"{before[0]}/step",
@@ -297,7 +329,9 @@ class _Build:
         """Append a node, unless its output is there already; returns the output."""
         if output not in self.made:
             self.made.add(output)
-            self.nodes.append(helper.make_node(op, inputs, [output], f"{output}/{op.lower()}", **attributes))
+            self.nodes.append(
+                helper.make_node(op, inputs, [output], f"{output}/{op.lower()}", **attributes)
+            )
         return output
 
     def _ints(self, values: Sequence[int]) -> str:

@@ -32,7 +32,8 @@ def shape_kinds(
         if rule is None or not (node.op_type == "Shape" or any(t in kinds for t in node.input)):
             continue
         if any(
-            t and t not in kinds and t not in constants and t in moving for t in node.input[node.op_type == "Shape" :]
+            t and t not in kinds and t not in constants and t in moving
+            for t in node.input[node.op_type == "Shape" :]
         ):
             continue
         kind = rule(node, kinds, constants)
@@ -56,7 +57,9 @@ def _part(indices: Array | None, kind: ShapeKind | None) -> ShapeKind | None:
         return "rest" if kind == "rest" else None
     if int(indices.flat[0]) > 0:
         return "rest" if int(indices.min()) > 0 else None
-    return "leading" if indices.size == 1 else ("whole" if int(indices.flat[1:].min()) > 0 else None)
+    return (
+        "leading" if indices.size == 1 else ("whole" if int(indices.flat[1:].min()) > 0 else None)
+    )
 
 
 def _gather(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
@@ -84,7 +87,9 @@ def _concat(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) 
     return "whole" if first == "leading" else first
 
 
-def _arithmetic(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
+def _arithmetic(
+    node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]
+) -> ShapeKind | None:
     return "rest" if all(kinds.get(t, "rest") == "rest" for t in node.input) else None
 
 

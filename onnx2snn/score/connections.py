@@ -108,7 +108,8 @@ def cumulated(wire: Wire) -> Pattern:
         return np.flip(sums, axis) if backwards else sums
 
     return Pattern(
-        lambda counts: through(counts, not reverse), lambda marks: through(marks.astype(np.int64), bool(reverse)) > 0
+        lambda counts: through(counts, not reverse),
+        lambda marks: through(marks.astype(np.int64), bool(reverse)) > 0,
     )
 
 
@@ -120,7 +121,9 @@ _MOVING = (
 
 PATTERNS: dict[str, Callable[[Wire], Pattern]] = {
     **dict.fromkeys(_MOVING.split(" "), moved),
-    **dict.fromkeys(["Add", "Sub", "Sum", "Mean", "Mul", "Div", "Neg", "BatchNormalization"], broadcast),
+    **dict.fromkeys(
+        ["Add", "Sub", "Sum", "Mean", "Mul", "Div", "Neg", "BatchNormalization"], broadcast
+    ),
     **dict.fromkeys(["GlobalAveragePool", "ReduceMean", "ReduceSum"], reduced),
     "AveragePool": pooled,
     "CumSum": cumulated,
@@ -154,11 +157,14 @@ def _separable(first: int, matrices: Sequence[Array]) -> Pattern:
 
     def through(values: Array, transposed: bool) -> Array:
         for axis, matrix in enumerate(matrices, first):
-            values = np.moveaxis(np.tensordot(matrix.T if transposed else matrix, values, (1, axis)), 0, axis)
+            values = np.moveaxis(
+                np.tensordot(matrix.T if transposed else matrix, values, (1, axis)), 0, axis
+            )
         return values
 
     return Pattern(
-        lambda counts: through(counts, transposed=False), lambda marks: through(marks.astype(np.float64), True) > 0
+        lambda counts: through(counts, transposed=False),
+        lambda marks: through(marks.astype(np.float64), True) > 0,
     )
 
 
@@ -167,17 +173,23 @@ def windows(wire: Wire, kernel: Sequence[int]) -> list[Array]:
     axes = range(len(kernel))
     strides, dilations = (wire.attr(name) or [1] * len(kernel) for name in ("strides", "dilations"))
     transposed = wire.node.op_type == "ConvTranspose"
-    small, large = (wire.shape, wire.out) if transposed else (wire.out, wire.shape)  # the strided, the dense side
+    small, large = (
+        (wire.shape, wire.out) if transposed else (wire.out, wire.shape)
+    )  # the strided, the dense side
     found = []
     for axis in axes:
         reach = (kernel[axis] - 1) * dilations[axis] + 1
-        begin = _pad_begin(wire, axis, len(kernel), (small[axis + 2] - 1) * strides[axis] + reach - large[axis + 2])
+        begin = _pad_begin(
+            wire, axis, len(kernel), (small[axis + 2] - 1) * strides[axis] + reach - large[axis + 2]
+        )
         start = np.arange(small[axis + 2])[:, None] * strides[axis] - begin
         place = start + np.arange(kernel[axis]) * dilations[axis]
         rows = np.broadcast_to(np.arange(small[axis + 2])[:, None], place.shape)
         inside = (place >= 0) & (place < large[axis + 2])
         flat = rows[inside] * large[axis + 2] + place[inside]
-        taps = np.bincount(flat, minlength=small[axis + 2] * large[axis + 2]).reshape(small[axis + 2], large[axis + 2])
+        taps = np.bincount(flat, minlength=small[axis + 2] * large[axis + 2]).reshape(
+            small[axis + 2], large[axis + 2]
+        )
         found.append((taps if transposed else taps.T).astype(np.float64))
     return found
 
@@ -249,18 +261,27 @@ def _run(wire: Wire, feeds: Mapping[int, Array]) -> list[Array]:
     node.CopyFrom(wire.node)
     node.input[:] = [f"in{index}" if index in feeds else "" for index in range(len(node.input))]
     inputs = [
-        helper.make_tensor_value_info(f"in{index}", helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        helper.make_tensor_value_info(
+            f"in{index}", helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+        )
         for index, value in feeds.items()
     ]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = helper.make_graph([node], "node", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", wire.opset)], ir_version=8)
-    return list(open_session(model, 1).run(None, {f"in{index}": value for index, value in feeds.items()}))
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", wire.opset)], ir_version=8
+    )
+    return list(
+        open_session(model, 1).run(None, {f"in{index}": value for index, value in feeds.items()})
+    )
 
 
 def fan_out(wire: Wire) -> Array:
     """Of each element of a weighted operator's input, how many products it is a factor of; exact at borders."""
-    if wire.node.op_type not in ("Conv", "ConvTranspose"):  # the others: every element is a factor as often
+    if wire.node.op_type not in (
+        "Conv",
+        "ConvTranspose",
+    ):  # the others: every element is a factor as often
         return np.full(wire.shape, operations(wire) / math.prod(wire.shape))
     weights = wire.input(1)
     assert weights is not None
@@ -297,7 +318,9 @@ def _einsum_sizes(wire: Wire) -> dict[str, int]:
         hidden = [str(place) for place in range(len(shape) - len(term.replace("...", "")), 0, -1)]
         before, dots, after = term.partition("...")
         labels = [*before, *(hidden if dots else []), *after]
-        sizes |= {label: max(size, sizes.get(label, 1)) for label, size in zip(labels, shape, strict=True)}
+        sizes |= {
+            label: max(size, sizes.get(label, 1)) for label, size in zip(labels, shape, strict=True)
+        }
     return sizes
 
 

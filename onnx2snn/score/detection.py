@@ -47,16 +47,25 @@ class MeanAveragePrecision(Metric):
         try:
             import pycocotools  # noqa: F401
         except ImportError as error:
-            raise UsageError("map needs pycocotools: run `pip install 'onnx2snn[detection]'`") from error
+            raise UsageError(
+                "map needs pycocotools: run `pip install 'onnx2snn[detection]'`"
+            ) from error
         self.where = [self.outputs.index(name) for name in ("boxes", "scores")]
 
-    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> list[tuple[Array, Array]]:
+    def measure(
+        self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0
+    ) -> list[tuple[Array, Array]]:
         """wanted: boxes [N,M,4] and classes [N,M], -1 where a row is padding. A sample's row: detections [D,6] and
         truth [G,6], each x1, y1, x2, y2, class, score (0 in the truth).
         """
         boxes, scores = (outputs[i] for i in self.where)
         truth, classes = wanted
-        if boxes.ndim != 3 or boxes.shape[2] != 4 or scores.ndim != 3 or scores.shape[:2] != boxes.shape[:2]:
+        if (
+            boxes.ndim != 3
+            or boxes.shape[2] != 4
+            or scores.ndim != 3
+            or scores.shape[:2] != boxes.shape[:2]
+        ):
             raise DataError(
                 f"map needs outputs boxes [N,A,4] and scores [N,A,C], not {list(boxes.shape)} and {list(scores.shape)}"
             )
@@ -65,7 +74,9 @@ class MeanAveragePrecision(Metric):
                 f"map needs boxes [N,M,4] and classes [N,M], not {list(truth.shape)} and {list(classes.shape)}"
             )
         bad = (classes < -1) | (classes >= scores.shape[2]) | (classes != classes.astype(np.int64))
-        bad |= (classes >= 0) & ~(np.isfinite(truth).all(axis=2) & (truth[..., 2:] > truth[..., :2]).all(axis=2))
+        bad |= (classes >= 0) & ~(
+            np.isfinite(truth).all(axis=2) & (truth[..., 2:] > truth[..., :2]).all(axis=2)
+        )
         if bad.any():
             row = int(np.argmax(bad.any(axis=1)))
             raise DataError(
@@ -73,13 +84,21 @@ class MeanAveragePrecision(Metric):
                 "box without extent (x1, y1, x2, y2); mend it, or pad with class -1"
             )
         found = self.suppress(boxes, scores)
-        kept = (np.column_stack([t, c, np.zeros(len(c))])[c >= 0] for t, c in zip(truth, classes, strict=True))
+        kept = (
+            np.column_stack([t, c, np.zeros(len(c))])[c >= 0]
+            for t, c in zip(truth, classes, strict=True)
+        )
         return list(zip(found, kept, strict=True))
 
     def suppress(self, boxes: Array, scores: Array) -> list[Array]:
         """Non-maximum suppression by class; the strongest detections [D,6] of each image."""
-        boxes, scores = np.nan_to_num(boxes.astype(np.float32)), np.nan_to_num(scores.astype(np.float32))
-        (chosen,) = self._suppression.run(None, {"boxes": boxes, "scores": np.moveaxis(scores, 2, 1).copy()})
+        boxes, scores = (
+            np.nan_to_num(boxes.astype(np.float32)),
+            np.nan_to_num(scores.astype(np.float32)),
+        )
+        (chosen,) = self._suppression.run(
+            None, {"boxes": boxes, "scores": np.moveaxis(scores, 2, 1).copy()}
+        )
         image, kind, anchor = chosen.T
         strength = scores[image, anchor, kind]
         table = np.column_stack([boxes[image, anchor], kind, strength])
@@ -96,9 +115,14 @@ class MeanAveragePrecision(Metric):
         ]
         names = ["most", "iou", "score"]
         node = helper.make_node("NonMaxSuppression", ["boxes", "scores", *names], ["chosen"])
-        inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 3) for n in ("boxes", "scores")]
+        inputs = [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 3)
+            for n in ("boxes", "scores")
+        ]
         output = helper.make_tensor_value_info("chosen", TensorProto.INT64, [None, 3])
-        fixed = [numpy_helper.from_array(value, name) for name, value in zip(names, limits, strict=True)]
+        fixed = [
+            numpy_helper.from_array(value, name) for name, value in zip(names, limits, strict=True)
+        ]
         graph = helper.make_graph([node], "nms", inputs, [output], fixed)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
         return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -115,14 +139,18 @@ def coco_map(found: Sequence[Array], truth: Sequence[Array]) -> float:
     from pycocotools.cocoeval import COCOeval
 
     if not any(map(len, truth)):
-        raise DataError("no sample has a box that map could be scored against; give 'boxes' and 'classes'")
+        raise DataError(
+            "no sample has a box that map could be scored against; give 'boxes' and 'classes'"
+        )
     if not any(map(len, found)):
         return 0.0
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints
         wanted = COCO()
         wanted.dataset = {
             "images": [{"id": image} for image in range(len(truth))],
-            "categories": [{"id": int(c)} for c in np.unique(np.concatenate([*truth, *found])[:, 4])],
+            "categories": [
+                {"id": int(c)} for c in np.unique(np.concatenate([*truth, *found])[:, 4])
+            ],
             "annotations": _annotations(truth),
         }
         wanted.createIndex()

@@ -89,13 +89,23 @@ class Tally:
         for site, fan_out in self.wiring.fan_out.items():
             spikes, sops = (self.sent[timesteps][site] / self.samples).tolist()
             rate = spikes / fan_out.size / timesteps
-            rows.append({"site": site, "neurons": fan_out.size, "spikes": spikes, "rate": rate, "sops": sops})
+            rows.append(
+                {
+                    "site": site,
+                    "neurons": fan_out.size,
+                    "spikes": spikes,
+                    "rate": rate,
+                    "sops": sops,
+                }
+            )
         return rows
 
     def row(self, timesteps: int, prices: Prices, ann_flops: float) -> dict[str, float | None]:
         """An evaluation row's columns, for one answer after T steps."""
         layers = self.layers(timesteps)
-        spikes, sops, neurons = (sum(layer[key] for layer in layers) for key in ("spikes", "sops", "neurons"))
+        spikes, sops, neurons = (
+            sum(layer[key] for layer in layers) for key in ("spikes", "sops", "neurons")
+        )
         flops = self.wiring.encoder + timesteps * self.wiring.step + self.wiring.readout
         rate = spikes / neurons / timesteps
         return {"spikes": spikes, "rate": rate, **prices.snn(sops, flops, ann_flops)}
@@ -106,7 +116,9 @@ def sops_at(
 ) -> Mapping[str, Any] | None:
     """The row of the smallest T whose score keeps `percent` of the ANN's, None where none does."""
     kept = (
-        row for row in sorted(rows, key=lambda row: row["timesteps"]) if metric.keeps(ann, row[score], percent / 100)
+        row
+        for row in sorted(rows, key=lambda row: row["timesteps"])
+        if metric.keeps(ann, row[score], percent / 100)
     )
     return next(kept, None)
 

@@ -94,11 +94,17 @@ class _Evaluation:
             snn: list[Any] = [None] * len(self.windows)
             sent: dict[int, dict[str, Array]] = {}
             for index, outputs in self.session.windows(None, feed, self.windows):
-                snn[index] = self.metric.measure(first_samples(outputs, len(indices)), wanted, start)
+                snn[index] = self.metric.measure(
+                    first_samples(outputs, len(indices)), wanted, start
+                )
                 t = self.windows[index][0]
                 if self.tally is not None and t not in sent:
-                    sent[t] = self.tally.measure(self.session.activity(copy=False), fed, len(indices))
-            self.batches.append(_Batch(len(indices), ann, snn, sent))  # all of it or nothing: an interrupt may come
+                    sent[t] = self.tally.measure(
+                        self.session.activity(copy=False), fed, len(indices)
+                    )
+            self.batches.append(
+                _Batch(len(indices), ann, snn, sent)
+            )  # all of it or nothing: an interrupt may come
             progress("evaluating", self.done, self.count)
 
     def result(self) -> dict[str, Any]:
@@ -125,7 +131,11 @@ class _Evaluation:
             "snn": asked,
             "warnings": [made] if other else [],
         }
-        return result if self.tally is None else result | {"energy": self._energy(self.tally, ann, rows)}
+        return (
+            result
+            if self.tally is None
+            else result | {"energy": self._energy(self.tally, ann, rows)}
+        )
 
     def _energy(self, tally: Tally, ann: float, rows: list[dict[str, Any]]) -> dict[str, Any]:
         every = sorted(rows, key=lambda row: row["timesteps"])
@@ -133,10 +143,14 @@ class _Evaluation:
             "sop_joules": self.prices.sop,
             "flop_joules": self.prices.flop,
             "ann": self.prices.ann(self.ann_flops),
-            **{f"sops{share}": sops_at(share, self.metric, ann, every, self.name) for share in SHARES},
+            **{
+                f"sops{share}": sops_at(share, self.metric, ann, every, self.name)
+                for share in SHARES
+            },
             "layers": tally.layers(max(row["timesteps"] for row in rows)),
             "steps": [
-                {key: row[key] for key in ("timesteps", self.name, "sops", "flops", "energy_j")} for row in every
+                {key: row[key] for key in ("timesteps", self.name, "sops", "flops", "energy_j")}
+                for row in every
             ],
         }
 
@@ -198,24 +212,48 @@ def evaluate(
             f"'{source.name}' and the spiking model do not fit together ({found}): the SNN was made from another model"
         )
     with ExitStack() as stack:
-        samples = data if isinstance(data, Samples) else stack.enter_context(open_samples(data, specs))
-        name = metric or next((m for key, m in DEFAULTS.items() if key in samples.targets), "agreement")
+        samples = (
+            data if isinstance(data, Samples) else stack.enter_context(open_samples(data, specs))
+        )
+        name = metric or next(
+            (m for key, m in DEFAULTS.items() if key in samples.targets), "agreement"
+        )
         chosen = _metric(name, [s.name for s in output_specs(source.proto)], samples, stack)
         asked = list(timesteps or [session.metadata["timesteps"]])
         windows = _windows(
-            asked, delay, session, every=energy and (chosen.every_step if every_step is None else every_step)
+            asked,
+            delay,
+            session,
+            every=energy and (chosen.every_step if every_step is None else every_step),
         )
         starts = {resolve_delay(d, t, *_delays(session)) for t, d in windows}
-        size = fixed_batch(specs) or affordable_batch(session, samples.batch([0]), BATCH, len(starts - {0}))
+        size = fixed_batch(specs) or affordable_batch(
+            session, samples.batch([0]), BATCH, len(starts - {0})
+        )
         tally, flops = None, 0.0
         if energy:
             one = samples.batch(np.zeros(fixed_batch(specs) or 1, np.int64))
             with computing(specs):
-                tally, flops = Tally(wiring(session.step_model, one)), multiply_accumulates(source.proto, one)
+                tally, flops = (
+                    Tally(wiring(session.step_model, one)),
+                    multiply_accumulates(source.proto, one),
+                )
         reference = open_session(source.proto, threads)
         count = min(len(samples), limit or len(samples))
         work = _Evaluation(
-            source, reference, session, samples, name, chosen, windows, len(asked), count, size, tally, prices, flops
+            source,
+            reference,
+            session,
+            samples,
+            name,
+            chosen,
+            windows,
+            len(asked),
+            count,
+            size,
+            tally,
+            prices,
+            flops,
         )
         try:
             work.run(progress)
@@ -242,7 +280,9 @@ def _metric(name: str, outputs: Sequence[str], samples: Samples, stack: ExitStac
     return Scripted(outputs, name, found, samples.targets)
 
 
-def _windows(asked: Sequence[int], delay: Delay, session: SpikingSession, *, every: bool) -> list[tuple[int, Delay]]:
+def _windows(
+    asked: Sequence[int], delay: Delay, session: SpikingSession, *, every: bool
+) -> list[tuple[int, Delay]]:
     """The (T, delay) asked for, then, with `every`, all smaller T at which the delay leaves a step."""
     for t in asked:
         resolve_delay(delay, t, *_delays(session))  # refuses what leaves no step
@@ -265,5 +305,9 @@ def check_drop(result: dict[str, Any], max_drop: float) -> None:
     last = max(result["snn"], key=lambda row: row["timesteps"])
     drop = 100.0 * last["drop"]
     if not drop <= max_drop:
-        how = f"{name} drops by {drop:.2f} percentage points" if name != "mse" else f"mse rises by {drop:.2f} percent"
+        how = (
+            f"{name} drops by {drop:.2f} percentage points"
+            if name != "mse"
+            else f"mse rises by {drop:.2f} percent"
+        )
         raise GateError(f"{how} at T = {last['timesteps']}, over --max-drop {max_drop:g}")

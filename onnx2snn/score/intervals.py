@@ -30,22 +30,31 @@ def drop_intervals(
         return [None] * len(snns)
     rows = np.concatenate(ann)
     others = [np.concatenate(batches) for batches in snns]
-    usable = [len(r) == len(rows) == samples and np.isfinite(r).all() and np.isfinite(rows).all() for r in others]
+    usable = [
+        len(r) == len(rows) == samples and np.isfinite(r).all() and np.isfinite(rows).all()
+        for r in others
+    ]
     binary = [
-        metric.proportion and ok and _binary(rows) and _binary(other) for ok, other in zip(usable, others, strict=True)
+        metric.proportion and ok and _binary(rows) and _binary(other)
+        for ok, other in zip(usable, others, strict=True)
     ]
     found: list[tuple[float, float] | None] = [
-        _matched(rows[:, 0], other[:, 0]) if yes else None for yes, other in zip(binary, others, strict=True)
+        _matched(rows[:, 0], other[:, 0]) if yes else None
+        for yes, other in zip(binary, others, strict=True)
     ]
     left = [i for i, ok in enumerate(usable) if ok and not binary[i]]
-    for i, interval in zip(left, _bootstrap(metric, rows, [others[i] for i in left], seed), strict=True):
+    for i, interval in zip(
+        left, _bootstrap(metric, rows, [others[i] for i in left], seed), strict=True
+    ):
         found[i] = interval
     return found
 
 
 def _binary(rows: Array) -> bool:
     """Whether each row is right or wrong: 0 or 1 out of 1."""
-    return bool(np.isin(rows[:, 0], (0, 1)).all() and (rows[:, 1] == 1).all() and not rows[:, 2:].any())
+    return bool(
+        np.isin(rows[:, 0], (0, 1)).all() and (rows[:, 1] == 1).all() and not rows[:, 2:].any()
+    )
 
 
 def _matched(ann: Array, snn: Array) -> tuple[float, float]:
@@ -56,7 +65,9 @@ def _matched(ann: Array, snn: Array) -> tuple[float, float]:
     return float(middle - half), float(middle + half)
 
 
-def _bootstrap(metric: Metric, ann: Array, snns: Sequence[Array], seed: int) -> list[tuple[float, float]]:
+def _bootstrap(
+    metric: Metric, ann: Array, snns: Sequence[Array], seed: int
+) -> list[tuple[float, float]]:
     if not snns:
         return []
     rng, count = np.random.default_rng(seed), len(ann)

@@ -122,7 +122,9 @@ class Agreement(Metric):
         """A fraction; 1 - relative L2 error may be below 0, but is 0 where the error is not finite."""
         equal, count, error, norm = np.moveaxis(sums, -1, 0)
         with np.errstate(invalid="ignore"):
-            relative = np.where(norm > 0, 1.0 - np.sqrt(error / np.where(norm > 0, norm, 1.0)), error == 0)
+            relative = np.where(
+                norm > 0, 1.0 - np.sqrt(error / np.where(norm > 0, norm, 1.0)), error == 0
+            )
         return np.where(count > 0, share(equal, count), np.where(np.isfinite(error), relative, 0.0))
 
 
@@ -135,13 +137,17 @@ class MeanSquaredError(Metric):
     def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
         """Output and labels: [N, ...] of equal shape, but for axes of size 1. Row: squared error, values."""
         found, labels = first_float(outputs), wanted[0]
-        shapes = [None if a is None else [d for d in a.shape[1:] if d != 1] for a in (found, labels)]
+        shapes = [
+            None if a is None else [d for d in a.shape[1:] if d != 1] for a in (found, labels)
+        ]
         if found is None or shapes[0] != shapes[1] or len(found) != len(labels):
             shape = None if found is None else list(found.shape)
             raise DataError(
                 f"mse needs labels of the output's shape, not {list(labels.shape)} for {shape}; choose another metric"
             )
-        error = np.square(found.reshape(len(found), -1) - labels.reshape(len(found), -1).astype(np.float64))
+        error = np.square(
+            found.reshape(len(found), -1) - labels.reshape(len(found), -1).astype(np.float64)
+        )
         return np.column_stack([error.sum(axis=1), np.full(len(error), error.shape[1])])
 
     def drop(self, ann: Any, snn: Any) -> Any:
@@ -166,7 +172,11 @@ class MeanIoU(Metric):
         numbers, 255 where no pixel counts. Row: intersections, then unions, by class.
         """
         masks = wanted[0]
-        fits = (o for o in outputs if o.dtype.kind in "fiu" and masks.ndim == 3 and _per_pixel(o).shape == masks.shape)
+        fits = (
+            o
+            for o in outputs
+            if o.dtype.kind in "fiu" and masks.ndim == 3 and _per_pixel(o).shape == masks.shape
+        )
         found = next(fits, None)
         if found is None:
             shapes = ", ".join(str(list(o.shape)) for o in outputs)
@@ -180,7 +190,9 @@ class MeanIoU(Metric):
         counted = truth != IGNORE
         bad = counted & ((predicted < 0) | (predicted >= count))
         if bad.any():
-            raise DataError(f"the model's classes of sample {first + _first_row(bad)} are not numbers from 0 to 254")
+            raise DataError(
+                f"the model's classes of sample {first + _first_row(bad)} are not numbers from 0 to 254"
+            )
         hits = _histograms(predicted, counted & (truth == predicted), count)
         unions = _histograms(predicted, counted, count) + _histograms(truth, counted, count) - hits
         return np.concatenate([hits, unions], axis=1)
@@ -194,7 +206,13 @@ class MeanIoU(Metric):
 class Scripted(Metric):
     """The mean of what a user's function(outputs, labels) returns, the higher the better."""
 
-    def __init__(self, outputs: Sequence[str], name: str, function: Callable[..., Any], targets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[str],
+        name: str,
+        function: Callable[..., Any],
+        targets: Sequence[str],
+    ) -> None:
         """`name` stands in errors; `targets`: what stands beside the inputs, all of which the function gets."""
         super().__init__(outputs)
         self.name, self.function, self.targets = name, function, tuple(targets)
@@ -209,7 +227,9 @@ class Scripted(Metric):
         try:
             values = np.asarray(self.function(list(outputs), labels), np.float64)
         except Exception as error:
-            raise DataError(f"metric {self.name} raised {type(error).__name__} ({error}): mend it") from error
+            raise DataError(
+                f"metric {self.name} raised {type(error).__name__} ({error}): mend it"
+            ) from error
         if values.shape not in ((), (count,)) or not np.isfinite(values).all():
             raise DataError(
                 f"metric {self.name} returned {'shape ' + str(list(values.shape)) if values.ndim else values}: "
@@ -245,7 +265,9 @@ def _per_pixel(output: Array) -> Array:
 def _classes(key: str, values: Array, count: int, first: int, also: int | None = None) -> Array:
     """Class numbers as int64, each from 0 to count - 1 (or `also`); DataError names the first sample with another."""
     classes = values.astype(np.int64)
-    bad = (classes != values) | (((classes < 0) | (classes >= count)) & (classes != also if also is not None else True))
+    bad = (classes != values) | (
+        ((classes < 0) | (classes >= count)) & (classes != also if also is not None else True)
+    )
     if bad.any():
         row = _first_row(bad)
         found = values[row].ravel()[int(np.argmax(bad[row].ravel()))]
@@ -264,4 +286,8 @@ def _histograms(classes: Array, counted: Array, count: int) -> Array:
     """How often each class stands where `counted`, by row: [N, count]."""
     rows = np.broadcast_to(np.arange(len(classes))[:, None], classes.shape)
     flat = (rows * count + classes)[counted]
-    return np.bincount(flat, minlength=len(classes) * count).reshape(len(classes), count).astype(np.float64)
+    return (
+        np.bincount(flat, minlength=len(classes) * count)
+        .reshape(len(classes), count)
+        .astype(np.float64)
+    )

@@ -27,7 +27,17 @@ from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tens
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool")
 SUMS = ("Add", "Sub", "Sum", "Mean")
-ARITHMETIC = ("Mul", "Div", "Neg", "BatchNormalization", "ReduceMean", "ReduceSum", "CumSum", "Resize", "Upsample")
+ARITHMETIC = (
+    "Mul",
+    "Div",
+    "Neg",
+    "BatchNormalization",
+    "ReduceMean",
+    "ReduceSum",
+    "CumSum",
+    "Resize",
+    "Upsample",
+)
 """Linear operators that compute; others only move elements, or add currents, which a membrane does anyway."""
 
 
@@ -61,8 +71,13 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     costs = dict.fromkeys((False, True), 0.0)
     for node in nodes:
         costs[bool(needed.intersection(node.output))] += flow.cost(node)
-    sites = {n["name"]: flow.reached(n["spikes"]).reshape(batch, -1)[0] for n in model.metadata["neurons"]}
-    return Wiring(sites, _encoder_cost(model, values) / batch, costs[True] / batch, costs[False] / batch)
+    sites = {
+        n["name"]: flow.reached(n["spikes"]).reshape(batch, -1)[0]
+        for n in model.metadata["neurons"]
+    }
+    return Wiring(
+        sites, _encoder_cost(model, values) / batch, costs[True] / batch, costs[False] / batch
+    )
 
 
 def multiply_accumulates(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> float:
@@ -83,7 +98,11 @@ def all_values(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, A
     names = [v.name for v in probe.graph.output]
     found = dict(zip(names, open_session(probe, None).run(None, dict(feed)), strict=True))
     weights = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
-    return {name: value for name, value in {**weights, **feed, **found}.items() if isinstance(value, np.ndarray)}
+    return {
+        name: value
+        for name, value in {**weights, **feed, **found}.items()
+        if isinstance(value, np.ndarray)
+    }
 
 
 def _averages(model: StepModel) -> dict[str, str]:
@@ -140,10 +159,14 @@ class _Flow:
             elif _is_neuron(node):
                 self.mark(node.output[0], False)
                 met.append(node)
-            elif (wires := self.wires(node)) and not (node.op_type in SHAPE_ONLY and standard(node)):
+            elif (wires := self.wires(node)) and not (
+                node.op_type in SHAPE_ONLY and standard(node)
+            ):
                 linear = self._linear(node, wires)
                 for output, name in enumerate(node.output):
-                    self.mark(name, self._pushed(self.wires(node, output)) if name and linear else True)
+                    self.mark(
+                        name, self._pushed(self.wires(node, output)) if name and linear else True
+                    )
                 met.append(node)
         return met
 
@@ -175,7 +198,9 @@ class _Flow:
                         joined = self._pushed(others) if others else False
                         onward = np.where(joined, 1.0, self.reached(name))  # 1: it joins a current
                         own = Wire(node, self.opset, self.values, wire.index, output)
-                        self._arrive(node.input[wire.index], PATTERNS[node.op_type](own).pull(onward))
+                        self._arrive(
+                            node.input[wire.index], PATTERNS[node.op_type](own).pull(onward)
+                        )
 
     def cost(self, node: onnx.NodeProto) -> float:
         """Floating-point operations of a node that are no synapses."""
@@ -191,7 +216,9 @@ class _Flow:
             return float(math.prod(wires[0].out) * window_size(wires[0]))
         if self._linear(node, wires) and node.op_type not in ARITHMETIC:
             return 0.0
-        return float(max(sizes, math.prod(wires[0].shape)) if node.op_type.startswith("Reduce") else sizes)
+        return float(
+            max(sizes, math.prod(wires[0].shape)) if node.op_type.startswith("Reduce") else sizes
+        )
 
     def _linear(self, node: onnx.NodeProto, wires: list[Wire]) -> bool:
         """Whether spikes go on behind a node that has no weights."""
@@ -208,7 +235,9 @@ class _Flow:
         pattern = PATTERNS[wires[0].node.op_type]
         if not any(mark.any() for mark in marks):
             return np.zeros(wires[0].out, bool)
-        joined: Array = np.any([pattern(wire).push(mark) for wire, mark in zip(wires, marks, strict=True)], axis=0)
+        joined: Array = np.any(
+            [pattern(wire).push(mark) for wire, mark in zip(wires, marks, strict=True)], axis=0
+        )
         return joined
 
     def _arrive(self, name: str, counts: Array | float) -> None:

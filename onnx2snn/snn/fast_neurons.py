@@ -20,12 +20,18 @@ from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import ATTRIBUTES, BY_OP, GRADED_IF, IF, SIGNED_GRADED_IF, SIGNED_IF
 
 
-def function_for(op: str, opset: int, nodes: list[onnx.NodeProto], *, single: bool) -> FunctionProto:
+def function_for(
+    op: str, opset: int, nodes: list[onnx.NodeProto], *, single: bool
+) -> FunctionProto:
     """The function for the neurons of one operator in a model; `single`: they compute in float32."""
     plain = BY_OP[op].function(opset)
     known = {_known(node) for node in nodes}
     initial, levels = known.pop() if len(known) == 1 else (None, 0)
-    if not single or initial is None or (op in (IF, SIGNED_IF) and not (_exact(1 - initial) and _exact(initial))):
+    if (
+        not single
+        or initial is None
+        or (op in (IF, SIGNED_IF) and not (_exact(1 - initial) and _exact(initial)))
+    ):
         return plain
     opsets = [helper.make_opsetid("", opset)]
     return helper.make_function(
@@ -91,7 +97,10 @@ def _signed_if(initial: float, _levels: int) -> list[onnx.NodeProto]:
 
 
 def _graded_if(initial: float, levels: int) -> list[onnx.NodeProto]:
-    return [*_held(initial, 0, levels, "spike"), helper.make_node("Sub", ["m", "spike"], ["u_next"])]
+    return [
+        *_held(initial, 0, levels, "spike"),
+        helper.make_node("Sub", ["m", "spike"], ["u_next"]),
+    ]
 
 
 def _signed_graded_if(initial: float, levels: int) -> list[onnx.NodeProto]:
@@ -108,7 +117,10 @@ def _held(initial: float, least: int, most: int, output: str) -> list[onnx.NodeP
     """The whole thresholds a potential holds, between `least` and `most`."""
     constants = {"initial": initial, "least": float(least), "most": float(most)}
     return [
-        *(helper.make_node("Constant", [], [name], value_float=value) for name, value in constants.items()),
+        *(
+            helper.make_node("Constant", [], [name], value_float=value)
+            for name, value in constants.items()
+        ),
         helper.make_node("Add", ["x", "u"], ["m"]),
         helper.make_node("Add", ["m", "initial"], ["potential"]),
         helper.make_node("Floor", ["potential"], ["whole"]),

@@ -38,7 +38,9 @@ def if_function(opset: int) -> FunctionProto:
         helper.make_node("CastLike", ["fires", "x"], ["spike"]),
         *_soft_reset(),
     ]
-    about = "Integrate-and-fire neuron, reset by subtraction; u is the membrane potential less v_init."
+    about = (
+        "Integrate-and-fire neuron, reset by subtraction; u is the membrane potential less v_init."
+    )
     return _function(IF, ["x", "u"], ["spike", "u_next"], body, opset, about)
 
 
@@ -96,7 +98,9 @@ def signed_graded_if_function(opset: int) -> FunctionProto:
         helper.make_node("Add", ["n", "spike"], ["n_next"]),
     ]
     about = "Integrate-and-fire neuron that sends up to `levels` thresholds at once and takes back what was too early."
-    return _function(SIGNED_GRADED_IF, ["x", "u", "n"], ["spike", "u_next", "n_next"], body, opset, about)
+    return _function(
+        SIGNED_GRADED_IF, ["x", "u", "n"], ["spike", "u_next", "n_next"], body, opset, about
+    )
 
 
 def _graded() -> list[onnx.NodeProto]:
@@ -138,13 +142,22 @@ def _soft_reset() -> list[onnx.NodeProto]:
 
 
 def _function(
-    name: str, inputs: list[str], outputs: list[str], body: list[onnx.NodeProto], opset: int, about: str
+    name: str,
+    inputs: list[str],
+    outputs: list[str],
+    body: list[onnx.NodeProto],
+    opset: int,
+    about: str,
 ) -> FunctionProto:
     opsets = [helper.make_opsetid("", opset)]
-    return helper.make_function(SNN_DOMAIN, name, inputs, outputs, body, opsets, list(ATTRIBUTES), doc_string=about)
+    return helper.make_function(
+        SNN_DOMAIN, name, inputs, outputs, body, opsets, list(ATTRIBUTES), doc_string=about
+    )
 
 
-def _attribute_value(output: str, attribute: str, kind: AttributeProto.AttributeType) -> onnx.NodeProto:
+def _attribute_value(
+    output: str, attribute: str, kind: AttributeProto.AttributeType
+) -> onnx.NodeProto:
     node = helper.make_node("Constant", [], [output])
     field = _CONSTANT_FIELD[kind]
     node.attribute.append(AttributeProto(name=field, type=kind, ref_attr_name=attribute))
@@ -179,7 +192,11 @@ def signed_if_step(
 
 
 def graded_if_step(
-    x: Array, u: Array, threshold: float = 1.0, v_init: Array | float = INITIAL_POTENTIAL, levels: int = 1
+    x: Array,
+    u: Array,
+    threshold: float = 1.0,
+    v_init: Array | float = INITIAL_POTENTIAL,
+    levels: int = 1,
 ) -> tuple[Array, Array]:
     """The NumPy twin of `graded_if_function`: (x, u) -> (spike, u_next)."""
     m = x + u
@@ -220,7 +237,9 @@ NEURONS = {
     ("if", False): Neuron(IF, if_function, (_POTENTIAL,), signed=0),
     ("signed", False): Neuron(SIGNED_IF, signed_if_function, (_POTENTIAL, _SENT), signed=1),
     ("if", True): Neuron(GRADED_IF, graded_if_function, (_POTENTIAL,), signed=0),
-    ("signed", True): Neuron(SIGNED_GRADED_IF, signed_graded_if_function, (_POTENTIAL, _SENT), signed=1),
+    ("signed", True): Neuron(
+        SIGNED_GRADED_IF, signed_graded_if_function, (_POTENTIAL, _SENT), signed=1
+    ),
 }
 """Kinds of neuron by the name `--neuron` knows them by, and whether a spike may be higher than one threshold."""
 
@@ -232,7 +251,9 @@ def neuron_for(kind: str, levels: int) -> Neuron:
     return NEURONS[kind, levels > 1]
 
 
-def attributes(neuron: Neuron, levels: int, v_init: Array | float, scale: Array | float) -> dict[str, Any]:
+def attributes(
+    neuron: Neuron, levels: int, v_init: Array | float, scale: Array | float
+) -> dict[str, Any]:
     """A neuron node's attributes, all of `ATTRIBUTES`; the threshold is 1, since it is folded into the weights."""
     return {
         "threshold": 1.0,

@@ -59,21 +59,34 @@ def read_step_model(proto: onnx.ModelProto, name: str) -> StepModel:
     """Read an emitted model's description (ModelFileError where it has none, or one that is damaged or newer)."""
     text = metadata_of(proto)
     if metadata_of(proto, ROLLOUT_KEY) is not None:
-        raise ModelFileError(f"'{name}' is a rollout, which runs by itself; give the spiking model it was made from")
+        raise ModelFileError(
+            f"'{name}' is a rollout, which runs by itself; give the spiking model it was made from"
+        )
     if text is None:
-        raise ModelFileError(f"'{name}' is not a spiking model; convert it first: onnx2snn {name} -o OUT.onnx")
+        raise ModelFileError(
+            f"'{name}' is not a spiking model; convert it first: onnx2snn {name} -o OUT.onnx"
+        )
     try:
         metadata = json.loads(text)
         version = metadata.get("format")
         if version != FORMAT:
-            raise ModelFileError(f"'{name}' has format {version}; this version reads {FORMAT}: update onnx2snn")
-        states = tuple(State(s["input"], s["output"], s["rank"], s["kind"], s.get("mean")) for s in metadata["states"])
+            raise ModelFileError(
+                f"'{name}' has format {version}; this version reads {FORMAT}: update onnx2snn"
+            )
+        states = tuple(
+            State(s["input"], s["output"], s["rank"], s["kind"], s.get("mean"))
+            for s in metadata["states"]
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"the description inside '{name}' is damaged; convert the ANN again") from error
+        raise ModelFileError(
+            f"the description inside '{name}' is damaged; convert the ANN again"
+        ) from error
     return StepModel(proto, metadata, states, *_boundaries(proto, states))
 
 
-def _boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _boundaries(
+    proto: onnx.ModelProto, states: Sequence[State]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     nodes = proto.graph.node
     known = {t.name for t in proto.graph.initializer}
     moving = time_varying_tensors(proto, states)
@@ -83,7 +96,9 @@ def _boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[tuple[
     readout = [
         n
         for n in nodes
-        if moving.intersection(n.output) and not needed.intersection(n.output) and not means.intersection(n.output)
+        if moving.intersection(n.output)
+        and not needed.intersection(n.output)
+        and not means.intersection(n.output)
     ]
     return _static_inputs(core, moving, known), _static_inputs(readout, moving, known)
 
@@ -106,8 +121,12 @@ def time_varying_tensors(proto: onnx.ModelProto, states: Sequence[State]) -> set
     return moving
 
 
-def _static_inputs(nodes: Iterable[onnx.NodeProto], moving: set[str], known: set[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(t for n in nodes for t in n.input if t and t not in moving and t not in known))
+def _static_inputs(
+    nodes: Iterable[onnx.NodeProto], moving: set[str], known: set[str]
+) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(t for n in nodes for t in n.input if t and t not in moving and t not in known)
+    )
 
 
 def neuron_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:

@@ -12,7 +12,12 @@ from helpers.stages import Array, staged
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn import SpikingSession, convert
-from onnx2snn.calibrate.batchnorm import Gaussian, recorded_statistics, site_statistics, thresholds_for
+from onnx2snn.calibrate.batchnorm import (
+    Gaussian,
+    recorded_statistics,
+    site_statistics,
+    thresholds_for,
+)
 
 MODELS = Path(__file__).parents[2] / "models"
 RNG = np.random.default_rng(3)
@@ -27,11 +32,16 @@ def two_branches() -> onnx.ModelProto:
         "fcb": (5,),
         "last": (5, 2),
     }
-    fixed = {name: RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:]) + 1) for name, shape in shapes.items()}
+    fixed = {
+        name: RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:]) + 1)
+        for name, shape in shapes.items()
+    }
     for bn in ("a", "b"):
         fixed |= {
             f"{bn}{p}": v
-            for p, v in zip("gbmv", (*RNG.uniform(0.5, 1.5, (2, 6)), np.zeros(6), np.ones(6)), strict=True)
+            for p, v in zip(
+                "gbmv", (*RNG.uniform(0.5, 1.5, (2, 6)), np.zeros(6), np.ones(6)), strict=True
+            )
         }
     nodes = [
         helper.make_node("Conv", ["input", "w1"], ["c1"], pads=[1] * 4),
@@ -63,7 +73,10 @@ def test_mean_and_variance_pass_through_activations_and_sums_like_those_of_sampl
     found = site_statistics(model.arranged, model.parts.sites, recorded_statistics(proto))
     assert all(z is not None for z in found)
     fixed = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
-    n1, n2 = (fixed[f"{k}b"] + np.abs(fixed[f"{k}g"]) * RNG.standard_normal((200_000, 6)) for k in ("a", "b"))
+    n1, n2 = (
+        fixed[f"{k}b"] + np.abs(fixed[f"{k}g"]) * RNG.standard_normal((200_000, 6))
+        for k in ("a", "b")
+    )
     total = n2 + np.maximum(n1, 0)
     for z, values in zip(found, (n1, total), strict=False):
         assert z is not None
@@ -115,7 +128,9 @@ def _optimised(path: Path, options: ort.SessionOptions) -> bytes:
 @pytest.mark.parametrize("name", ["resnet", "vgg", "mobilenet"])
 def test_without_data_a_file_that_holds_batch_norm_keeps_its_accuracy(name: str) -> None:
     path = MODELS / f"fashion_{name}.onnx"
-    with pytest.warns(UserWarning, match="come from the statistics that BatchNormalization has recorded"):
+    with pytest.warns(
+        UserWarning, match="come from the statistics that BatchNormalization has recorded"
+    ):
         conversion = convert(path, timesteps=64)
     assert conversion.report.settings["method"] == "batchnorm"
     assert not conversion.report.calibrated

@@ -42,7 +42,9 @@ class Plain:
         z: Array = np.einsum("oc,nchw->nohw", self.weights[number], x.astype(np.float64))
         return z + self.biases[number].reshape(1, -1, 1, 1)
 
-    def balance(self, x: Array, thetas: Sequence[Array], rate: float, granularity: str) -> tuple[list[Array], Array]:
+    def balance(
+        self, x: Array, thetas: Sequence[Array], rate: float, granularity: str
+    ) -> tuple[list[Array], Array]:
         """Statistics g of both sites and the output, every site clipping at its updated threshold."""
         found = []
         for number, theta in enumerate(thetas):
@@ -63,7 +65,10 @@ class Plain:
 
 
 def plain(
-    upper: float = float("inf"), batch: int | str = "batch", spread: float = 3.0, size: tuple[int, int] = (3, 4)
+    upper: float = float("inf"),
+    batch: int | str = "batch",
+    spread: float = 3.0,
+    size: tuple[int, int] = (3, 4),
 ) -> Plain:
     b = Builder(2)
     weights = [b.rng.standard_normal(shape) * spread for shape in ((4, 2), (3, 4), (2, 3))]
@@ -77,7 +82,9 @@ def plain(
             x = b.node("Clip" if bounds else "Relu", x, *bounds)
     b.name_output(x, "output")
     proto = b.model({"output": [batch, 2, *size]})
-    rounded, rounded_biases = ([v.astype(np.float32) for v in values] for values in (weights, biases))
+    rounded, rounded_biases = (
+        [v.astype(np.float32) for v in values] for values in (weights, biases)
+    )
     return Plain(staged(proto), rounded, rounded_biases, upper)
 
 
@@ -89,7 +96,9 @@ def opened(model: Staged, data: Array) -> Samples:
     return open_samples({"input": data}, input_specs(model.source.proto))
 
 
-def calibrator(model: Staged, data: Array, batch: int = 100, granularity: str = "channel") -> Calibrator:
+def calibrator(
+    model: Staged, data: Array, batch: int = 100, granularity: str = "channel"
+) -> Calibrator:
     return Calibrator(job_of(model, data, batch_size=batch, granularity=granularity))
 
 
@@ -107,14 +116,18 @@ def close(found: Sequence[Array], wanted: Sequence[Array], tolerance: float = 1e
 @pytest.mark.parametrize("upper", [float("inf"), 6.0])
 @pytest.mark.parametrize("theta", [0.0, 2.0, 6.0])
 @pytest.mark.parametrize("rate", [1.0, 0.1])
-def test_the_graph_clips_and_measures_as_numpy_does(granularity: str, upper: float, theta: float, rate: float) -> None:
+def test_the_graph_clips_and_measures_as_numpy_does(
+    granularity: str, upper: float, theta: float, rate: float
+) -> None:
     net = plain(upper)
     model, x = net.model, images(5)
     sites = model.parts.sites
     thetas = [np.full(site.threshold_shape(granularity), theta) for site in sites]
     wanted, output = net.balance(x, thetas, rate, granularity)
     graph = instrument(model.arranged, sites, "overshoot", granularity, keep_outputs=True)
-    feed = {threshold_input(site): t.astype(np.float32) for site, t in zip(sites, thetas, strict=True)}
+    feed = {
+        threshold_input(site): t.astype(np.float32) for site, t in zip(sites, thetas, strict=True)
+    }
     found = run_model(graph, {"input": x, RATE: np.array([2 * rate], np.float32)} | feed, 1)
     close(found, [output, *wanted], 1e-4)
 
@@ -123,7 +136,9 @@ def test_the_graph_clips_and_measures_as_numpy_does(granularity: str, upper: flo
 @pytest.mark.parametrize("upper", [float("inf"), 6.0])
 def test_balancing_is_the_same_loop_in_numpy(granularity: str, upper: float) -> None:
     net, x = plain(upper), images(6)
-    thetas: list[Array] = [np.zeros(site.threshold_shape(granularity)) for site in net.model.parts.sites]
+    thetas: list[Array] = [
+        np.zeros(site.threshold_shape(granularity)) for site in net.model.parts.sites
+    ]
     for _ in range(7):
         found, _ = net.balance(x, thetas, 1.0, granularity)
         thetas = [rules.local_update(t, g, 1.0, upper) for t, g in zip(thetas, found, strict=True)]
@@ -167,7 +182,9 @@ def test_a_fixed_batch_is_always_full(count: int) -> None:
     assert [len(few) for few in counter.passes(np.arange(count))] == [2, 2, 2]
 
 
-def test_passes_of_large_activations_are_small_and_their_statistics_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passes_of_large_activations_are_small_and_their_statistics_weighed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The first site's current does not depend on thresholds, so its update is that of the whole batch."""
     net, x = plain(), images(7)
     monkeypatch.setattr(calibrator_module, "CACHED", 3 * 4 * 12)
@@ -180,7 +197,9 @@ def test_passes_of_large_activations_are_small_and_their_statistics_weighed(monk
 
 def test_the_order_of_the_samples_is_that_of_the_seed() -> None:
     net, x = plain(), images(20)
-    one, same, other = (calibrator(net.model, x, 4).local(6, seed, silent_progress)[1] for seed in (0, 0, 1))
+    one, same, other = (
+        calibrator(net.model, x, 4).local(6, seed, silent_progress)[1] for seed in (0, 0, 1)
+    )
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
@@ -218,7 +237,10 @@ def test_means_and_maxima_are_numpys(granularity: str, batch: int, upper: float)
     counter = calibrator(net.model, x, batch, granularity)
     found = net.activations(x)
     close(counter.means(), [a.mean(axis=axes(granularity), keepdims=True) for a in found])
-    close(counter.maxima(silent_progress), [a.max(axis=axes(granularity), keepdims=True) for a in found])
+    close(
+        counter.maxima(silent_progress),
+        [a.max(axis=axes(granularity), keepdims=True) for a in found],
+    )
 
 
 def percentiles(counter: Calibrator, percent: float, progress: Progress) -> list[Array]:
@@ -231,7 +253,9 @@ def per_channel(a: Array, granularity: str) -> Array:
 
 @given(st.integers(1, 9), st.floats(1, 100), st.sampled_from(GRANULARITIES), st.integers(0, 99))
 @stable(20)
-def test_a_percentile_is_numpys_within_one_bin(count: int, percent: float, granularity: str, seed: int) -> None:
+def test_a_percentile_is_numpys_within_one_bin(
+    count: int, percent: float, granularity: str, seed: int
+) -> None:
     net, x = plain(), images(count, seed)
     found = percentiles(calibrator(net.model, x, 4, granularity), percent, silent_progress)
     for theta, a, site in zip(found, net.activations(x), net.model.parts.sites, strict=True):
@@ -259,8 +283,12 @@ def test_histograms_count_every_activation_of_small_maps_and_every_nth_of_large_
     sites = net.model.parts.sites
     tops = [np.full(site.threshold_shape(granularity), 30.0) for site in sites]
     graph = instrument(net.model.arranged, sites, "histogram", granularity)
-    feed = {threshold_input(site): top.astype(np.float32) for site, top in zip(sites, tops, strict=True)}
-    for bins, whole in zip(run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True):
+    feed = {
+        threshold_input(site): top.astype(np.float32) for site, top in zip(sites, tops, strict=True)
+    }
+    for bins, whole in zip(
+        run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True
+    ):
         a = whole[:, :, *counted]
         rows = per_channel(a, granularity)
         wanted = [np.histogram(np.minimum(row, 29.999), BINS, (0, 30.0))[0] for row in rows]
@@ -298,7 +326,9 @@ def test_only_statistics_leave_the_graph(statistic: str) -> None:
     assert len(graph.outputs) == len(model.parts.sites)
     thresholds = statistic in ("overshoot", "histogram")
     names = {threshold_input(site) for site in model.parts.sites} if thresholds else set()
-    assert {t.name for t in graph.inputs} == {"input"} | names | ({RATE} if statistic == "overshoot" else set())
+    assert {t.name for t in graph.inputs} == {"input"} | names | (
+        {RATE} if statistic == "overshoot" else set()
+    )
     assert to_proto(model.arranged).SerializeToString(deterministic=True) == before
 
 

@@ -24,7 +24,9 @@ def two_paths() -> Staged:
     return staged(b.model({"output": ["batch", 2]}))
 
 
-def delay(model: Staged, thetas: Mapping[str, Sequence[float]], means: Mapping[str, Sequence[float]]) -> int:
+def delay(
+    model: Staged, thetas: Mapping[str, Sequence[float]], means: Mapping[str, Sequence[float]]
+) -> int:
     def arrays(values: Mapping[str, Sequence[float]]) -> list[Array]:
         return [np.array([values[site.name]]) for site in model.parts.sites]
 
@@ -49,7 +51,9 @@ def times(**steps: float) -> Mapping[str, Sequence[float]]:
         (times(first=0, long=0, longer=0, short=0, last=0), 0),
     ],
 )
-def test_it_is_the_sum_over_the_slowest_path(means: Mapping[str, Sequence[float]], wanted: int) -> None:
+def test_it_is_the_sum_over_the_slowest_path(
+    means: Mapping[str, Sequence[float]], wanted: int
+) -> None:
     assert delay(two_paths(), ONES, means) == wanted
 
 

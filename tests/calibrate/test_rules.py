@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from onnx2snn.calibrate.rules import MMSE_CANDIDATES, SILENT_BELOW, local_update, mmse, percentile, settle
+from onnx2snn.calibrate.rules import (
+    MMSE_CANDIDATES,
+    SILENT_BELOW,
+    local_update,
+    mmse,
+    percentile,
+    settle,
+)
 
 
 def test_it_needs_numpy_alone() -> None:
@@ -101,7 +108,9 @@ def histogram(values: Array, bins: int) -> tuple[Array, Array]:
 
 
 @given(
-    arrays.arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 60)), elements=st.floats(0, 10)),
+    arrays.arrays(
+        np.float64, st.tuples(st.integers(1, 3), st.integers(1, 60)), elements=st.floats(0, 10)
+    ),
     st.floats(1, 100),
     st.sampled_from([8, 64, 512]),
 )
@@ -131,23 +140,33 @@ def test_the_hundredth_percentile_is_the_maximum() -> None:
 
 @pytest.mark.parametrize("timesteps", [1, 2, 4, 8, 32])
 def test_an_mmse_threshold_is_the_best_of_its_candidates(timesteps: int) -> None:
-    values = np.maximum(np.random.default_rng(2).standard_normal((3, 4000)) * [[1.0], [3.0], [0.2]], 0)
+    values = np.maximum(
+        np.random.default_rng(2).standard_normal((3, 4000)) * [[1.0], [3.0], [0.2]], 0
+    )
     tops, bins = values.max(axis=1), 2048
-    counts = np.stack([np.histogram(v, bins, (0, top))[0] for v, top in zip(values, tops, strict=True)]).astype(float)
+    counts = np.stack(
+        [np.histogram(v, bins, (0, top))[0] for v, top in zip(values, tops, strict=True)]
+    ).astype(float)
     for found, row, top in zip(mmse(counts, tops, timesteps), values, tops, strict=True):
         thetas = MMSE_CANDIDATES[:, None] * top
-        answers = thetas / timesteps * np.clip(np.floor(row * timesteps / thetas + 0.5), 0, timesteps)
+        answers = (
+            thetas / timesteps * np.clip(np.floor(row * timesteps / thetas + 0.5), 0, timesteps)
+        )
         errors = np.square(row - answers).mean(axis=1)
         chosen = errors[np.argmin(np.abs(thetas[:, 0] - found))]
         assert chosen <= errors.min() * 1.01
 
 
-def test_an_mmse_threshold_of_a_dead_channel_is_zero_and_of_a_constant_one_answers_it_exactly() -> None:
+def test_an_mmse_threshold_of_a_dead_channel_is_zero_and_of_a_constant_one_answers_it_exactly() -> (
+    None
+):
     counts = np.zeros((2, 64))
     counts[0, 0] = counts[1, 63] = 100.0
     dead, constant = mmse(counts, np.array([0.0, 2.0]), 4)
     assert dead == 0
-    assert constant / 4 * np.clip(np.floor(2.0 * 4 / constant + 0.5), 0, 4) == pytest.approx(2.0, rel=0.02)
+    assert constant / 4 * np.clip(np.floor(2.0 * 4 / constant + 0.5), 0, 4) == pytest.approx(
+        2.0, rel=0.02
+    )
 
 
 def test_more_time_steps_raise_the_mmse_threshold() -> None:

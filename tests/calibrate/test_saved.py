@@ -34,10 +34,14 @@ def arrays(path: Path) -> dict[str, Array]:
 
 def scales(model: onnx.ModelProto) -> dict[str, Array]:
     nodes = [n for n in model.graph.node if n.op_type == "IF"]
-    return {n.name: numpy_helper.to_array(a.t) for n in nodes for a in n.attribute if a.name == "scale"}
+    return {
+        n.name: numpy_helper.to_array(a.t) for n in nodes for a in n.attribute if a.name == "scale"
+    }
 
 
-def test_a_file_holds_each_sites_thresholds_and_the_models_hash(saved: tuple[Path, Conversion]) -> None:
+def test_a_file_holds_each_sites_thresholds_and_the_models_hash(
+    saved: tuple[Path, Conversion],
+) -> None:
     path, conversion = saved
     found = arrays(path)
     sites = {site["name"]: site for site in conversion.report.sites}
@@ -56,9 +60,15 @@ def test_a_file_holds_each_sites_thresholds_and_the_models_hash(saved: tuple[Pat
 
 
 @pytest.mark.parametrize("data", [None, "the same", "other"])
-def test_thresholds_of_a_file_make_the_same_model_again(data: str | None, saved: tuple[Path, Conversion]) -> None:
+def test_thresholds_of_a_file_make_the_same_model_again(
+    data: str | None, saved: tuple[Path, Conversion]
+) -> None:
     path, conversion = saved
-    calibration = {None: None, "the same": inputs_for("resnet", 200), "other": inputs_for("resnet", 30, seed=9)}[data]
+    calibration = {
+        None: None,
+        "the same": inputs_for("resnet", 200),
+        "other": inputs_for("resnet", 30, seed=9),
+    }[data]
     again = convert(resnet(), calibration, thresholds=str(path), **FAST)
     assert again.to_bytes() == conversion.to_bytes()
 
@@ -71,7 +81,14 @@ def test_the_settings_they_were_made_with_need_no_repeating(saved: tuple[Path, C
 
 def test_thresholds_of_a_file_serve_other_time_steps(saved: tuple[Path, Conversion]) -> None:
     path, conversion = saved
-    other = convert(resnet(), inputs_for("resnet", 200), thresholds=str(path), timesteps=64, delay="auto", **FAST)
+    other = convert(
+        resnet(),
+        inputs_for("resnet", 200),
+        thresholds=str(path),
+        timesteps=64,
+        delay="auto",
+        **FAST,
+    )
     assert other.report.timesteps == 64
     for name, theta in scales(other.model).items():
         assert np.array_equal(theta, scales(conversion.model)[name])
@@ -81,13 +98,18 @@ def test_thresholds_of_a_file_serve_other_time_steps(saved: tuple[Path, Conversi
 def test_thresholds_that_were_fitted_to_something_else_are_a_warning(tmp_path: Path) -> None:
     path, x = str(tmp_path / "t.npz"), inputs_for("mlp", 60)
     convert(mlp(), x, method="mmse", timesteps=8, save_thresholds=path)
-    with pytest.warns(UserWarning, match=r"were fitted to 8 timesteps, not 4; give --timesteps 8, or find new ones"):
+    with pytest.warns(
+        UserWarning,
+        match=r"were fitted to 8 timesteps, not 4; give --timesteps 8, or find new ones",
+    ):
         convert(mlp(), x, thresholds=path, timesteps=4)
     with pytest.warns(UserWarning, match="were fitted to 1 levels, not 2; give --levels 1"):
         convert(mlp(), x, thresholds=path, timesteps=8, preset="low-latency")
 
 
-def test_the_report_says_that_the_comparison_was_on_random_inputs(saved: tuple[Path, Conversion]) -> None:
+def test_the_report_says_that_the_comparison_was_on_random_inputs(
+    saved: tuple[Path, Conversion],
+) -> None:
     path, conversion = saved
     again = convert(resnet(), None, thresholds=str(path), **FAST).report
     assert again.calibrated is True  # the thresholds are
@@ -122,9 +144,15 @@ def changed(path: Path, folder: Path, **arrays_: Any) -> Path:
 GOOD = np.ones((1, 6, 1, 1))
 
 MISMATCHES: dict[str, tuple[dict[str, Any], str]] = {
-    "another model": ({"source_sha256": np.array("0" * 64)}, "belong to a model with source hash 000000000000"),
+    "another model": (
+        {"source_sha256": np.array("0" * 64)},
+        "belong to a model with source hash 000000000000",
+    ),
     "no model named": ({"source_sha256": None}, "source hash None"),
-    "a site missing": ({"threshold:a1": None}, r"hold no finite thresholds of shape \(1, 6, 1, 1\) for site 'a1'"),
+    "a site missing": (
+        {"threshold:a1": None},
+        r"hold no finite thresholds of shape \(1, 6, 1, 1\) for site 'a1'",
+    ),
     "means missing": ({"mean:a2": None}, "hold no finite means .* for site 'a2'"),
     "wrong shape": ({"threshold:a1": np.ones(6)}, "for site 'a1'"),
     "NaN": ({"threshold:a1": GOOD * np.nan}, "for site 'a1'"),
@@ -151,7 +179,9 @@ def test_thresholds_of_another_granularity_are_refused(saved: tuple[Path, Conver
         convert(resnet(), inputs_for("resnet", 20), thresholds=str(saved[0]), granularity="layer")
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 damaged", "half", "array", "pickle"])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", b"PK\x03\x04 damaged", "half", "array", "pickle"]
+)
 def test_a_file_that_cannot_be_read_is_refused(
     content: bytes | str, saved: tuple[Path, Conversion], tmp_path: Path
 ) -> None:
@@ -164,7 +194,9 @@ def test_a_file_that_cannot_be_read_is_refused(
         value = np.ones(3) if content == "array" else np.array([{}], object)
         with path.open("wb") as file:
             np.save(file, value, allow_pickle=True)
-    with pytest.raises(ModelFileError, match=r"thresholds .* cannot be read .*--save-thresholds") as caught:
+    with pytest.raises(
+        ModelFileError, match=r"thresholds .* cannot be read .*--save-thresholds"
+    ) as caught:
         convert(resnet(), inputs_for("resnet", 20), thresholds=str(path))
     assert str(path) in str(caught.value)
     del caught

@@ -116,7 +116,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arguments = [str(folder / model), "-o", str(folder / out), "--quiet", *more]
         assert main(arguments) == 0
 
-    good, pictures = ("--calibration", str(folder / "good.npz")), ("--calibration", str(folder / "pictures.npz"))
+    good, pictures = (
+        ("--calibration", str(folder / "good.npz")),
+        ("--calibration", str(folder / "pictures.npz")),
+    )
     convert("mlp.onnx", "snn.onnx", *good, *FAST, "--save-thresholds", str(folder / "t.npz"))
     convert("other.onnx", "snn_other.onnx", *good, "--method", "max")
     convert("segmenter.onnx", "snn_segmenter.onnx", *pictures, "--method", "max")
@@ -168,7 +171,11 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "empty file": ("empty.onnx -o out/x.onnx", 2, "'empty.onnx'"),
     "folder as model": ("folder -o out/x.onnx", 2, "'folder' is a folder"),
     "spiking already": ("snn.onnx -o out/x.onnx", 2, "'snn.onnx' is a spiking model already"),
-    "unsupported operator": ("stubborn.onnx -o out/x.onnx", 3, "node 'culprit' (RandomUniformLike)"),
+    "unsupported operator": (
+        "stubborn.onnx -o out/x.onnx",
+        3,
+        "node 'culprit' (RandomUniformLike)",
+    ),
     "analog operator": (
         "analog.onnx -o out/x.onnx --strict --report out/r.json",
         1,
@@ -176,12 +183,20 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     ),
     "nothing to convert": ("linear.onnx -o out/x.onnx", 3, "nothing to convert"),
     # the data
-    "no data there": ("mlp.onnx -o out/x.onnx --calibration missing.npz", 2, "missing.npz does not exist"),
+    "no data there": (
+        "mlp.onnx -o out/x.onnx --calibration missing.npz",
+        2,
+        "missing.npz does not exist",
+    ),
     "wrong key": ("mlp.onnx -o out/x.onnx --calibration key.npz", 2, "key.npz holds 'image'"),
     "wrong shape": ("mlp.onnx -o out/x.onnx --calibration shape.npz", 2, "[200,9]"),
     "wrong dtype": ("mlp.onnx -o out/x.onnx --calibration dtype.npz", 2, "int64"),
     "NaN": ("mlp.onnx -o out/x.onnx --calibration nan.npz", 2, "sample 77"),
-    "damaged data": ("mlp.onnx -o out/x.onnx --calibration damaged.npz", 2, "damaged.npz is truncated"),
+    "damaged data": (
+        "mlp.onnx -o out/x.onnx --calibration damaged.npz",
+        2,
+        "damaged.npz is truncated",
+    ),
     "empty folder": ("mlp.onnx -o out/x.onnx --calibration nothing", 2, "nothing is empty"),
     "data of an impossible size": (
         "segmenter.onnx -o out/x.onnx --calibration odd.npz",
@@ -196,12 +211,24 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "report in no folder": (f"{CONVERT} --report missing/r.json", 2, "'missing/r.json'"),
     "page in no folder": (f"{CONVERT} --html missing/r.html", 2, "'missing/r.html'"),
     "page over OUT": (f"{CONVERT} --html out/x.onnx", 2, "'out/x.onnx'"),
-    "page of an unknown layer": (f"{CONVERT} --quiet --html out/r.html --html-site no", 2, "no neuron site 'no'"),
-    "thresholds saved in no folder": (f"{CONVERT} --save-thresholds missing/t.npz", 2, "'missing/t.npz'"),
+    "page of an unknown layer": (
+        f"{CONVERT} --quiet --html out/r.html --html-site no",
+        2,
+        "no neuron site 'no'",
+    ),
+    "thresholds saved in no folder": (
+        f"{CONVERT} --save-thresholds missing/t.npz",
+        2,
+        "'missing/t.npz'",
+    ),
     "report over OUT": (f"{CONVERT} --report out/x.onnx", 2, "'out/x.onnx'"),
     "thresholds over OUT": (f"{CONVERT} --save-thresholds ./out/x.onnx", 2, "out/x.onnx'"),
     "OUT over the model": ("mlp.onnx -o out/../mlp.onnx", 2, "mlp.onnx'"),
-    "OUT over the data": ("mlp.onnx -o good.npz --calibration good.npz", 2, "'good.npz', which is --calibration"),
+    "OUT over the data": (
+        "mlp.onnx -o good.npz --calibration good.npz",
+        2,
+        "'good.npz', which is --calibration",
+    ),
     # the options
     "no OUT": ("mlp.onnx", 2, "-o"),
     "nothing at all": ("", 2, "MODEL"),
@@ -216,75 +243,215 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "bad iterations": (f"{CONVERT} --iterations 0", 2, "iterations is 0"),
     "bad max-drop": (f"{CONVERT} --max-drop nan", 2, "max_drop is nan"),
     "unknown option": (f"{CONVERT} --fast", 2, "--fast"),
-    "local without data": ("mlp.onnx -o out/x.onnx --method local", 2, "method 'local' needs calibration data"),
-    "percentile without data": ("mlp.onnx -o out/x.onnx --method percentile", 2, "method 'percentile' needs"),
+    "local without data": (
+        "mlp.onnx -o out/x.onnx --method local",
+        2,
+        "method 'local' needs calibration data",
+    ),
+    "percentile without data": (
+        "mlp.onnx -o out/x.onnx --method percentile",
+        2,
+        "method 'percentile' needs",
+    ),
     # thresholds from a file
     "no thresholds there": ("mlp.onnx -o out/x.onnx --thresholds missing.npz", 2, "'missing.npz'"),
-    "thresholds of another model": ("other.onnx -o out/x.onnx --thresholds t.npz", 2, "'t.npz' belong to a model"),
+    "thresholds of another model": (
+        "other.onnx -o out/x.onnx --thresholds t.npz",
+        2,
+        "'t.npz' belong to a model",
+    ),
     "thresholds of another granularity": (
         "mlp.onnx -o out/x.onnx --thresholds t.npz --granularity layer",
         2,
         "'t.npz' hold no finite thresholds of shape (1, 1) for site 'h1'",
     ),
     "thresholds that are data": ("mlp.onnx -o out/x.onnx --thresholds good.npz", 2, "'good.npz'"),
-    "thresholds that are an array": ("mlp.onnx -o out/x.onnx --thresholds array.npy", 2, "'array.npy'"),
+    "thresholds that are an array": (
+        "mlp.onnx -o out/x.onnx --thresholds array.npy",
+        2,
+        "'array.npy'",
+    ),
     "thresholds that are text": ("mlp.onnx -o out/x.onnx --thresholds text.onnx", 2, "'text.onnx'"),
     "thresholds that are a folder": ("mlp.onnx -o out/x.onnx --thresholds folder", 2, "'folder'"),
     # gates
-    "agreement below max-drop": (f"{CONVERT} --quiet --timesteps 1 --max-drop 1", 1, "more than --max-drop 1"),
+    "agreement below max-drop": (
+        f"{CONVERT} --quiet --timesteps 1 --max-drop 1",
+        1,
+        "more than --max-drop 1",
+    ),
     # run
-    "run: an ANN": ("run mlp.onnx --inputs good.npz -o out/x.npz", 2, "'mlp.onnx' is not a spiking model"),
+    "run: an ANN": (
+        "run mlp.onnx --inputs good.npz -o out/x.npz",
+        2,
+        "'mlp.onnx' is not a spiking model",
+    ),
     "run: no model": ("run missing.onnx --inputs good.npz -o out/x.npz", 2, "'missing.onnx'"),
-    "run: no inputs": ("run snn.onnx --inputs missing.npz -o out/x.npz", 2, "missing.npz does not exist"),
+    "run: no inputs": (
+        "run snn.onnx --inputs missing.npz -o out/x.npz",
+        2,
+        "missing.npz does not exist",
+    ),
     "run: wrong key": ("run snn.onnx --inputs key.npz -o out/x.npz", 2, "key.npz holds 'image'"),
-    "run: OUT in no folder": ("run snn.onnx --inputs good.npz -o missing/x.npz", 2, "'missing/x.npz'"),
-    "run: T = 0": ("run snn.onnx --inputs good.npz -o out/x.npz --timesteps 0", 2, "timesteps is 0"),
-    "run: bad delay": ("run snn.onnx --inputs good.npz -o out/x.npz --delay third", 2, "delay is 'third'"),
-    "run: delay too long": ("run snn.onnx --inputs good.npz -o out/x.npz --delay 9 --timesteps 8", 2, "delay is 9"),
-    "run: an impossible size": ("run snn_segmenter.onnx --inputs odd.npz -o out/x.npz", 2, "input float32[batch,1,"),
+    "run: OUT in no folder": (
+        "run snn.onnx --inputs good.npz -o missing/x.npz",
+        2,
+        "'missing/x.npz'",
+    ),
+    "run: T = 0": (
+        "run snn.onnx --inputs good.npz -o out/x.npz --timesteps 0",
+        2,
+        "timesteps is 0",
+    ),
+    "run: bad delay": (
+        "run snn.onnx --inputs good.npz -o out/x.npz --delay third",
+        2,
+        "delay is 'third'",
+    ),
+    "run: delay too long": (
+        "run snn.onnx --inputs good.npz -o out/x.npz --delay 9 --timesteps 8",
+        2,
+        "delay is 9",
+    ),
+    "run: an impossible size": (
+        "run snn_segmenter.onnx --inputs odd.npz -o out/x.npz",
+        2,
+        "input float32[batch,1,",
+    ),
     "run: no -o": ("run snn.onnx --inputs good.npz", 2, "-o"),
-    "run: OUT over the model": ("run snn.onnx --inputs good.npz -o ./snn.onnx", 2, "snn.onnx', which is SNN"),
-    "run: OUT over the inputs": ("run snn.onnx --inputs good.npz -o good.npz", 2, "'good.npz', which is --inputs"),
+    "run: OUT over the model": (
+        "run snn.onnx --inputs good.npz -o ./snn.onnx",
+        2,
+        "snn.onnx', which is SNN",
+    ),
+    "run: OUT over the inputs": (
+        "run snn.onnx --inputs good.npz -o good.npz",
+        2,
+        "'good.npz', which is --inputs",
+    ),
     # eval
-    "eval: the wrong way round": ("eval snn.onnx mlp.onnx --data good.npz", 2, "'snn.onnx' is a spiking model"),
-    "eval: two ANNs": ("eval mlp.onnx other.onnx --data good.npz", 2, "'other.onnx' is not a spiking model"),
-    "eval: other inputs": ("eval renamed.onnx snn.onnx --data key.npz", 2, "made from another model"),
+    "eval: the wrong way round": (
+        "eval snn.onnx mlp.onnx --data good.npz",
+        2,
+        "'snn.onnx' is a spiking model",
+    ),
+    "eval: two ANNs": (
+        "eval mlp.onnx other.onnx --data good.npz",
+        2,
+        "'other.onnx' is not a spiking model",
+    ),
+    "eval: other inputs": (
+        "eval renamed.onnx snn.onnx --data key.npz",
+        2,
+        "made from another model",
+    ),
     "eval: no labels": ("eval mlp.onnx snn.onnx --data good.npz --metric top1", 2, "'labels'"),
-    "eval: bad metric": ("eval mlp.onnx snn.onnx --data good.npz --metric luck", 2, "metric is 'luck'"),
+    "eval: bad metric": (
+        "eval mlp.onnx snn.onnx --data good.npz --metric luck",
+        2,
+        "metric is 'luck'",
+    ),
     "eval: bad limit": ("eval mlp.onnx snn.onnx --data good.npz --limit 0", 2, "limit is 0"),
     "eval: T = 0": ("eval mlp.onnx snn.onnx --data good.npz --timesteps 8,0", 2, "timesteps is 0"),
-    "eval: T is no number": ("eval mlp.onnx snn.onnx --data good.npz --timesteps 4,many", 2, "'4,many'"),
-    "eval: bad delay": ("eval mlp.onnx snn.onnx --data good.npz --delay third", 2, "delay is 'third'"),
+    "eval: T is no number": (
+        "eval mlp.onnx snn.onnx --data good.npz --timesteps 4,many",
+        2,
+        "'4,many'",
+    ),
+    "eval: bad delay": (
+        "eval mlp.onnx snn.onnx --data good.npz --delay third",
+        2,
+        "delay is 'third'",
+    ),
     "eval: bad max-drop": ("eval mlp.onnx snn.onnx --data good.npz --max-drop nan", 2, "'nan'"),
-    "eval: JSON in no folder": ("eval mlp.onnx snn.onnx --data good.npz --json missing/e.json", 2, "'missing/e.json'"),
-    "eval: top5 without labels": ("eval mlp.onnx snn.onnx --data good.npz --metric top5", 2, "'labels'"),
-    "eval: map of a classifier": ("eval mlp.onnx snn.onnx --data good.npz --metric map", 2, "there is no 'boxes'"),
-    "eval: miou without masks": ("eval mlp.onnx snn.onnx --data good.npz --metric miou", 2, "'masks'"),
-    "eval: no such script": ("eval mlp.onnx snn.onnx --data good.npz --metric no.py:f", 2, "no.py does not exist"),
-    "eval: bad price": ("eval mlp.onnx snn.onnx --data good.npz --sop-joules 0", 2, "sop_joules is 0"),
-    "eval: page in no folder": ("eval mlp.onnx snn.onnx --data good.npz --html missing/e.html", 2, "'missing/e.html'"),
-    "eval: page over the data": ("eval mlp.onnx snn.onnx --data good.npz --html good.npz", 2, "which is --data"),
+    "eval: JSON in no folder": (
+        "eval mlp.onnx snn.onnx --data good.npz --json missing/e.json",
+        2,
+        "'missing/e.json'",
+    ),
+    "eval: top5 without labels": (
+        "eval mlp.onnx snn.onnx --data good.npz --metric top5",
+        2,
+        "'labels'",
+    ),
+    "eval: map of a classifier": (
+        "eval mlp.onnx snn.onnx --data good.npz --metric map",
+        2,
+        "there is no 'boxes'",
+    ),
+    "eval: miou without masks": (
+        "eval mlp.onnx snn.onnx --data good.npz --metric miou",
+        2,
+        "'masks'",
+    ),
+    "eval: no such script": (
+        "eval mlp.onnx snn.onnx --data good.npz --metric no.py:f",
+        2,
+        "no.py does not exist",
+    ),
+    "eval: bad price": (
+        "eval mlp.onnx snn.onnx --data good.npz --sop-joules 0",
+        2,
+        "sop_joules is 0",
+    ),
+    "eval: page in no folder": (
+        "eval mlp.onnx snn.onnx --data good.npz --html missing/e.html",
+        2,
+        "'missing/e.html'",
+    ),
+    "eval: page over the data": (
+        "eval mlp.onnx snn.onnx --data good.npz --html good.npz",
+        2,
+        "which is --data",
+    ),
     "eval: page over the JSON": (
         "eval mlp.onnx snn.onnx --data good.npz --html out/e --json out/e",
         2,
         "which is --json",
     ),
-    "eval: JSON over the model": ("eval mlp.onnx snn.onnx --data good.npz --json snn.onnx", 2, "which is SNN"),
-    "eval: JSON over the data": ("eval mlp.onnx snn.onnx --data good.npz --json good.npz", 2, "which is --data"),
+    "eval: JSON over the model": (
+        "eval mlp.onnx snn.onnx --data good.npz --json snn.onnx",
+        2,
+        "which is SNN",
+    ),
+    "eval: JSON over the data": (
+        "eval mlp.onnx snn.onnx --data good.npz --json good.npz",
+        2,
+        "which is --data",
+    ),
     "eval: max-drop": (
         "eval mlp.onnx snn.onnx --data labelled.npz --timesteps 1 --max-drop 1 --json - --quiet",
         1,
         "over --max-drop 1",
     ),
     # export
-    "export: an ANN": ("export mlp.onnx --to rollout -o out/x.onnx", 2, "'mlp.onnx' is not a spiking model"),
+    "export: an ANN": (
+        "export mlp.onnx --to rollout -o out/x.onnx",
+        2,
+        "'mlp.onnx' is not a spiking model",
+    ),
     "export: no model": ("export missing.onnx --to rollout -o out/x.onnx", 2, "'missing.onnx'"),
     "export: another form": ("export snn.onnx --to prose -o out/x.onnx", 2, "'prose'"),
     "export: no form": ("export snn.onnx -o out/x.onnx", 2, "--to"),
-    "export: T = 0": ("export snn.onnx --to rollout -o out/x.onnx --timesteps 0", 2, "timesteps is 0"),
-    "export: delay too long": ("export snn.onnx --to rollout -o out/x.onnx --timesteps 4 --delay 4", 2, "delay is 4"),
-    "export: OUT in no folder": ("export snn.onnx --to rollout -o missing/x.onnx", 2, "'missing/x.onnx'"),
-    "export: OUT over the model": ("export snn.onnx --to rollout -o ./snn.onnx", 2, "snn.onnx', which is SNN"),
+    "export: T = 0": (
+        "export snn.onnx --to rollout -o out/x.onnx --timesteps 0",
+        2,
+        "timesteps is 0",
+    ),
+    "export: delay too long": (
+        "export snn.onnx --to rollout -o out/x.onnx --timesteps 4 --delay 4",
+        2,
+        "delay is 4",
+    ),
+    "export: OUT in no folder": (
+        "export snn.onnx --to rollout -o missing/x.onnx",
+        2,
+        "'missing/x.onnx'",
+    ),
+    "export: OUT over the model": (
+        "export snn.onnx --to rollout -o ./snn.onnx",
+        2,
+        "snn.onnx', which is SNN",
+    ),
     # inspect
     "inspect: wrong path": ("inspect missing.onnx", 2, "'missing.onnx'"),
     "inspect: not ONNX": ("inspect text.onnx", 2, "'text.onnx'"),
@@ -308,7 +475,9 @@ def test_an_error_is_one_sentence_and_leaves_nothing(
     files.assert_untouched()
 
 
-def test_a_failed_gate_leaves_what_was_at_out(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_gate_leaves_what_was_at_out(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = files.folder / "out" / "x.onnx"
     out.write_bytes(b"an older result")
     assert main([*words(CONVERT), "--timesteps", "1", "--max-drop", "1", "--report", "-"]) == 1
@@ -319,19 +488,33 @@ def test_a_failed_gate_leaves_what_was_at_out(files: Files, capsys: pytest.Captu
     assert list(out.parent.iterdir()) == [out]
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that not even root can write to")
-def test_a_folder_that_cannot_be_written_to(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words("mlp.onnx -o /proc/x.onnx --quiet --calibration good.npz --iterations 20")) == 2
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: "))
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs a folder that not even root can write to"
+)
+def test_a_folder_that_cannot_be_written_to(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(words("mlp.onnx -o /proc/x.onnx --quiet --calibration good.npz --iterations 20")) == 2
+    )
+    (line,) = (
+        line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")
+    )
     assert line.startswith("error: '/proc/x.onnx' cannot be written")
     files.assert_untouched()
 
 
 @pytest.mark.parametrize("command", ["python -m onnx2snn", "onnx2snn"])
 def test_the_program_itself_returns_the_exit_code(command: str, files: Files) -> None:
-    program = [sys.executable, "-m", "onnx2snn"] if "-m" in command else [str(Path(sys.executable).parent / "onnx2snn")]
+    program = (
+        [sys.executable, "-m", "onnx2snn"]
+        if "-m" in command
+        else [str(Path(sys.executable).parent / "onnx2snn")]
+    )
     arguments = ["truncated.onnx", "-o", "out/x.onnx"]
-    done = subprocess.run([*program, *arguments], capture_output=True, text=True, cwd=files.folder, check=False)
+    done = subprocess.run(
+        [*program, *arguments], capture_output=True, text=True, cwd=files.folder, check=False
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: 'truncated.onnx' is not an ONNX model")
     assert done.stderr.count("\n") == 1
@@ -380,7 +563,9 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert stderr == ""
 
 
-def test_the_main_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_main_help_names_every_command_and_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
@@ -407,7 +592,9 @@ except SystemExit as done:
     heavy = {"numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "rich"} & set(sys.modules)
     sys.exit(f"imported {heavy}" if heavy else 0)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: onnx2snn")
 
@@ -456,7 +643,9 @@ def test_convert_without_data_warns_once(files: Files, capsys: pytest.CaptureFix
     assert metadata(files.folder / "out" / "x.onnx")["settings"]["method"] == "max"
 
 
-def test_convert_without_data_names_the_dimensions_it_guessed(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_without_data_names_the_dimensions_it_guessed(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["anysize.onnx", "-o", "out/x.onnx", "--quiet", "--timesteps", "2"]) == 0
     stderr = capsys.readouterr().err
     assert "dimension 'height' of input 'input' taken as 224" in stderr
@@ -464,7 +653,9 @@ def test_convert_without_data_names_the_dimensions_it_guessed(files: Files, caps
 
 
 @pytest.mark.parametrize("quiet", [True, False])
-def test_the_report_goes_to_stdout_alone(quiet: bool, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_goes_to_stdout_alone(
+    quiet: bool, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = ["--quiet"] if quiet else []
     assert main([*words(CONVERT), "--timesteps", "8", "--report", "-", *more]) == 0
     stdout, stderr = capsys.readouterr()
@@ -477,12 +668,21 @@ def test_the_report_goes_to_stdout_alone(quiet: bool, files: Files, capsys: pyte
 
 
 def test_quiet_says_nothing(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["mlp.onnx", "-o", "out/x.onnx", "--calibration", "good.npz", *FAST, "--quiet"]) == 0
+    assert (
+        main(["mlp.onnx", "-o", "out/x.onnx", "--calibration", "good.npz", *FAST, "--quiet"]) == 0
+    )
     assert capsys.readouterr() == ("", "")
 
 
 def test_every_option_reaches_the_model(files: Files) -> None:
-    options = {"timesteps": 7, "delay": 2, "granularity": "layer", "maxpool": "current", "seed": 3, "percentile": 97.5}
+    options = {
+        "timesteps": 7,
+        "delay": 2,
+        "granularity": "layer",
+        "maxpool": "current",
+        "seed": 3,
+        "percentile": 97.5,
+    }
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     assert main([*words(CONVERT), *arguments, "--method", "percentile", "--quiet"]) == 0
     found = metadata(files.folder / "out" / "x.onnx")
@@ -502,9 +702,13 @@ def test_a_passed_gate_writes_the_model(files: Files) -> None:
     assert (files.folder / "out" / "x.onnx").exists()
 
 
-def test_saved_thresholds_make_the_same_model_again(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_saved_thresholds_make_the_same_model_again(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["mlp.onnx", "-o", "out/x.onnx", "--thresholds", "t.npz", *FAST, "--quiet"]) == 0
-    assert (files.folder / "out" / "x.onnx").read_bytes() == (files.folder / "snn.onnx").read_bytes()
+    assert (files.folder / "out" / "x.onnx").read_bytes() == (
+        files.folder / "snn.onnx"
+    ).read_bytes()
     assert capsys.readouterr() == ("", "")
 
 
@@ -523,16 +727,41 @@ def test_names_are_shown_as_they_are(files: Files, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("options", "timesteps", "delay"),
-    [("", None, None), ("--timesteps 9", 9, None), ("--timesteps 9 --delay 3", 9, 3), ("--delay half", None, "half")],
+    [
+        ("", None, None),
+        ("--timesteps 9", 9, None),
+        ("--timesteps 9 --delay 3", 9, 3),
+        ("--delay half", None, "half"),
+    ],
 )
 def test_run_writes_what_the_session_returns(
-    options: str, timesteps: int | None, delay: Any, files: Files, capsys: pytest.CaptureFixture[str]
+    options: str,
+    timesteps: int | None,
+    delay: Any,
+    files: Files,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["run", "snn.onnx", "--inputs", "labelled.npz", "-o", "out/y.npz", *words(options), "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "run",
+                "snn.onnx",
+                "--inputs",
+                "labelled.npz",
+                "-o",
+                "out/y.npz",
+                *words(options),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert capsys.readouterr() == ("", "")
     x = inputs_for("mlp", 200)
     session = onnx2snn.SpikingSession("snn.onnx")
-    wanted = [session.run(None, {"input": part}, timesteps, delay)[0] for part in (x[:100], x[100:])]
+    wanted = [
+        session.run(None, {"input": part}, timesteps, delay)[0] for part in (x[:100], x[100:])
+    ]
     with np.load("out/y.npz") as found:
         assert list(found) == ["logits"]
         assert np.array_equal(found["logits"], np.concatenate(wanted))
@@ -540,7 +769,21 @@ def test_run_writes_what_the_session_returns(
 
 def test_run_feeds_a_model_of_fixed_batch_sample_by_sample(files: Files) -> None:
     np.save("out/few.npy", inputs_for("resnet", 3))
-    assert main(["fixed.onnx", "-o", "out/x.onnx", "--calibration", "images.npz", "--method", "max", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "fixed.onnx",
+                "-o",
+                "out/x.onnx",
+                "--calibration",
+                "images.npz",
+                "--method",
+                "max",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert main(["run", "out/x.onnx", "--inputs", "out/few.npy", "-o", "out/y.npz", "--quiet"]) == 0
     session = onnx2snn.SpikingSession("out/x.onnx")
     wanted = [session.run(None, {"input": x[None]})[0] for x in inputs_for("resnet", 3)]
@@ -554,11 +797,18 @@ def test_run_with_an_output_that_has_no_batch_axis(
 ) -> None:
     model = mlp()
     model.graph.node.append(onnx.helper.make_node("ReduceMean", ["logits"], ["mean"], keepdims=0))
-    model.graph.output.append(onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, []))
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info("mean", onnx.TensorProto.FLOAT, [])
+    )
     onnx.save(model, "out/scalar.onnx")
     np.save("out/x.npy", inputs_for("mlp", count))
-    assert main(words("out/scalar.onnx -o out/x.onnx --calibration good.npz --method max --quiet")) == 0
-    assert main(words("run out/x.onnx --inputs out/x.npy -o out/y.npz --timesteps 2 --quiet")) == code
+    assert (
+        main(words("out/scalar.onnx -o out/x.onnx --calibration good.npz --method max --quiet"))
+        == 0
+    )
+    assert (
+        main(words("run out/x.onnx --inputs out/x.npy -o out/y.npz --timesteps 2 --quiet")) == code
+    )
     assert ("output 'mean' has no batch axis" in capsys.readouterr().err) == bool(code)
     assert Path("out/y.npz").exists() != bool(code)
 
@@ -566,7 +816,9 @@ def test_run_with_an_output_that_has_no_batch_axis(
 # --- eval ---
 
 
-def test_eval_json_has_the_shape_it_promises(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_json_has_the_shape_it_promises(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--timesteps", "4,8,32", "--delay", "half", "--json", "-"]
     assert main(["eval", "mlp.onnx", "snn.onnx", "--data", "labelled.npz", *arguments]) == 0
     stdout, stderr = capsys.readouterr()
@@ -574,7 +826,10 @@ def test_eval_json_has_the_shape_it_promises(files: Files, capsys: pytest.Captur
     assert result["samples"] == 200
     assert result["ann"] == {"top1": 1.0}  # the labels are its own answers
     assert [(row["timesteps"], row["delay"]) for row in result["snn"]] == [(4, 2), (8, 4), (32, 16)]
-    assert all({"timesteps", "delay", "top1", "drop", "drop_95", "sops"} <= set(row) for row in result["snn"])
+    assert all(
+        {"timesteps", "delay", "top1", "drop", "drop_95", "sops"} <= set(row)
+        for row in result["snn"]
+    )
     assert all(0 <= row["top1"] <= 1 for row in result["snn"])
     assert result["snn"][-1]["top1"] > 0.9
     assert result["warnings"] == []
@@ -593,17 +848,37 @@ def test_eval_writes_its_json_to_a_file(files: Files, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(("max_drop", "code"), [("100", 0), ("0", 1)])
-def test_eval_gate(max_drop: str, code: int, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--data", "labelled.npz", "--timesteps", "1,2", "--max-drop", max_drop, "--json", "out/e.json"]
+def test_eval_gate(
+    max_drop: str, code: int, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--data",
+        "labelled.npz",
+        "--timesteps",
+        "1,2",
+        "--max-drop",
+        max_drop,
+        "--json",
+        "out/e.json",
+    ]
     assert main(["eval", "mlp.onnx", "snn.onnx", *arguments]) == code
     assert Path("out/e.json").exists() is (code == 0)
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: top1 drops by") is (code == 1)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: top1 drops by") is (
+        code == 1
+    )
 
 
-def test_eval_warns_where_the_models_do_not_belong_together(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "mlp.onnx", "snn_other.onnx", "--data", "good.npz", "--quiet", "--json", "-"]) == 0
+def test_eval_warns_where_the_models_do_not_belong_together(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["eval", "mlp.onnx", "snn_other.onnx", "--data", "good.npz", "--quiet", "--json", "-"])
+        == 0
+    )
     stdout, stderr = capsys.readouterr()
-    assert stderr.startswith("warning: the spiking model was made from another file than 'mlp.onnx'")
+    assert stderr.startswith(
+        "warning: the spiking model was made from another file than 'mlp.onnx'"
+    )
     assert json.loads(stdout)["warnings"] == [stderr.removeprefix("warning: ").strip()]
 
 
@@ -615,12 +890,28 @@ def test_eval_of_a_folder_of_images_with_labels(files: Files, tmp_path: Path) ->
     for number, values in enumerate(pixels):
         Image.fromarray(values).save(images / f"{number:02}.png")
     x = (pixels[:, None] / np.float32(255)).astype(np.float32)
-    labels = ort.InferenceSession(vgg().SerializeToString()).run(None, {"input": x})[0].argmax(axis=1)
+    labels = (
+        ort.InferenceSession(vgg().SerializeToString()).run(None, {"input": x})[0].argmax(axis=1)
+    )
     labels[5] = (labels[5] + 1) % 4
     lines = [f"{number:02}.png,{label}" for number, label in enumerate(labels)]
     (images / "labels.csv").write_text("\n".join(lines) + "\n")
     onnx.save(vgg(), "out/vgg.onnx")
-    assert main(["out/vgg.onnx", "-o", "out/v.onnx", "--calibration", str(images), "--method", "max", "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "out/vgg.onnx",
+                "-o",
+                "out/v.onnx",
+                "--calibration",
+                str(images),
+                "--method",
+                "max",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     arguments = ["--data", str(images), "--json", "out/e.json", "--quiet"]
     assert main(["eval", "out/vgg.onnx", "out/v.onnx", *arguments]) == 0
     assert json.loads(Path("out/e.json").read_text())["ann"] == {"top1": pytest.approx(11 / 12)}
@@ -651,14 +942,26 @@ def test_eval_that_is_interrupted_tells_what_it_has(
         yield progress
 
     monkeypatch.setattr("onnx2snn.display.terminal.progress_bar", interrupting)
-    arguments = ["--data", "labelled.npz", "--json", "out/e.json", "--max-drop", "0", "--timesteps", "1"]
+    arguments = [
+        "--data",
+        "labelled.npz",
+        "--json",
+        "out/e.json",
+        "--max-drop",
+        "0",
+        "--timesteps",
+        "1",
+    ]
     assert main(["eval", "mlp.onnx", "snn.onnx", *arguments]) == 130
     stderr = capsys.readouterr().err
     assert "top1 on 100 samples (interrupted)" in stderr
     assert stderr.splitlines()[-1] == "interrupted; the result is of the first 100 samples"
     result = json.loads(Path("out/e.json").read_text())
     assert (result["partial"], result["samples"]) == (True, 100)
-    assert main(["eval", "mlp.onnx", "snn.onnx", "--data", "labelled.npz", "--html", "out/e.html"]) == 130
+    assert (
+        main(["eval", "mlp.onnx", "snn.onnx", "--data", "labelled.npz", "--html", "out/e.html"])
+        == 130
+    )
     assert "on 200 samples" not in Path("out/e.html").read_text()
     assert "on 100 samples; the evaluation was interrupted" in Path("out/e.html").read_text()
 
@@ -667,7 +970,16 @@ def test_eval_gates_an_error_in_percent(files: Files, capsys: pytest.CaptureFixt
     x = inputs_for("mlp", 50)
     wanted = ort.InferenceSession("mlp.onnx").run(None, {"input": x})[0] + np.float32(0.1)
     np.savez("out/r.npz", input=x, labels=wanted)
-    arguments = ["--data", "out/r.npz", "--metric", "mse", "--timesteps", "2", "--quiet", "--max-drop"]
+    arguments = [
+        "--data",
+        "out/r.npz",
+        "--metric",
+        "mse",
+        "--timesteps",
+        "2",
+        "--quiet",
+        "--max-drop",
+    ]
     assert main(["eval", "mlp.onnx", "snn.onnx", *arguments, "1"]) == 1
     assert re.search(r"error: mse rises by \d+\.\d\d percent at T = 2", capsys.readouterr().err)
     assert main(["eval", "mlp.onnx", "snn.onnx", *arguments, "1e9"]) == 0
@@ -676,8 +988,12 @@ def test_eval_gates_an_error_in_percent(files: Files, capsys: pytest.CaptureFixt
 # --- export ---
 
 
-def test_export_writes_a_model_that_takes_the_anns_place(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(["export", "snn.onnx", "--to", "rollout", "--timesteps", "6", "-o", "out/r.onnx"], capsys) == ("", "")
+def test_export_writes_a_model_that_takes_the_anns_place(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shown(
+        ["export", "snn.onnx", "--to", "rollout", "--timesteps", "6", "-o", "out/r.onnx"], capsys
+    ) == ("", "")
     with np.load("good.npz") as data:
         x = data["input"]
     (found,) = ort.InferenceSession("out/r.onnx").run(None, {"input": x})
@@ -698,7 +1014,11 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str
 
 
 INSPECTED: dict[str, tuple[str, Callable[[dict[str, Any]], bool], list[str]]] = {
-    "an ANN": ("resnet.onnx", lambda a: a["kind"] == "ann" and a["convertible"], ["a1", "neuron", "convertible: "]),
+    "an ANN": (
+        "resnet.onnx",
+        lambda a: a["kind"] == "ann" and a["convertible"],
+        ["a1", "neuron", "convertible: "],
+    ),
     "a spiking model": (
         "snn.onnx",
         lambda a: a["kind"] == "snn",
@@ -714,12 +1034,18 @@ INSPECTED: dict[str, tuple[str, Callable[[dict[str, Any]], bool], list[str]]] = 
         lambda a: a["convertible"] and a["summary"]["analog"] == 1,
         ["culprit", "telescoped: not linear", "convertible: ", "1 analog"],
     ),
-    "nothing to convert": ("linear.onnx", lambda a: not a["convertible"], ["not convertible: there is nothing"]),
+    "nothing to convert": (
+        "linear.onnx",
+        lambda a: not a["convertible"],
+        ["not convertible: there is nothing"],
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", INSPECTED)
-def test_inspect_shows_a_table_or_json(kind: str, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_shows_a_table_or_json(
+    kind: str, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
     model, holds, texts = INSPECTED[kind]
     stdout, stderr = shown(["inspect", model], capsys)
     assert stdout == ""

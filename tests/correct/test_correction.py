@@ -31,7 +31,9 @@ def shifted_by_hand(model: onnx.ModelProto, offsets: dict[str, Array]) -> onnx.M
         if node.name in offsets:
             name = f"{node.name}_offset"
             changed.graph.initializer.append(onnx.numpy_helper.from_array(offsets[node.name], name))
-            changed.graph.node.append(onnx.helper.make_node("Add", [node.input[0], name], [f"{name}_sum"]))
+            changed.graph.node.append(
+                onnx.helper.make_node("Add", [node.input[0], name], [f"{name}_sum"])
+            )
             node.input[0] = f"{name}_sum"
         changed.graph.node.append(node)
     return changed
@@ -54,7 +56,9 @@ def test_a_bias_takes_the_offset_through_sums_and_max_pools(name: str) -> None:
     model = network(name)
     before = [node.op for node in model.arranged.nodes]
     offsets = [np.ones(site.threshold_shape("channel")) for site in model.parts.sites]
-    assert sorted(node.op for node in with_offsets(model.arranged, model.parts.sites, offsets).nodes) == sorted(before)
+    assert sorted(
+        node.op for node in with_offsets(model.arranged, model.parts.sites, offsets).nodes
+    ) == sorted(before)
 
 
 def mean_bias(conversion: Any, model: onnx.ModelProto, x: Array, timesteps: int) -> float:
@@ -69,14 +73,18 @@ def mean_bias(conversion: Any, model: onnx.ModelProto, x: Array, timesteps: int)
 def test_correcting_the_bias_brings_the_mean_answer_to_the_anns(build: Any, rounds: int) -> None:
     model, x = build(), inputs_for(build.__name__, 300)
     options: dict[str, Any] = {"method": "max", "timesteps": 4, "delay": 0, "rounds": rounds}
-    plain, corrected = (convert(model, x, correct=correct, **options) for correct in ("none", "bias"))
+    plain, corrected = (
+        convert(model, x, correct=correct, **options) for correct in ("none", "bias")
+    )
     assert mean_bias(corrected, model, x, 4) < 0.5 * mean_bias(plain, model, x, 4)
 
 
 def test_potentials_corrected_in_rounds_are_one_a_channel_and_bring_the_answer_nearer() -> None:
     model, x = resnet(), inputs_for("resnet", 300)
     options: dict[str, Any] = {"method": "max", "timesteps": 4, "delay": 0, "rounds": 8}
-    plain, corrected = (convert(model, x, correct=correct, **options) for correct in ("none", "potential"))
+    plain, corrected = (
+        convert(model, x, correct=correct, **options) for correct in ("none", "potential")
+    )
     assert mean_bias(corrected, model, x, 4) < mean_bias(plain, model, x, 4)
     neurons = [node for node in corrected.model.graph.node if node.domain == "onnx2snn"]
     for neuron, site in zip(neurons, network("resnet").parts.sites, strict=True):
@@ -84,22 +92,35 @@ def test_potentials_corrected_in_rounds_are_one_a_channel_and_bring_the_answer_n
         assert v_init.shape == site.threshold_shape("channel")
 
 
-def test_the_low_latency_preset_is_mmse_signed_neurons_of_two_thresholds_corrected_and_undelayed() -> None:
+def test_the_low_latency_preset_is_mmse_signed_neurons_of_two_thresholds_corrected_and_undelayed() -> (
+    None
+):
     conversion = convert(mlp(), inputs_for("mlp", 100), preset="low-latency", timesteps=4)
     chosen = {"method": "mmse", "neuron": "signed", "levels": 2, "correct": "weights", "delay": 0}
     assert {name: conversion.report.settings[name] for name in chosen} == chosen
-    assert (conversion.report.settings["fitted_timesteps"], conversion.report.settings["fitted_levels"]) == (4, 2)
+    assert (
+        conversion.report.settings["fitted_timesteps"],
+        conversion.report.settings["fitted_levels"],
+    ) == (4, 2)
 
 
 def test_single_options_override_the_preset() -> None:
-    options: dict[str, Any] = {"method": "max", "neuron": "if", "levels": 1, "correct": "none", "delay": "half"}
+    options: dict[str, Any] = {
+        "method": "max",
+        "neuron": "if",
+        "levels": 1,
+        "correct": "none",
+        "delay": "half",
+    }
     low = convert(mlp(), inputs_for("mlp", 100), preset="low-latency", timesteps=4, **options)
     paper = convert(mlp(), inputs_for("mlp", 100), preset="paper", timesteps=4, method="max")
     assert low.model.graph == paper.model.graph
 
 
 @pytest.mark.parametrize(("build", "gain"), [(resnet, 0.8), (vgg, 0.8)])
-def test_the_low_latency_preset_is_nearer_to_the_ann_at_few_time_steps(build: Any, gain: float) -> None:
+def test_the_low_latency_preset_is_nearer_to_the_ann_at_few_time_steps(
+    build: Any, gain: float
+) -> None:
     name, model = build.__name__, build()
     x, new = inputs_for(name, 300), inputs_for(name, 200, seed=7)
     (wanted,) = ort.InferenceSession(model.SerializeToString()).run(None, {"input": new})

@@ -19,7 +19,13 @@ from onnx2snn.correct.layerwise import MOST_SAMPLES
 pytestmark = pytest.mark.filterwarnings("ignore:agreement with the ANN")
 
 T = 4
-OPTIONS: dict[str, Any] = {"method": "mmse", "neuron": "signed", "timesteps": T, "delay": 0, "seed": 2}
+OPTIONS: dict[str, Any] = {
+    "method": "mmse",
+    "neuron": "signed",
+    "timesteps": T,
+    "delay": 0,
+    "seed": 2,
+}
 
 
 def answers(model: onnx.ModelProto, conversion: Conversion, x: Array) -> tuple[Array, Array]:
@@ -78,7 +84,10 @@ def test_potentials_are_one_a_neuron_and_below_the_threshold() -> None:
     found = attribute(corrected, "v_init")
     assert [v.shape[1:] for v in found] == shapes
     assert all(np.all((v >= 0) & (v < 1)) for v in found)
-    assert all(v.tolist() == [0.5] for v in attribute(convert(model, x, correct="bias", **OPTIONS), "v_init"))
+    assert all(
+        v.tolist() == [0.5]
+        for v in attribute(convert(model, x, correct="bias", **OPTIONS), "v_init")
+    )
 
 
 def test_the_delay_left_out_of_the_answer_is_left_out_of_the_readouts_correction() -> None:
@@ -96,32 +105,46 @@ def test_each_steps_current_is_pooled_where_the_model_pools_it() -> None:
 
 
 def test_higher_spikes_are_nearer_still() -> None:
-    assert error(resnet, correct="bias,weights", levels=2) < 0.8 * error(resnet, correct="bias,weights")
+    assert error(resnet, correct="bias,weights", levels=2) < 0.8 * error(
+        resnet, correct="bias,weights"
+    )
 
 
 @pytest.mark.parametrize("maxpool", ["accumulate", "current"])
 @pytest.mark.parametrize("build", [resnet, vgg])
-def test_a_fixed_batch_is_simulated_step_by_step_with_the_same_answer(build: Any, maxpool: str) -> None:
+def test_a_fixed_batch_is_simulated_step_by_step_with_the_same_answer(
+    build: Any, maxpool: str
+) -> None:
     name = build.__name__
     free = build()
     fixed = onnx.ModelProto()
     fixed.CopyFrom(free)
-    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 9  # does not divide the 90 samples less the rest
+    fixed.graph.input[0].type.tensor_type.shape.dim[
+        0
+    ].dim_value = 9  # does not divide the 90 samples less the rest
     x, new = inputs_for(name, 100), inputs_for(name, 90, seed=7)
     found = []
     for model in (fixed, free):
         conversion = convert(model, x, correct="bias", maxpool=maxpool, **OPTIONS)
         session = SpikingSession(conversion.model)
-        found.append(np.concatenate([session.run(None, {"input": new[i : i + 9]})[0] for i in range(0, 90, 9)]))
+        found.append(
+            np.concatenate(
+                [session.run(None, {"input": new[i : i + 9]})[0] for i in range(0, 90, 9)]
+            )
+        )
     assert relative(*found) < 2e-2
 
 
 @pytest.mark.parametrize("maxpool", ["accumulate", "current"])
-def test_time_steps_in_blocks_give_what_all_at_once_give(maxpool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_steps_in_blocks_give_what_all_at_once_give(
+    maxpool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = []
     for most in (2**22, 1):
         monkeypatch.setattr("onnx2snn.correct.layer_simulation.MOST_AT_ONCE", most)
-        models.append(convert(vgg(), inputs_for("vgg", 60), correct="bias", maxpool=maxpool, **OPTIONS).model)
+        models.append(
+            convert(vgg(), inputs_for("vgg", 60), correct="bias", maxpool=maxpool, **OPTIONS).model
+        )
     weights = [[numpy_helper.to_array(t) for t in model.graph.initializer] for model in models]
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -132,7 +155,9 @@ def uncorrected_and_corrected(model: onnx.ModelProto, x: Array) -> list[float]:
     (wanted, *_) = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})
     errors = []
     for correct in ("none", "bias,weights"):
-        (found, *_) = SpikingSession(convert(model, x, correct=correct, **OPTIONS).model).run(None, {"input": x})
+        (found, *_) = SpikingSession(convert(model, x, correct=correct, **OPTIONS).model).run(
+            None, {"input": x}
+        )
         errors.append(relative(found, wanted))
     return errors
 
@@ -141,7 +166,11 @@ def rows_of(shape: list[int], perm: list[int] | None) -> onnx.ModelProto:
     """Input [batch,4,8], its axes changed, three fully connected layers over the last one."""
     b = Net(3)
     x = b.input("input", ["batch", 4, 8])
-    x = b.node("Transpose", x, perm=perm) if perm else b.node("Reshape", x, b.const(shape, np.int64))
+    x = (
+        b.node("Transpose", x, perm=perm)
+        if perm
+        else b.node("Reshape", x, b.const(shape, np.int64))
+    )
     for cin, cout in ((8, 16), (16, 16)):
         x = b.node("Relu", b.dense(x, cin, cout))
     x = b.dense(x, 16, 3)
@@ -150,15 +179,23 @@ def rows_of(shape: list[int], perm: list[int] | None) -> onnx.ModelProto:
 
 
 def test_several_rows_a_sample_are_kept_together() -> None:
-    model, x = rows_of([-1, 8], None), np.random.default_rng(1).standard_normal((100, 4, 8)).astype(np.float32)
+    model, x = (
+        rows_of([-1, 8], None),
+        np.random.default_rng(1).standard_normal((100, 4, 8)).astype(np.float32),
+    )
     before, after = uncorrected_and_corrected(model, x)
     assert after < 0.95 * before
 
 
 def test_samples_that_are_not_along_the_first_axis_are_refused_by_name() -> None:
-    model, x = rows_of([], [1, 0, 2]), np.random.default_rng(1).standard_normal((60, 4, 8)).astype(np.float32)
+    model, x = (
+        rows_of([], [1, 0, 2]),
+        np.random.default_rng(1).standard_normal((60, 4, 8)).astype(np.float32),
+    )
     convert(model, x, correct="none", **OPTIONS)
-    with pytest.raises(UsageError, match=r"does not hold its samples one after another along axis 0.*--rounds 8"):
+    with pytest.raises(
+        UsageError, match=r"does not hold its samples one after another along axis 0.*--rounds 8"
+    ):
         convert(model, x, correct="bias", **OPTIONS)
     convert(model, x, correct="bias", rounds=2, **OPTIONS)
 
@@ -168,7 +205,10 @@ def test_what_is_no_number_before_the_first_spike_is_not_learnt_from() -> None:
     y = b.node("Relu", b.dense(b.input("input", ["batch", 8]), 8, 12))
     y = b.node("Div", y, b.node("ReduceSum", y, b.const([1], np.int64)))
     b.name_output(b.dense(b.node("Relu", b.dense(y, 12, 12)), 12, 3), "output")
-    model, x = b.model({"output": ["batch", 3]}), np.random.default_rng(1).standard_normal((100, 8)).astype(np.float32)
+    model, x = (
+        b.model({"output": ["batch", 3]}),
+        np.random.default_rng(1).standard_normal((100, 8)).astype(np.float32),
+    )
     before, after = uncorrected_and_corrected(model, x)
     assert after < before
 
@@ -180,7 +220,9 @@ def test_large_layers_take_fewer_samples(monkeypatch: pytest.MonkeyPatch) -> Non
         seen.append((what, done, total))
 
     monkeypatch.setattr("onnx2snn.correct.layerwise.MOST_VALUES", 5 * 8 * 16 * 16 * T)
-    conversion = convert(resnet(), inputs_for("resnet", 100), progress=count, correct="bias", **OPTIONS)
+    conversion = convert(
+        resnet(), inputs_for("resnet", 100), progress=count, correct="bias", **OPTIONS
+    )
     assert conversion.report.agreement["samples"] == 10
     sites = len(conversion.report.sites)
     assert [done for what, done, _ in seen if what == "corrections"] == list(range(1, sites + 2))
@@ -204,5 +246,7 @@ def test_corrections_serve_every_topology(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_can_be_corrected(name: str) -> None:
-    conversion = convert(NETWORKS[name](), inputs_for(name, 60), correct="bias,potential,weights", **OPTIONS)
+    conversion = convert(
+        NETWORKS[name](), inputs_for(name, 60), correct="bias,potential,weights", **OPTIONS
+    )
     assert conversion.report.settings["correct"] == "bias,potential,weights"

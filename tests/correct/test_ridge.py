@@ -18,7 +18,11 @@ RNG = np.random.default_rng(11)
 
 def node(op: str, weights: Array, **attrs: Any) -> gs.Node:
     return gs.Node(
-        op, "layer", attrs, [gs.Variable("x"), gs.Constant("w", weights.astype(np.float32))], [gs.Variable("y")]
+        op,
+        "layer",
+        attrs,
+        [gs.Variable("x"), gs.Constant("w", weights.astype(np.float32))],
+        [gs.Variable("y")],
     )
 
 
@@ -50,7 +54,9 @@ def test_a_change_of_the_weights_is_found_from_what_it_does(name: str) -> None:
     op, shape, sizes, attrs = CASES[name]
     x, true = RNG.standard_normal(shape), RNG.standard_normal(sizes)
     lacking = outputs(op, x, true, **attrs)
-    found = fit_weights(node(op, np.zeros(sizes), **attrs), x.astype(np.float32), lacking, centred=False)
+    found = fit_weights(
+        node(op, np.zeros(sizes), **attrs), x.astype(np.float32), lacking, centred=False
+    )
     assert not isinstance(found, str)
     assert found.shape == sizes
     # the ridge shrinks the change, and leaves its direction
@@ -74,7 +80,9 @@ def test_a_large_map_is_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnx2snn.correct.ridge.ROWS", 200)
     x, true = RNG.standard_normal((40, 2, 16, 16)), RNG.standard_normal((2, 2, 1, 1))
     lacking = outputs("Conv", x, true)
-    found = fit_weights(node("Conv", np.zeros((2, 2, 1, 1))), x.astype(np.float32), lacking, centred=False)
+    found = fit_weights(
+        node("Conv", np.zeros((2, 2, 1, 1))), x.astype(np.float32), lacking, centred=False
+    )
     assert not isinstance(found, str)
     assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > 0.97
 
@@ -84,14 +92,23 @@ def test_a_large_map_is_thinned_out(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("ConvTranspose", (2, 2, 3, 3), "weights of ConvTranspose are not fitted"),
         ("MatMul", (3, 4, 5), "its weights are no constant matrix on the right"),
-        ("Gemm", (MOST_INPUTS + 1, 1), f"{MOST_INPUTS + 1} inputs for one output are too many to fit"),
+        (
+            "Gemm",
+            (MOST_INPUTS + 1, 1),
+            f"{MOST_INPUTS + 1} inputs for one output are too many to fit",
+        ),
     ],
 )
 def test_what_is_not_fitted_is_said(op: str, shape: tuple[int, ...], reason: str) -> None:
-    assert fit_weights(node(op, np.zeros(shape)), np.zeros((1, 1)), np.zeros((1, 1)), centred=True) == reason
+    assert (
+        fit_weights(node(op, np.zeros(shape)), np.zeros((1, 1)), np.zeros((1, 1)), centred=True)
+        == reason
+    )
 
 
 def test_an_input_that_is_always_zero_changes_nothing() -> None:
-    found = fit_weights(node("Gemm", np.zeros((3, 2))), np.zeros((9, 3), np.float32), np.ones((9, 2)), centred=False)
+    found = fit_weights(
+        node("Gemm", np.zeros((3, 2))), np.zeros((9, 3), np.float32), np.ones((9, 2)), centred=False
+    )
     assert not isinstance(found, str)
     assert not np.any(found)

@@ -9,14 +9,25 @@ import onnx
 import onnxruntime as ort
 import pytest
 from helpers.networks import NETWORKS
-from helpers.stages import Staged, feed_for, network, random_networks, relative, samples, stable, staged
+from helpers.stages import (
+    Staged,
+    feed_for,
+    network,
+    random_networks,
+    relative,
+    samples,
+    stable,
+    staged,
+)
 from hypothesis import assume, given
 
 from onnx2snn.correct.segments import segment_model, segments
 from onnx2snn.graph.editing import to_proto
 
 
-def tensors_of(model: onnx.ModelProto, names: list[str], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def tensors_of(
+    model: onnx.ModelProto, names: list[str], feed: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Inner tensors of a model, computed by onnxruntime with all of them as outputs."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -52,7 +63,9 @@ def test_pieces_compute_what_the_network_computes(name: str) -> None:
 
 @given(random_networks())
 @stable(40)
-def test_pieces_of_random_networks_compute_what_the_network_computes(model: onnx.ModelProto) -> None:
+def test_pieces_of_random_networks_compute_what_the_network_computes(
+    model: onnx.ModelProto,
+) -> None:
     made = staged(model)
     assume(made.parts.sites and not made.parts.names("refused"))
     check_pieces(made, feed_for(model))
@@ -75,16 +88,27 @@ def test_a_piece_without_pools_and_telescoped_operators_is_affine(name: str) -> 
         if piece.analog or piece.pools:
             continue
         proto = segment_model(model.arranged, piece, [piece.current])
-        session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
         taken = {i.name for i in session.get_inputs()}
 
-        def current(sites: dict[str, np.ndarray], run: ort.InferenceSession = session, names: set[str] = taken) -> Any:
+        def current(
+            sites: dict[str, np.ndarray],
+            run: ort.InferenceSession = session,
+            names: set[str] = taken,
+        ) -> Any:
             return run.run(None, {k: v for k, v in (feed | sites).items() if k in names})[0]
 
-        one, two = ({n: rng.random(whole[n].shape).astype(np.float32) for n in piece.takes} for _ in range(2))
+        one, two = (
+            {n: rng.random(whole[n].shape).astype(np.float32) for n in piece.takes}
+            for _ in range(2)
+        )
         both = {n: one[n] + two[n] for n in piece.takes}
         none = {n: np.zeros_like(one[n]) for n in piece.takes}
-        assert relative(current(one) + current(two) - current(none), current(both)) < 1e-4, piece.current
+        assert relative(current(one) + current(two) - current(none), current(both)) < 1e-4, (
+            piece.current
+        )
 
 
 def test_one_piece_a_site_and_the_readout_last() -> None:
@@ -97,6 +121,11 @@ def test_one_piece_a_site_and_the_readout_last() -> None:
 def test_the_last_weights_before_a_sum_answer_for_all_of_it() -> None:
     model = network("resnet")
     by_output = {t.name: node.op for node in model.arranged.nodes for t in node.outputs}
-    sums = [r.y for p in segments(model.arranged, model.parts) for r in p.responses if by_output[r.y] == "Add"]
+    sums = [
+        r.y
+        for p in segments(model.arranged, model.parts)
+        for r in p.responses
+        if by_output[r.y] == "Add"
+    ]
     assert sums
     assert len(sums) == len(set(sums))

@@ -33,12 +33,18 @@ TWINS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("v_init", [np.full((1, 1, 1, 1), 0.5), np.linspace(0, 0.9, 30).reshape(1, *SHAPE)])
+@pytest.mark.parametrize(
+    "v_init", [np.full((1, 1, 1, 1), 0.5), np.linspace(0, 0.9, 30).reshape(1, *SHAPE)]
+)
 @pytest.mark.parametrize("levels", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["if", "signed"])
 def test_a_train_is_what_the_twin_sends_step_by_step(kind: str, levels: int, v_init: Array) -> None:
     neuron = neuron_for(kind, levels)
-    twin = partial(TWINS[neuron.op], v_init=v_init.astype(np.float32), **({"levels": levels} if levels > 1 else {}))
+    twin = partial(
+        TWINS[neuron.op],
+        v_init=v_init.astype(np.float32),
+        **({"levels": levels} if levels > 1 else {}),
+    )
     model = spike_train_model(neuron, levels, v_init, rank=4)
     onnx.checker.check_model(model, full_check=True)
     rng = np.random.default_rng(levels)

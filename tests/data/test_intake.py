@@ -26,7 +26,9 @@ def spec(name: str = "x", shape: tuple[Dim, ...] | None = ("N", 3), dtype: Any =
 
 def rows(count: int, *shape: int, dtype: Any = F32) -> Array:
     """Sample i holds i everywhere."""
-    out: Array = np.broadcast_to(np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)).astype(dtype)
+    out: Array = np.broadcast_to(
+        np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)
+    ).astype(dtype)
     return out
 
 
@@ -103,7 +105,9 @@ def test_shapes_must_fit(data: Array, shape: tuple[Dim, ...] | None, message: st
         (rows(7), ("N",)),
     ],
 )
-def test_batch_and_free_dimensions_take_any_size(data: Array, shape: tuple[Dim, ...] | None) -> None:
+def test_batch_and_free_dimensions_take_any_size(
+    data: Array, shape: tuple[Dim, ...] | None
+) -> None:
     assert everything(open_samples(data, [spec(shape=shape)])).shape == data.shape
 
 
@@ -116,7 +120,9 @@ def test_a_symbolic_dimension_is_one_size_in_all_inputs() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("where", [0, 4999])
-def test_values_that_are_not_finite_are_found_in_any_chunk(value: float, where: int, tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_found_in_any_chunk(
+    value: float, where: int, tmp_path: Path
+) -> None:
     data = np.zeros((5000, 300), np.float64)
     data[where:, 7] = value
     np.save(tmp_path / "x.npy", data)
@@ -139,7 +145,10 @@ def batches(key: str, *values: Array) -> Callable[[], object]:
     ("data", "message"),
     [
         (np.array([None, 1]), "'x' in the data is an array of Python objects"),
-        ({"x": rows(2, 3), "y": rows(2)}, "holds 'y', but the model's inputs are 'x'.*'labels'.*rename"),
+        (
+            {"x": rows(2, 3), "y": rows(2)},
+            "holds 'y', but the model's inputs are 'x'.*'labels'.*rename",
+        ),
         ({"x": rows(2, 3)} | {f"y{i}": rows(2) for i in range(9)}, "'y0', .*'y7' and 1 more, but"),
         ({"labels": rows(2)}, "lacks the model's inputs 'x' and holds 'labels'"),
         (lambda: iter(()), "lacks the model's inputs 'x' and holds nothing"),
@@ -147,7 +156,10 @@ def batches(key: str, *values: Array) -> Callable[[], object]:
         ({"x": rows(3, 3), "labels": rows(2)}, "3 of 'x', 2 of 'labels'"),
         ([{"x": rows(3, 3), "labels": rows(3)}, rows(1, 3)], "4 of 'x', 3 of 'labels'"),
         (batches("masks", rows(1, 4), rows(1, 5)), r"'masks' in batch 1 .*\[N,5\] after .*\[N,4\]"),
-        (batches("labels", rows(1, dtype=F32), rows(1, dtype=np.int64)), r"int64\[N\] after float32\[N\]"),
+        (
+            batches("labels", rows(1, dtype=F32), rows(1, dtype=np.int64)),
+            r"int64\[N\] after float32\[N\]",
+        ),
         (
             batches("labels", rows(1, dtype=np.int32), rows(1, dtype=np.int64)),
             "'labels' in batch 1 of the data is int64 after int32",

@@ -29,7 +29,9 @@ def spec(name: str = "x", shape: tuple[Dim, ...] | None = ("N", 3), dtype: Any =
 
 def rows(count: int, *shape: int, dtype: Any = F32) -> Array:
     """Sample i holds i everywhere."""
-    out: Array = np.broadcast_to(np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)).astype(dtype)
+    out: Array = np.broadcast_to(
+        np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)
+    ).astype(dtype)
     return out
 
 
@@ -38,7 +40,9 @@ def everything(samples: Samples, name: str = "x") -> Array:
 
 
 @pytest.fixture(autouse=True)
-def temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     folder = tmp_path_factory.mktemp("spool")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
@@ -71,7 +75,9 @@ def test_the_targets_allowed_are_the_callers_choice() -> None:
     assert open_samples(data, [spec()], targets_allowed=["weights"]).targets == ("weights",)
 
 
-def test_dropping_samples_removes_their_temporary_files(tmp_path: Path, temporary_folder: Path) -> None:
+def test_dropping_samples_removes_their_temporary_files(
+    tmp_path: Path, temporary_folder: Path
+) -> None:
     samples = open_samples(npz(tmp_path, rows(5, 3)), [spec()])
     assert list(temporary_folder.iterdir())
     del samples
@@ -130,7 +136,9 @@ def archive(count: int, folder: Path) -> object:
 
 
 @pytest.mark.parametrize("source", [generator, archive])
-def test_memory_does_not_grow_with_the_samples(source: Callable[[int, Path], object], tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_samples(
+    source: Callable[[int, Path], object], tmp_path: Path
+) -> None:
     peak(source(50, tmp_path))  # first use imports and caches
     few, many = (peak(source(count, tmp_path)) for count in (2_000, 10_000))  # 8 and 40 MB
     assert many < 1.2 * few + 100_000
@@ -164,7 +172,9 @@ def test_random_floats_are_standard_normal_and_integers_span_their_type() -> Non
 
 
 def test_random_samples_depend_on_seed_and_index_only() -> None:
-    (one, _), (same, _), (other, _) = (random_samples([spec(), spec("y")], 5, seed) for seed in (1, 1, 2))
+    (one, _), (same, _), (other, _) = (
+        random_samples([spec(), spec("y")], 5, seed) for seed in (1, 1, 2)
+    )
     assert np.array_equal(everything(one)[[3, 0]], same.batch([3, 0])["x"])
     assert not np.array_equal(everything(one), everything(other))
     assert not np.array_equal(everything(one), everything(one, "y"))
@@ -177,10 +187,21 @@ def test_random_samples_depend_on_seed_and_index_only() -> None:
         (
             [spec(shape=("N", 3, "height", None))],
             [(2, 3, 224, 224)],
-            ["dimension 'height' of input 'x' taken as 224", "dimension axis 3 of input 'x' taken as 224"],
+            [
+                "dimension 'height' of input 'x' taken as 224",
+                "dimension axis 3 of input 'x' taken as 224",
+            ],
         ),
-        ([spec(shape=(1, "h", 8, 3))], [(2, 224, 8, 3)], ["dimension 'h' of input 'x' taken as 224"]),
-        ([spec(shape=("N", "T")), spec("y", (None, "T"))], [(2, 16)] * 2, ["dimension 'T' of input 'x' taken as 16"]),
+        (
+            [spec(shape=(1, "h", 8, 3))],
+            [(2, 224, 8, 3)],
+            ["dimension 'h' of input 'x' taken as 224"],
+        ),
+        (
+            [spec(shape=("N", "T")), spec("y", (None, "T"))],
+            [(2, 16)] * 2,
+            ["dimension 'T' of input 'x' taken as 16"],
+        ),
         ([spec(shape=None)], [(2, 16)], ["shape of input 'x' taken as [N,16]"]),
         ([spec(shape=(8, 4))], [(2, 4)], []),
         ([spec(shape=("N",))], [(2,)], []),
@@ -194,14 +215,20 @@ def test_guessed_dimensions_are_named(
     assert found == notes
 
 
-@pytest.mark.parametrize(("wrong", "count"), [(spec(shape=()), 1), (spec(dtype=object), 1), (spec(), 0)])
+@pytest.mark.parametrize(
+    ("wrong", "count"), [(spec(shape=()), 1), (spec(dtype=object), 1), (spec(), 0)]
+)
 def test_random_samples_that_cannot_be_made_are_refused(wrong: TensorSpec, count: int) -> None:
     with pytest.raises(DataError, match="cannot be made"):
         random_samples([wrong], count, seed=0)
 
 
 def test_random_indices_stay_in_their_vocabulary_and_other_words_are_noted() -> None:
-    inputs = [spec("tokens", ("N", 40), np.int64), spec("ids", ("N", 40), np.int32), spec("pixels", ("N", 4), np.uint8)]
+    inputs = [
+        spec("tokens", ("N", 40), np.int64),
+        spec("ids", ("N", 40), np.int32),
+        spec("pixels", ("N", 4), np.uint8),
+    ]
     samples, notes = random_samples(inputs, 100, 0, {"tokens": 7})
     assert notes == ["values of input 'ids' drawn over all of int32, whatever they stand for"]
     assert set(np.unique(everything(samples, "tokens"))) == set(range(7))

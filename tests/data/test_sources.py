@@ -33,7 +33,9 @@ def spec(name: str = "x", shape: tuple[Dim, ...] | None = ("N", 3), dtype: Any =
 
 def rows(count: int, *shape: int, dtype: Any = F32) -> Array:
     """Sample i holds i everywhere."""
-    out: Array = np.broadcast_to(np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)).astype(dtype)
+    out: Array = np.broadcast_to(
+        np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)
+    ).astype(dtype)
     return out
 
 
@@ -42,7 +44,9 @@ def everything(samples: Samples, name: str = "x") -> Array:
 
 
 @pytest.fixture(autouse=True)
-def temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     folder = tmp_path_factory.mktemp("spool")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
@@ -112,12 +116,21 @@ SOURCES: dict[str, Make] = {
     "npz": lambda d: str(put(d, "x.npz", {"x": FIVE})),
     "compressed npz": compressed,
     "pb": lambda d: put(d, "x.pb", FIVE),
-    "folder of arrays": lambda d: fill(d, {"b.npy": FIVE[2:], "a.npz": {"x": FIVE[:2]}, ".hidden": b""}),
+    "folder of arrays": lambda d: fill(
+        d, {"b.npy": FIVE[2:], "a.npz": {"x": FIVE[:2]}, ".hidden": b""}
+    ),
     "onnx test data": lambda d: fill(d, {"input_0.pb": FIVE, "output_0.pb": rows(5, 7)}),
     "onnx test data sets": lambda d: fill(
-        d, {"test_data_set_2/input_0.pb": FIVE[:2], "test_data_set_10/input_0.pb": FIVE[2:], "model.onnx": b""}
+        d,
+        {
+            "test_data_set_2/input_0.pb": FIVE[:2],
+            "test_data_set_10/input_0.pb": FIVE[2:],
+            "model.onnx": b"",
+        },
     ),
-    "script": lambda d: script(d, "def make(): return np.repeat(np.arange(5, dtype=np.float32)[:, None], 3, 1)"),
+    "script": lambda d: script(
+        d, "def make(): return np.repeat(np.arange(5, dtype=np.float32)[:, None], 3, 1)"
+    ),
     "script with neighbour": script_with_neighbour,
     "array": lambda d: FIVE,
     "dict": lambda d: {"x": FIVE},
@@ -160,9 +173,14 @@ TWO = {"a": rows(4, 2), "b": np.arange(4), "labels": np.arange(4)}
     ids=["npz", "folder", "generator"],
 )
 def test_several_inputs_and_targets_are_kept_apart(make: Make, tmp_path: Path) -> None:
-    with open_samples(make(tmp_path), [spec("a", ("N", 2)), spec("b", ("N",), np.int64)]) as samples:
+    with open_samples(
+        make(tmp_path), [spec("a", ("N", 2)), spec("b", ("N",), np.int64)]
+    ) as samples:
         got = samples.batch([3, 1])
-        assert {key: value.tolist() for key, value in got.items()} == {"a": [[3, 3], [1, 1]], "b": [3, 1]}
+        assert {key: value.tolist() for key, value in got.items()} == {
+            "a": [[3, 3], [1, 1]],
+            "b": [3, 1],
+        }
         assert samples.targets == ("labels",)
         assert samples.target("labels", [3, 1]).tolist() == [3, 1]
         with pytest.raises(DataError, match=r"only 'labels'.*'masks'"):
@@ -180,7 +198,12 @@ def test_onnx_test_data_goes_to_the_inputs_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda d: put(d, "x.npy", FIVE), lambda d: put(d, "x.pb", FIVE), lambda d: FIVE, lambda d: iter([FIVE])],
+    [
+        lambda d: put(d, "x.npy", FIVE),
+        lambda d: put(d, "x.pb", FIVE),
+        lambda d: FIVE,
+        lambda d: iter([FIVE]),
+    ],
     ids=["npy", "pb", "array", "iterator"],
 )
 def test_one_array_cannot_serve_several_inputs(make: Make, tmp_path: Path) -> None:
@@ -220,32 +243,68 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "missing path": (lambda d: d / "none.npz", r"none\.npz does not exist"),
     "missing script": (lambda d: f"{d}/none.py:make", r"none\.py does not exist"),
     "unknown suffix": (lambda d: put(d, "x.csv", b""), r"x\.csv is no data"),
-    "script without function": (lambda d: put(d, "x.py", b""), r"x\.py is no data.*script\.py:function"),
+    "script without function": (
+        lambda d: put(d, "x.py", b""),
+        r"x\.py is no data.*script\.py:function",
+    ),
     "empty folder": (lambda d: d, "is empty"),
     "useless folder": (lambda d: fill(d, {"readme.md": b""}), r"holds no \.npy"),
-    "arrays and images": (lambda d: fill(d, {"x.npy": FIVE, "x.png": b""}), "both arrays and images"),
+    "arrays and images": (
+        lambda d: fill(d, {"x.npy": FIVE, "x.png": b""}),
+        "both arrays and images",
+    ),
     "truncated npy": (lambda d: truncated(put(d, "x.npy", rows(500, 3))), r"x\.npy is truncated"),
-    "truncated npz": (lambda d: truncated(put(d, "x.npz", {"x": rows(500, 3)})), r"x\.npz is truncated"),
-    "damaged npz": (lambda d: damaged(put(d, "x.npz", {"x": rows(50, 3)})), r"x\.npz is truncated.*CRC"),
+    "truncated npz": (
+        lambda d: truncated(put(d, "x.npz", {"x": rows(500, 3)})),
+        r"x\.npz is truncated",
+    ),
+    "damaged npz": (
+        lambda d: damaged(put(d, "x.npz", {"x": rows(50, 3)})),
+        r"x\.npz is truncated.*CRC",
+    ),
     "empty npy": (lambda d: put(d, "x.npy", b""), r"x\.npy is truncated"),
     "empty npz": (lambda d: put(d, "x.npz", b""), r"x\.npz is truncated"),
-    "npz of nothing": (lambda d: put(d, "x.npz", {}), "lacks the model's inputs 'x' and holds nothing"),
+    "npz of nothing": (
+        lambda d: put(d, "x.npz", {}),
+        "lacks the model's inputs 'x' and holds nothing",
+    ),
     "foreign member": (foreign_member, r"'x' in .*x\.npz is truncated or no \.npy array"),
     "empty pb": (lambda d: put(d, "x.pb", b""), r"x\.pb is truncated"),
     "foreign pb": (lambda d: put(d, "x.pb", b"\x09\xff hello"), r"x\.pb is truncated"),
-    "too many pb": (lambda d: fill(d, {"input_0.pb": FIVE, "input_1.pb": FIVE}), r"2 input_\*\.pb.*'x'"),
-    "pickle named npy": (lambda d: put(d, "x.npy", pickle.dumps([1])), r"x\.npy is truncated or no \.npy"),
+    "too many pb": (
+        lambda d: fill(d, {"input_0.pb": FIVE, "input_1.pb": FIVE}),
+        r"2 input_\*\.pb.*'x'",
+    ),
+    "pickle named npy": (
+        lambda d: put(d, "x.npy", pickle.dumps([1])),
+        r"x\.npy is truncated or no \.npy",
+    ),
     "object npy": (lambda d: put(d, "x.npy", OBJECTS), r"x\.npy holds pickled"),
     "object npz": (lambda d: put(d, "x.npz", {"x": OBJECTS}), r"'x' in .*x\.npz holds pickled"),
     "no samples": (lambda d: put(d, "x.npy", rows(0, 3)), "no samples"),
     "wrong key": (lambda d: put(d, "x.npz", {"arr_0": FIVE}), "'arr_0'.*inputs are 'x'.*rename"),
-    "script lacks function": (lambda d: script(d, "def other(): pass"), r"make\.py has no function 'make'"),
+    "script lacks function": (
+        lambda d: script(d, "def other(): pass"),
+        r"make\.py has no function 'make'",
+    ),
     "script attribute": (lambda d: script(d, "make = 3"), "no function 'make'"),
     "script syntax": (lambda d: script(d, "def make(:"), r"make\.py raised SyntaxError"),
-    "script import": (lambda d: script(d, "import no_such_module_x"), r"make\.py raised ModuleNotFoundError"),
-    "script exits": (lambda d: script(d, "raise SystemExit(1)"), r"make\.py raised SystemExit \(1\)"),
-    "script raises": (lambda d: script(d, "def make(): raise ValueError('a\\nb')"), r"py:make raised ValueError \(a\)"),
-    "script stops": (lambda d: script(d, "def make(): raise StopIteration"), "raised StopIteration"),
+    "script import": (
+        lambda d: script(d, "import no_such_module_x"),
+        r"make\.py raised ModuleNotFoundError",
+    ),
+    "script exits": (
+        lambda d: script(d, "raise SystemExit(1)"),
+        r"make\.py raised SystemExit \(1\)",
+    ),
+    "script raises": (
+        lambda d: script(d, "def make(): raise ValueError('a\\nb')"),
+        r"py:make raised ValueError \(a\)",
+    ),
+    "script stops": (
+        lambda d: script(d, "def make(): raise StopIteration"),
+        "raised StopIteration",
+    ),
     "script gives none": (lambda d: script(d, "def make(): pass"), "py:make is a NoneType"),
     "generator raises": (raising, "batch 1 of the data raised KeyError"),
     "generator of tuples": (lambda d: iter([(1, 2)]), "batch 0 of the data is a tuple"),
@@ -274,7 +333,9 @@ def test_errors_of_a_script_keep_their_cause(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["x.npy", "x.npz", "x.pb"]), st.data())
-def test_a_damaged_file_is_read_or_refused_but_never_crashes(name: str, draw: st.DataObject) -> None:
+def test_a_damaged_file_is_read_or_refused_but_never_crashes(
+    name: str, draw: st.DataObject
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = put(Path(folder), name, {"x": FIVE} if name == "x.npz" else FIVE)
         content = bytearray(path.read_bytes())
@@ -314,13 +375,20 @@ def test_images_take_size_layout_and_scale_of_the_input(
         assert got.shape == expected
         assert got.dtype == dtype
         top = 255 if dtype == np.uint8 else 1
-        assert [set(np.unique(image).tolist()) for image in got] == [{top}, {0}, {top}]  # C.JPG, a.png, b.bmp
+        assert [set(np.unique(image).tolist()) for image in got] == [
+            {top},
+            {0},
+            {top},
+        ]  # C.JPG, a.png, b.bmp
 
 
 def test_image_channels_and_pixels_keep_their_places(tmp_path: Path) -> None:
     pixels = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
     put(tmp_path, "a.png", pixels)
-    first, last = (open_samples(tmp_path, [spec(shape=s, dtype=np.uint8)]) for s in ((1, 3, 2, 4), (1, 2, 4, 3)))
+    first, last = (
+        open_samples(tmp_path, [spec(shape=s, dtype=np.uint8)])
+        for s in ((1, 3, 2, 4), (1, 2, 4, 3))
+    )
     assert np.array_equal(everything(first)[0], pixels.transpose(2, 0, 1))
     assert np.array_equal(everything(last)[0], pixels)
 
@@ -384,7 +452,9 @@ def test_a_truncated_image_is_named_when_read_at_the_latest(tmp_path: Path) -> N
         samples.batch([0])
 
 
-def test_images_without_pillow_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_without_pillow_say_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path, "a.png", b"")
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(DataError, match=r"pip install onnx2snn\[images\]"):

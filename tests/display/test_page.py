@@ -31,18 +31,24 @@ from onnx2snn.protos.specs import TensorSpec
 
 Array = NDArray[Any]
 CHARTS = ["accuracy", "energy", "rates", "thresholds", "raster", "parts"]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 
 def detector() -> onnx.ModelProto:
     """One anchor a cell of 8 x 8; input [batch,3,32,32], boxes [batch,16,4] and scores [batch,16,3]."""
     b = Builder(1)
-    x = b.node("Relu", b.conv(b.input("input", ["batch", 3, 32, 32]), 3, 6, strides=[4, 4]), name="s1")
+    x = b.node(
+        "Relu", b.conv(b.input("input", ["batch", 3, 32, 32]), 3, 6, strides=[4, 4]), name="s1"
+    )
     x = b.node("Relu", b.conv(x, 6, 8, strides=[2, 2]), name="s2")
     sides = np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(1, 16, 2) * 8.0
     heads = {"scores": (b.conv(x, 8, 3, 1), 3), "boxes": (b.conv(x, 8, 4, 1), 4)}
     flat = {
-        name: b.node("Reshape", b.node("Transpose", y, perm=[0, 2, 3, 1]), b.const([0, 16, size], np.int64))
+        name: b.node(
+            "Reshape", b.node("Transpose", y, perm=[0, 2, 3, 1]), b.const([0, 16, size], np.int64)
+        )
         for name, (y, size) in heads.items()
     }
     anchors = b.const(np.concatenate([sides, sides + 8], axis=2))
@@ -67,15 +73,29 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         outputs = ort.InferenceSession(model.SerializeToString()).run(None, {"input": inputs[name]})
         beside: dict[str, Array] = {
             "classifier": {"labels": outputs[0].argmax(axis=1)},
-            "segmenter": {"masks": outputs[0].argmax(axis=1).astype(np.uint8)} if outputs[0].ndim == 4 else {},
-            "detector": {"boxes": outputs[0][:, :3], "classes": np.tile([0, 1, -1], (len(inputs[name]), 1))},
+            "segmenter": {"masks": outputs[0].argmax(axis=1).astype(np.uint8)}
+            if outputs[0].ndim == 4
+            else {},
+            "detector": {
+                "boxes": outputs[0][:, :3],
+                "classes": np.tile([0, 1, -1], (len(inputs[name]), 1)),
+            },
         }[name]
         np.savez(folder / f"{name}.npz", input=inputs[name], **beside)  # type: ignore[arg-type]  # numpy's stub
         quiet = ["--method", "max", "--timesteps", "16", "--delay", "0", "--quiet"]
         convert = [str(folder / f"{name}.onnx"), "-o", str(folder / f"{name}.snn.onnx"), *quiet]
-        more = ["--html", str(folder / "conversion.html"), "--html-site", "b1"] if name == "classifier" else []
+        more = (
+            ["--html", str(folder / "conversion.html"), "--html-site", "b1"]
+            if name == "classifier"
+            else []
+        )
         assert main([*convert, "--calibration", str(folder / f"{name}.npz"), *more]) == 0
-        evaluate = ["eval", *(str(folder / f"{name}{end}") for end in (".onnx", ".snn.onnx")), "--timesteps", "4,16"]
+        evaluate = [
+            "eval",
+            *(str(folder / f"{name}{end}") for end in (".onnx", ".snn.onnx")),
+            "--timesteps",
+            "4,16",
+        ]
         out = ["--html", str(folder / f"{name}.html"), "--quiet"]
         assert main([*evaluate, "--data", str(folder / f"{name}.npz"), *out]) == 0
     return {path.stem: path for path in folder.glob("*.html")}
@@ -103,7 +123,9 @@ class Page(HTMLParser):
                 self.drawn[self.open] = int(given["data-drawn"] or 0)
         elif self.open:
             self.figures[self.open].append((tag, given))
-        self.links += [given[key] or "" for key in ("href", "src", "xlink:href", "srcset") if key in given]
+        self.links += [
+            given[key] or "" for key in ("href", "src", "xlink:href", "srcset") if key in given
+        ]
         if tag == "image":
             self.images.append(given["href"] or "")
 
@@ -128,7 +150,12 @@ def test_a_page_holds_every_chart_in_words_and_in_shapes(kind: str, pages: dict[
         (svg,) = (given for tag, given in elements if tag == "svg")
         assert svg["role"] == "img"
         assert len(svg["aria-label"] or "") > 20
-        numbers = [v for _, given in elements for v in given.values() if v and re.search(r"\b(nan|inf)\b", v)]
+        numbers = [
+            v
+            for _, given in elements
+            for v in given.values()
+            if v and re.search(r"\b(nan|inf)\b", v)
+        ]
         assert numbers == []
 
 
@@ -144,13 +171,19 @@ def test_a_page_needs_nothing_but_itself(kind: str, pages: dict[str, Path]) -> N
     assert "default-src 'none'" in text
 
 
-@pytest.mark.parametrize(("kind", "pictures"), [("classifier", 0), ("segmenter", 4 * 5), ("detector", 4 * 5)])
-def test_pictures_show_input_truth_ann_and_every_time(kind: str, pictures: int, pages: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "pictures"), [("classifier", 0), ("segmenter", 4 * 5), ("detector", 4 * 5)]
+)
+def test_pictures_show_input_truth_ann_and_every_time(
+    kind: str, pictures: int, pages: dict[str, Path]
+) -> None:
     page = Page(pages[kind].read_text("utf-8"))
     assert len(page.images) == pictures
     assert page.words.count("SNN, T = 4") >= pictures / 5
     sizes = {Image.open(io.BytesIO(base64.b64decode(i.split(",")[1]))).size for i in page.images}
-    assert sizes == ({(12, 8)} if kind == "segmenter" else {(32, 32)} if kind == "detector" else set())
+    assert sizes == (
+        {(12, 8)} if kind == "segmenter" else {(32, 32)} if kind == "detector" else set()
+    )
 
 
 def test_the_spikes_are_those_of_the_layer_asked_for(pages: dict[str, Path]) -> None:
@@ -169,7 +202,14 @@ def test_a_layer_that_is_none_is_refused_by_name(
 ) -> None:
     folder = pages["classifier"].parent
     models = [str(folder / f"classifier{end}") for end in (".onnx", ".snn.onnx")]
-    arguments = ["--data", str(folder / "classifier.npz"), "--limit", "5", "--html", str(tmp_path / "x.html")]
+    arguments = [
+        "--data",
+        str(folder / "classifier.npz"),
+        "--limit",
+        "5",
+        "--html",
+        str(tmp_path / "x.html"),
+    ]
     assert main(["eval", *models, *arguments, "--html-site", "nowhere", "--quiet"]) == 2
     assert "no neuron site 'nowhere'; the sites are 'stem', 'a1'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -196,13 +236,30 @@ def opened(text: str, folder: Path) -> str:
 
     The page comes from a server, because a browser does not tell what it fetches from files.
     """
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text).replace("</body>", MEASURE)
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text).replace(
+        "</body>", MEASURE
+    )
     (folder / "page.html").write_text(text, "utf-8")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        options = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync", "dump-dom"]
-        options += ["disable-background-networking", "disable-component-update", "window-size=600,900"]
-        options += ["host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"user-data-dir={folder / 'profile'}"]
+        options = [
+            "headless",
+            "no-sandbox",
+            "disable-gpu",
+            "disable-quic",
+            "no-first-run",
+            "disable-sync",
+            "dump-dom",
+        ]
+        options += [
+            "disable-background-networking",
+            "disable-component-update",
+            "window-size=600,900",
+        ]
+        options += [
+            "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            f"user-data-dir={folder / 'profile'}",
+        ]
         address = f"http://127.0.0.1:{server.server_port}/page.html"
         command = [str(BROWSER), *(f"--{option}" for option in options), address]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -223,7 +280,9 @@ def measured(document: str, what: str) -> int:
 
 @needs_browser
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_browser_draws_every_chart_and_fetches_nothing(kind: str, pages: dict[str, Path], tmp_path: Path) -> None:
+def test_a_browser_draws_every_chart_and_fetches_nothing(
+    kind: str, pages: dict[str, Path], tmp_path: Path
+) -> None:
     document = opened(pages[kind].read_text("utf-8"), tmp_path)
     page = Page(document)
     assert list(page.drawn) == CHARTS
@@ -258,14 +317,19 @@ def test_an_axis_places_values_and_chooses_round_ticks() -> None:
 
 def test_names_are_escaped_and_shortened() -> None:
     name = '<b>"layer"</b> ' * 4
-    for made in (bars("x", name, [(name, 0.5)], name), boxes("x", name, [(name, [1, 2, 3, 4, 5.0])], name)):
+    for made in (
+        bars("x", name, [(name, 0.5)], name),
+        boxes("x", name, [(name, [1, 2, 3, 4, 5.0])], name),
+    ):
         assert "<b>" not in made
         assert "&lt;b&gt;" in made
     assert shortened("abcdefghij", 5) == "a…hij"
 
 
 def test_a_single_point_is_a_chart() -> None:
-    made = lines("x", "t", [Series("s", [4], [0.5], 0, marks=True)], x_label="T", y_label="y", log_x=2)
+    made = lines(
+        "x", "t", [Series("s", [4], [0.5], 0, marks=True)], x_label="T", y_label="y", log_x=2
+    )
     assert made.count("<circle") == 2  # and one in the legend
     assert "nan" not in made
 
@@ -273,7 +337,9 @@ def test_a_single_point_is_a_chart() -> None:
 def test_every_spike_is_drawn() -> None:
     spikes = np.array([[1, 0, -1], [0, 0, 1]])
     made = raster("x", "t", spikes)
-    plus, minus = (re.search(rf'class="{kind}"[^>]* d="([^"]*)"', made) for kind in ("spike", "spike below"))
+    plus, minus = (
+        re.search(rf'class="{kind}"[^>]* d="([^"]*)"', made) for kind in ("spike", "spike below")
+    )
     assert plus is not None
     assert minus is not None
     assert (plus[1].count("M"), minus[1].count("M")) == (2, 1)
@@ -281,7 +347,12 @@ def test_every_spike_is_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((1, 5, 4), np.float32), ((3, 5, 4), np.float32), ((5, 4, 3), np.uint8), ((5, 4, 1), np.uint8)],
+    [
+        ((1, 5, 4), np.float32),
+        ((3, 5, 4), np.float32),
+        ((5, 4, 3), np.uint8),
+        ((5, 4, 1), np.uint8),
+    ],
 )
 def test_a_picture_is_the_input(shape: tuple[int, ...], dtype: type) -> None:
     spec = TensorSpec("input", np.dtype(dtype), ("batch", *shape))

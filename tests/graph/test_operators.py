@@ -30,7 +30,9 @@ class Case:
 
     def __str__(self) -> str:
         shapes = [str(o if isinstance(o, (tuple, str)) else np.shape(o)) for o in self.operands]
-        return f"{self.op}({', '.join(shapes)}){''.join(f' {k}={v}' for k, v in self.attrs.items())}"
+        return (
+            f"{self.op}({', '.join(shapes)}){''.join(f' {k}={v}' for k, v in self.attrs.items())}"
+        )
 
     @property
     def varying(self) -> list[int]:
@@ -38,7 +40,10 @@ class Case:
 
     def model(self) -> Any:
         names = ["" if isinstance(o, str) else f"x{i}" for i, o in enumerate(self.operands)]
-        inputs = [helper.make_tensor_value_info(names[i], TensorProto.FLOAT, self.operands[i]) for i in self.varying]
+        inputs = [
+            helper.make_tensor_value_info(names[i], TensorProto.FLOAT, self.operands[i])
+            for i in self.varying
+        ]
         fixed = [
             numpy_helper.from_array(operand, name)
             for name, operand in zip(names, self.operands, strict=True)
@@ -48,7 +53,9 @@ class Case:
         outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in made]
         node = helper.make_node(self.op, names, made, "node", **self.attrs)
         graph = helper.make_graph([node], "single", inputs, outputs, fixed)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9
+        )
 
 
 def value(*shape: int) -> Array:
@@ -66,10 +73,20 @@ GRID = np.tanh(value(2, 3, 4, 2))
 DOUBLED = np.array([1, 1, 2, 1.5], np.float32)
 
 LINEAR_CASES = [
-    Case("Conv", [IMAGE, value(6, 2, 3, 2), value(6)], {"group": 2, "pads": [0, 1, 2, 1], "dilations": [1, 2]}),
-    Case("Conv", [(2, 4, 7), value(4, 1, 3)], {"group": 4, "auto_pad": "SAME_LOWER", "strides": [2]}),
+    Case(
+        "Conv",
+        [IMAGE, value(6, 2, 3, 2), value(6)],
+        {"group": 2, "pads": [0, 1, 2, 1], "dilations": [1, 2]},
+    ),
+    Case(
+        "Conv", [(2, 4, 7), value(4, 1, 3)], {"group": 4, "auto_pad": "SAME_LOWER", "strides": [2]}
+    ),
     Case("Conv", [(1, 2, 4, 5, 3), value(3, 2, 2, 2, 2), value(3)], {"pads": [1, 0, 0, 0, 1, 1]}),
-    Case("ConvTranspose", [IMAGE, value(4, 2, 3, 3)], {"strides": [2, 3], "output_padding": [1, 2], "group": 2}),
+    Case(
+        "ConvTranspose",
+        [IMAGE, value(4, 2, 3, 3)],
+        {"strides": [2, 3], "output_padding": [1, 2], "group": 2},
+    ),
     Case("ConvTranspose", [(2, 4, 7), value(4, 2, 3)], {"strides": [2], "output_shape": [13]}),
     Case("DeformConv", [IMAGE, value(3, 4, 2, 2), value(2, 8, 4, 5)]),
     Case("Gemm", [FLAT, value(4, 5), value(5)]),
@@ -116,7 +133,9 @@ LINEAR_CASES = [
     Case("ScatterElements", [value(*IMAGE), INDEX[:1, :1, :1, :1], (1, 1, 1, 1)], {"axis": 2}),
     Case("ScatterND", [IMAGE, ints(1, 0).reshape(2, 1), (2, 4, 5, 6)], {"reduction": "add"}),
     Case(
-        "MaxUnpool", [(1, 1, 2, 2), ints(0, 3, 9, 14).reshape(1, 1, 2, 2)], {"kernel_shape": [2, 2], "strides": [2, 2]}
+        "MaxUnpool",
+        [(1, 1, 2, 2), ints(0, 3, 9, 14).reshape(1, 1, 2, 2)],
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
     ),
     Case("Pad", [IMAGE, ints(0, 1, 0, 2, 0, 0, 1, 0), np.array(0.7, np.float32)]),
     Case("Pad", [IMAGE, ints(0, 0, 1, 2, 0, 0, 2, 1)], {"mode": "reflect"}),
@@ -125,14 +144,20 @@ LINEAR_CASES = [
     Case("Expand", [(4, 1, 6), ints(2, 1, 5, 1)]),
     Case("Tile", [IMAGE, ints(1, 2, 1, 3)]),
     *[
-        Case("Resize", [IMAGE, "", DOUBLED], {"mode": mode, "coordinate_transformation_mode": where})
+        Case(
+            "Resize", [IMAGE, "", DOUBLED], {"mode": mode, "coordinate_transformation_mode": where}
+        )
         for mode in ("nearest", "linear", "cubic")
         for where in ("half_pixel", "asymmetric", "align_corners")
     ],
     Case("Resize", [IMAGE, "", "", ints(2, 4, 3, 4)], {"mode": "linear", "antialias": 1}),
     Case("Upsample", [IMAGE, DOUBLED], {"mode": "linear"}, opset=9),
     Case("GridSample", [IMAGE, GRID], {"mode": "cubic", "padding_mode": "border"}),
-    Case("RoiAlign", [IMAGE, np.abs(value(3, 4)), ints(0, 1, 0)], {"output_height": 2, "output_width": 2}),
+    Case(
+        "RoiAlign",
+        [IMAGE, np.abs(value(3, 4)), ints(0, 1, 0)],
+        {"output_height": 2, "output_width": 2},
+    ),
     Case("Dropout", [IMAGE]),
     Case("Identity", [IMAGE]),
     Case("Cast", [IMAGE], {"to": TensorProto.FLOAT}),
@@ -165,7 +190,10 @@ def test_every_row_of_the_table_has_a_case() -> None:
         (Case("Div", [value(1), IMAGE]), "not linear in its input 'x1'"),
         (Case("Where", [(5, 6), value(1), IMAGE]), "not linear in its input 'x0'"),
         (Case("Conv", [value(*IMAGE), (3, 4, 1, 1)]), "not linear in its input 'x1'"),
-        (Case("ScatterElements", [IMAGE, INDEX, (2, 4, 3, 6)], {"axis": 2, "reduction": "mul"}), "reduction is 'mul'"),
+        (
+            Case("ScatterElements", [IMAGE, INDEX, (2, 4, 3, 6)], {"axis": 2, "reduction": "mul"}),
+            "reduction is 'mul'",
+        ),
         (Case("RoiAlign", [IMAGE, value(3, 4), ints(0, 1, 0)], {"mode": "max"}), "it takes maxima"),
         (Case("LpPool", [IMAGE], {"kernel_shape": [2, 2]}), "not linear"),
         (Case("ReduceMax", [IMAGE]), "not linear"),

@@ -21,11 +21,21 @@ class Net(Builder):
     def fire(self, x: str, cin: int, cout: int, kernel: int = 3, **attrs: Any) -> str:
         return self.node("Relu", self.conv(x, cin, cout, kernel, **attrs))
 
-    def convolution(self, x: str, cin: int, cout: int, kernel: tuple[int, ...], **attrs: Any) -> str:
+    def convolution(
+        self, x: str, cin: int, cout: int, kernel: tuple[int, ...], **attrs: Any
+    ) -> str:
         """Of any number of axes, padded to keep its size."""
-        weights = self.rng.standard_normal((cout, cin, *kernel)) * np.sqrt(2.0 / (cin * np.prod(kernel)))
+        weights = self.rng.standard_normal((cout, cin, *kernel)) * np.sqrt(
+            2.0 / (cin * np.prod(kernel))
+        )
         attrs = {"pads": [k // 2 for k in kernel] * 2} | attrs
-        return self.node("Conv", x, self.const(weights), self.const(self.rng.standard_normal(cout) * 0.1), **attrs)
+        return self.node(
+            "Conv",
+            x,
+            self.const(weights),
+            self.const(self.rng.standard_normal(cout) * 0.1),
+            **attrs,
+        )
 
     def dense(self, x: str, cin: int, cout: int) -> str:
         """A MatMul over the last axis and a bias."""
@@ -100,7 +110,9 @@ def shufflenet() -> onnx.ModelProto:
         right = b.fire(b.conv(b.fire(f"{left}1", 4, 4, 1), 4, 4, group=4), 4, 4, 1)
         x = b.node("Concat", left, right, axis=1)
         x = b.node("Reshape", x, b.const([0, 2, 4, 8, 8], np.int64))
-        x = b.node("Reshape", b.node("Transpose", x, perm=[0, 2, 1, 3, 4]), b.const([0, 8, 8, 8], np.int64))
+        x = b.node(
+            "Reshape", b.node("Transpose", x, perm=[0, 2, 1, 3, 4]), b.const([0, 8, 8, 8], np.int64)
+        )
     return b.classify(b.fire(x, 8, 8, group=2), 8)
 
 
@@ -122,9 +134,15 @@ def squeeze_and_excite() -> onnx.ModelProto:
     x = b.fire(b.image(), 3, 8)
     for gate in ("Sigmoid", "HardSigmoid"):
         y = b.conv(b.fire(x, 8, 8), 8, 8)
-        y = b.node("HardSwish", y) if gate == "HardSigmoid" else b.node("Mul", y, b.node("Sigmoid", y))
+        y = (
+            b.node("HardSwish", y)
+            if gate == "HardSigmoid"
+            else b.node("Mul", y, b.node("Sigmoid", y))
+        )
         squeezed = b.fire(b.node("GlobalAveragePool", y), 8, 4, 1)
-        x = b.node("Relu", b.node("Add", x, b.node("Mul", y, b.node(gate, b.conv(squeezed, 4, 8, 1)))))
+        x = b.node(
+            "Relu", b.node("Add", x, b.node("Mul", y, b.node(gate, b.conv(squeezed, 4, 8, 1))))
+        )
     return b.classify(x, 8)
 
 
@@ -135,7 +153,12 @@ def unet() -> onnx.ModelProto:
     second = b.fire(b.node("MaxPool", first, kernel_shape=[2, 2], strides=[2, 2]), 4, 6)
     x = b.fire(b.node("MaxPool", second, kernel_shape=[2, 2], strides=[2, 2]), 6, 8)
     for skip, cin, cout in ((second, 8, 6), (first, 6, 4)):
-        up = b.node("ConvTranspose", x, b.const(b.rng.standard_normal((cin, cout, 2, 2)) * 0.4), strides=[2, 2])
+        up = b.node(
+            "ConvTranspose",
+            x,
+            b.const(b.rng.standard_normal((cin, cout, 2, 2)) * 0.4),
+            strides=[2, 2],
+        )
         x = b.fire(b.node("Concat", skip, up, axis=1), 2 * cout, cout)
     return b.segment(x, 4)
 
@@ -204,7 +227,11 @@ def attention() -> onnx.ModelProto:
     y = b.layer_norm(x, 8)
 
     def heads(perm: list[int]) -> str:
-        return b.node("Transpose", b.node("Reshape", b.dense(y, 8, 8), b.const([0, 6, 2, 4], np.int64)), perm=perm)
+        return b.node(
+            "Transpose",
+            b.node("Reshape", b.dense(y, 8, 8), b.const([0, 6, 2, 4], np.int64)),
+            perm=perm,
+        )
 
     scores = b.node("MatMul", heads([0, 2, 1, 3]), heads([0, 2, 3, 1]))
     scores = b.node("Softmax", b.node("Div", scores, b.const(2.0)), axis=-1)
@@ -221,7 +248,9 @@ def temporal() -> onnx.ModelProto:
     b = Net(13)
     x = b.node("Relu", b.convolution(b.input("input", ["batch", 3, 16]), 3, 6, (3,)))
     for dilation in (1, 2, 4):
-        y = b.node("Relu", b.convolution(x, 6, 6, (3,), dilations=[dilation], pads=[2 * dilation, 0]))
+        y = b.node(
+            "Relu", b.convolution(x, 6, 6, (3,), dilations=[dilation], pads=[2 * dilation, 0])
+        )
         x = b.node("Relu", b.node("Add", x, b.convolution(y, 6, 6, (1,))))
     x = b.node("MaxPool", x, kernel_shape=[2], strides=[2])
     b.name_output(b.gemm(b.node("Flatten", x), 48, 4), "output")
@@ -235,9 +264,15 @@ def volumetric() -> onnx.ModelProto:
     x = b.node("Relu", b.convolution(x, 4, 6, (1, 3, 3)))
     x = b.node("MaxPool", x, kernel_shape=[1, 2, 2], strides=[1, 2, 2])
     x = b.node(
-        "AveragePool", b.node("Relu", b.convolution(x, 6, 6, (3, 1, 1))), kernel_shape=[2, 1, 1], strides=[2, 1, 1]
+        "AveragePool",
+        b.node("Relu", b.convolution(x, 6, 6, (3, 1, 1))),
+        kernel_shape=[2, 1, 1],
+        strides=[2, 1, 1],
     )
-    b.name_output(b.gemm(b.node("Flatten", b.node("Relu", b.convolution(x, 6, 4, (1, 1, 1)))), 72, 4), "output")
+    b.name_output(
+        b.gemm(b.node("Flatten", b.node("Relu", b.convolution(x, 6, 4, (1, 1, 1)))), 72, 4),
+        "output",
+    )
     return b.model({"output": ["batch", 4]})
 
 

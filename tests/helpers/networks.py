@@ -31,40 +31,74 @@ class Builder:
 
     def const(self, values: Any, dtype: Any = None) -> str:
         name = f"c{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.asarray(values, dtype or self.dtype), name))
+        self.initializers.append(
+            numpy_helper.from_array(np.asarray(values, dtype or self.dtype), name)
+        )
         return name
 
-    def node(self, op: str, *inputs: str, name: str = "", outputs: int = 1, domain: str = "", **attrs: Any) -> str:
+    def node(
+        self,
+        op: str,
+        *inputs: str,
+        name: str = "",
+        outputs: int = 1,
+        domain: str = "",
+        **attrs: Any,
+    ) -> str:
         label = name or f"{op.lower()}{len(self.nodes)}"
         made = [f"{label}_out"] + [f"{label}_out{i}" for i in range(1, outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), made, label, domain=domain, **attrs))
         return made[0]
 
     def conv(
-        self, x: str, cin: int, cout: int, kernel: int = 3, *, group: int = 1, bias: bool = True, **attrs: Any
+        self,
+        x: str,
+        cin: int,
+        cout: int,
+        kernel: int = 3,
+        *,
+        group: int = 1,
+        bias: bool = True,
+        **attrs: Any,
     ) -> str:
         shape = (cout, cin // group, kernel, kernel)
         weights = self.rng.standard_normal(shape) * np.sqrt(2.0 / (shape[1] * kernel * kernel))
-        inputs = [x, self.const(weights)] + ([self.const(self.rng.standard_normal(cout) * 0.1)] if bias else [])
+        inputs = [x, self.const(weights)] + (
+            [self.const(self.rng.standard_normal(cout) * 0.1)] if bias else []
+        )
         attrs = {"pads": [kernel // 2] * 4} | attrs
         return self.node("Conv", *inputs, group=group, **attrs)
 
     def gemm(self, x: str, cin: int, cout: int) -> str:
         weights = self.rng.standard_normal((cout, cin)) * np.sqrt(2.0 / cin)
-        return self.node("Gemm", x, self.const(weights), self.const(self.rng.standard_normal(cout) * 0.1), transB=1)
+        return self.node(
+            "Gemm",
+            x,
+            self.const(weights),
+            self.const(self.rng.standard_normal(cout) * 0.1),
+            transB=1,
+        )
 
     def batch_norm(self, x: str, channels: int) -> str:
         gamma, var = self.rng.uniform(0.5, 1.5, (2, channels))
         beta, mean = self.rng.standard_normal((2, channels)) * 0.1
-        return self.node("BatchNormalization", x, *(self.const(v) for v in (gamma, beta, mean, var)))
+        return self.node(
+            "BatchNormalization", x, *(self.const(v) for v in (gamma, beta, mean, var))
+        )
 
     def model(self, outputs: dict[str, Dims], opset: int = 18, ir: int = 9) -> onnx.ModelProto:
         """The model; each output's tensor is given its own name by renaming the last maker's output."""
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
-        values = [helper.make_tensor_value_info(name, kind, list(shape)) for name, shape in outputs.items()]
+        values = [
+            helper.make_tensor_value_info(name, kind, list(shape))
+            for name, shape in outputs.items()
+        ]
         graph = helper.make_graph(self.nodes, "net", self.inputs, values, self.initializers)
         others = sorted({node.domain for node in self.nodes if node.domain})
-        opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in others)]
+        opsets = [
+            helper.make_opsetid("", opset),
+            *(helper.make_opsetid(domain, 1) for domain in others),
+        ]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir)
         onnx.checker.check_model(model, full_check=True)
         return model
@@ -77,7 +111,9 @@ class Builder:
         return name
 
 
-def resnet(seed: int = 0, dtype: Any = np.float32, *, batch: int | str = "batch") -> onnx.ModelProto:
+def resnet(
+    seed: int = 0, dtype: Any = np.float32, *, batch: int | str = "batch"
+) -> onnx.ModelProto:
     """BatchNorm, stem max-pool, an identity and a projection shortcut, global average pool; input [batch,2,8,8]."""
     b = Builder(seed, dtype)
     x = b.input("input", [batch, 2, 8, 8])
@@ -86,7 +122,9 @@ def resnet(seed: int = 0, dtype: Any = np.float32, *, batch: int | str = "batch"
     y = b.node("Relu", b.batch_norm(b.conv(x, 6, 6, bias=False), 6), name="a1")
     x = b.node("Relu", b.node("Add", b.conv(y, 6, 6), x), name="a2")
     y = b.node("Relu", b.conv(x, 6, 8, strides=[2, 2]), name="b1")
-    x = b.node("Relu", b.node("Add", b.conv(y, 8, 8), b.conv(x, 6, 8, 1, strides=[2, 2])), name="b2")
+    x = b.node(
+        "Relu", b.node("Add", b.conv(y, 8, 8), b.conv(x, 6, 8, 1, strides=[2, 2])), name="b2"
+    )
     x = b.node("Flatten", b.node("GlobalAveragePool", x))
     b.name_output(b.gemm(x, 8, 5), "logits")
     return b.model({"logits": [batch, 5]})
@@ -96,8 +134,16 @@ def vgg(seed: int = 0, dtype: Any = np.float32) -> onnx.ModelProto:
     """Conv-ReLU-MaxPool twice, Dropout, Flatten, two Gemm; input [batch,1,8,8]."""
     b = Builder(seed, dtype)
     x = b.input("input", ["batch", 1, 8, 8])
-    x = b.node("MaxPool", b.node("Relu", b.conv(x, 1, 6), name="c1"), kernel_shape=[2, 2], strides=[2, 2])
-    x = b.node("MaxPool", b.node("Relu", b.conv(x, 6, 8), name="c2"), kernel_shape=[2, 2], strides=[2, 2], name="pool")
+    x = b.node(
+        "MaxPool", b.node("Relu", b.conv(x, 1, 6), name="c1"), kernel_shape=[2, 2], strides=[2, 2]
+    )
+    x = b.node(
+        "MaxPool",
+        b.node("Relu", b.conv(x, 6, 8), name="c2"),
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+        name="pool",
+    )
     x = b.node("Flatten", b.node("Dropout", x))
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 32, 12), name="d1"), 12, 4), "logits")
     return b.model({"logits": ["batch", 4]})
@@ -111,7 +157,9 @@ def mobilenet(seed: int = 0, dtype: Any = np.float32) -> onnx.ModelProto:
     x = b.conv(b.node("Clip", b.conv(x, 3, 8), low, high, name="stem"), 8, 6, 1)
     y = b.node("Clip", b.conv(x, 6, 18, 1), low, high, name="expand")
     y = b.node("Clip", b.conv(y, 18, 18, group=18), low, high, name="depthwise")
-    x = b.node("Clip", b.conv(b.node("Add", b.conv(y, 18, 6, 1), x), 6, 10, 1), low, high, name="last")
+    x = b.node(
+        "Clip", b.conv(b.node("Add", b.conv(y, 18, 6, 1), x), 6, 10, 1), low, high, name="last"
+    )
     x = b.node("Flatten", b.node("GlobalAveragePool", x))
     b.name_output(b.gemm(x, 10, 5), "logits")
     return b.model({"logits": ["batch", 5]})
@@ -140,9 +188,21 @@ def mlp(seed: int = 0, dtype: Any = np.float32) -> onnx.ModelProto:
     return b.model({"logits": ["batch", 3]})
 
 
-NETWORKS = {"resnet": resnet, "vgg": vgg, "mobilenet": mobilenet, "segmenter": segmenter, "mlp": mlp}
+NETWORKS = {
+    "resnet": resnet,
+    "vgg": vgg,
+    "mobilenet": mobilenet,
+    "segmenter": segmenter,
+    "mlp": mlp,
+}
 
-SHAPES = {"resnet": (2, 8, 8), "vgg": (1, 8, 8), "mobilenet": (3, 8, 8), "segmenter": (1, 8, 12), "mlp": (10,)}
+SHAPES = {
+    "resnet": (2, 8, 8),
+    "vgg": (1, 8, 8),
+    "mobilenet": (3, 8, 8),
+    "segmenter": (1, 8, 12),
+    "mlp": (10,),
+}
 
 
 def inputs_for(name: str, count: int, seed: int = 1, dtype: Any = np.float32) -> Any:
@@ -158,7 +218,9 @@ Block = Callable[[Builder, str, Shape], tuple[str, Shape]]
 ASSEMBLED_INPUT: Shape = (2, 6, 5)
 
 
-def assemble(blocks: Sequence[str], seed: int = 0, *, batch: int | str = "batch") -> onnx.ModelProto:
+def assemble(
+    blocks: Sequence[str], seed: int = 0, *, batch: int | str = "batch"
+) -> onnx.ModelProto:
     """Conv, Relu, some blocks (or refused ones), Conv, Relu, Flatten, Gemm; input [batch,2,6,5], output [batch,3]."""
     b = Builder(seed)
     x, shape = b.node("Relu", b.conv(b.input("input", [batch, *ASSEMBLED_INPUT]), 2, 4)), (4, 6, 5)
@@ -178,9 +240,13 @@ def _any_conv(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
     """Strided, dilated, grouped and asymmetrically padded, each by chance."""
     c, h, w = shape
     group = 2 if c % 2 == 0 and b.rng.random() < 0.5 else 1
-    kernel, stride, dilation = (int(b.rng.integers(low, high)) for low, high in ((1, 4), (1, 3), (1, 3)))
+    kernel, stride, dilation = (
+        int(b.rng.integers(low, high)) for low, high in ((1, 4), (1, 3), (1, 3))
+    )
     pads = [int(p) for p in b.rng.integers(0, 3, 4)]
-    height, width = (_extent(s, kernel, stride, dilation, pads[i] + pads[i + 2]) for i, s in ((0, h), (1, w)))
+    height, width = (
+        _extent(s, kernel, stride, dilation, pads[i] + pads[i + 2]) for i, s in ((0, h), (1, w))
+    )
     if min(height, width) < 1:
         return x, shape
     made = int(b.rng.integers(1, 3)) * 2
@@ -197,7 +263,9 @@ def _any_deconv(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
     stride, per_group = int(b.rng.integers(1, 3)), int(b.rng.integers(1, 3))
     weights = b.const(b.rng.standard_normal((c, per_group, 3, 3)) / np.sqrt(c))
     bias = [b.const(b.rng.standard_normal(per_group * group) * 0.1)] if b.rng.random() < 0.5 else []
-    x = b.node("ConvTranspose", x, weights, *bias, group=group, strides=[stride] * 2, pads=[1, 0, 1, 1])
+    x = b.node(
+        "ConvTranspose", x, weights, *bias, group=group, strides=[stride] * 2, pads=[1, 0, 1, 1]
+    )
     return x, (per_group * group, (h - 1) * stride + 1, (w - 1) * stride + 2)
 
 
@@ -263,7 +331,11 @@ def _pool(op: str) -> Block:
         if min(h, w) < 2:
             return x, shape
         height, width = _extent(h, 2, 2, 1, 1), _extent(w, 2, 1, 1, 0)
-        return b.node(op, x, kernel_shape=[2, 2], strides=[2, 1], pads=[1, 0, 0, 0]), (c, height, width)
+        return b.node(op, x, kernel_shape=[2, 2], strides=[2, 1], pads=[1, 0, 0, 0]), (
+            c,
+            height,
+            width,
+        )
 
     return block
 
@@ -306,7 +378,11 @@ def _gather(axis: int) -> Block:
         indices = b.rng.integers(-shape[axis - 1], shape[axis - 1], 3)
         sizes = list(shape)
         sizes[axis - 1] = 3
-        return b.node("Gather", x, b.const(indices, np.int64), axis=axis), (sizes[0], sizes[1], sizes[2])
+        return b.node("Gather", x, b.const(indices, np.int64), axis=axis), (
+            sizes[0],
+            sizes[1],
+            sizes[2],
+        )
 
     return block
 
@@ -351,7 +427,9 @@ def _shared(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
 def _several(op: str) -> Block:
     def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
         c = shape[0]
-        return b.node(op, x, b.node("Relu", b.conv(x, c, c)), b.const(np.full((1, c, 1, 1), 0.2)), x), shape
+        return b.node(
+            op, x, b.node("Relu", b.conv(x, c, c)), b.const(np.full((1, c, 1, 1), 0.2)), x
+        ), shape
 
     return block
 
@@ -400,7 +478,9 @@ def _in_blocks(op: str, **attrs: Any) -> Block:
             if c % 4 or h * w > 60:
                 return x, shape
             return b.node(op, x, blocksize=2, **attrs), (c // 4, 2 * h, 2 * w)
-        return (x, shape) if h % 2 or w % 2 else (b.node(op, x, blocksize=2), (4 * c, h // 2, w // 2))
+        return (
+            (x, shape) if h % 2 or w % 2 else (b.node(op, x, blocksize=2), (4 * c, h // 2, w // 2))
+        )
 
     return block
 
@@ -410,7 +490,11 @@ def _resized(mode: str) -> Block:
         c, h, w = shape
         if h * w > 60:
             return x, shape
-        return b.node("Resize", x, "", b.const([1, 1, 2, 1.5], np.float32), mode=mode), (c, 2 * h, int(1.5 * w))
+        return b.node("Resize", x, "", b.const([1, 1, 2, 1.5], np.float32), mode=mode), (
+            c,
+            2 * h,
+            int(1.5 * w),
+        )
 
     return block
 
@@ -441,7 +525,9 @@ def _inception(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
 
 
 def _slopes(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
-    return b.node("PRelu", b.conv(x, shape[0], shape[0]), b.const(b.rng.uniform(-0.2, 0.5, (shape[0], 1, 1)))), shape
+    return b.node(
+        "PRelu", b.conv(x, shape[0], shape[0]), b.const(b.rng.uniform(-0.2, 0.5, (shape[0], 1, 1)))
+    ), shape
 
 
 def _after_conv(op: str, *values: Any, **attrs: Any) -> Block:
@@ -461,7 +547,9 @@ def _gate(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
 
 def _attention(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
     """Of the rows of each channel to one another."""
-    scores = b.node("MatMul", x, b.node("Transpose", b.conv(x, shape[0], shape[0]), perm=[0, 1, 3, 2]))
+    scores = b.node(
+        "MatMul", x, b.node("Transpose", b.conv(x, shape[0], shape[0]), perm=[0, 1, 3, 2])
+    )
     return b.node("MatMul", b.node("Softmax", scores, axis=-1), x), shape
 
 

@@ -38,7 +38,9 @@ Array = NDArray[Any]
 def stable(examples: int) -> settings:
     """Hypothesis settings that make every run the same."""
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=slow)
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=slow
+    )
 
 
 @st.composite
@@ -62,15 +64,27 @@ class ConvTranspose(OpRun):
     op_domain = ""
 
     def _run(self, x: Array, w: Array, b: Array | None = None, **attrs: Any) -> tuple[Array]:
-        group, strides, pads = attrs["group"] or 1, attrs["strides"] or [1, 1], attrs["pads"] or [0] * 4
+        group, strides, pads = (
+            attrs["group"] or 1,
+            attrs["strides"] or [1, 1],
+            attrs["pads"] or [0] * 4,
+        )
         n, h, width = x.shape[0], *x.shape[2:]
         (per_group, kh, kw), block = w.shape[1:], x.shape[1] // group
-        full = np.zeros((n, group * per_group, (h - 1) * strides[0] + kh, (width - 1) * strides[1] + kw), x.dtype)
+        full = np.zeros(
+            (n, group * per_group, (h - 1) * strides[0] + kh, (width - 1) * strides[1] + kw),
+            x.dtype,
+        )
         for g, i, j in np.ndindex(group, kh, kw):
             part = np.einsum(
-                "nchw,cm->nmhw", x[:, g * block : (g + 1) * block], w[g * block : (g + 1) * block, :, i, j]
+                "nchw,cm->nmhw",
+                x[:, g * block : (g + 1) * block],
+                w[g * block : (g + 1) * block, :, i, j],
             )
-            rows, columns = slice(i, i + h * strides[0], strides[0]), slice(j, j + width * strides[1], strides[1])
+            rows, columns = (
+                slice(i, i + h * strides[0], strides[0]),
+                slice(j, j + width * strides[1], strides[1]),
+            )
             full[:, g * per_group : (g + 1) * per_group, rows, columns] += part
         y = full[:, :, pads[0] : full.shape[2] - pads[2], pads[1] : full.shape[3] - pads[3]]
         return (y if b is None else y + b.reshape(1, -1, 1, 1),)
@@ -151,9 +165,13 @@ def in_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in [*double.graph.input, *double.graph.output, *double.graph.value_info]:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for target in [a for n in double.graph.node if n.op_type == "Cast" for a in n.attribute if a.name == "to"]:
+    for target in [
+        a for n in double.graph.node if n.op_type == "Cast" for a in n.attribute if a.name == "to"
+    ]:
         target.i = TensorProto.DOUBLE if target.i == TensorProto.FLOAT else target.i
-    single = {name for node in double.graph.node if node.op_type == "Resize" for name in node.input[1:]}
+    single = {
+        name for node in double.graph.node if node.op_type == "Resize" for name in node.input[1:]
+    }
     for fixed in double.graph.initializer:
         if fixed.data_type == TensorProto.FLOAT and fixed.name not in single:
             values = onnx.numpy_helper.to_array(fixed).astype(np.float64)
@@ -198,7 +216,11 @@ class StepGraph:
 
 def step_graph(spiking: Graph, model: Staged, delay: int = 0, dtype: Any = np.float64) -> StepGraph:
     """Lower a spiking graph (which is changed) in float32 or float64."""
-    source = replace(model.source, proto=in_float64(model.source.proto)) if dtype == np.float64 else model.source
+    source = (
+        replace(model.source, proto=in_float64(model.source.proto))
+        if dtype == np.float64
+        else model.source
+    )
     step, neurons = lower(spiking, model.parts, source, delay, dtype)
     proto = _export(step, source)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -209,13 +231,21 @@ def step_graph(spiking: Graph, model: Staged, delay: int = 0, dtype: Any = np.fl
     return StepGraph(proto, step.states, neurons, dtype)
 
 
-def neuron_model(neuron: Neuron, levels: int, v_init: Array, rank: int, opset: int = 18) -> onnx.ModelProto:
+def neuron_model(
+    neuron: Neuron, levels: int, v_init: Array, rank: int, opset: int = 18
+) -> onnx.ModelProto:
     """A model of one time-step of a layer of neurons alone: (x, states) -> (spike, next states), of one rank."""
     states = [label for label, _ in neuron.states]
     names = (["x", *states], ["spike", *(f"{label}/next" for label in states)])
-    node = helper.make_node(neuron.op, *names, "neuron", domain=SNN_DOMAIN, **attributes(neuron, levels, v_init, 1.0))
+    node = helper.make_node(
+        neuron.op, *names, "neuron", domain=SNN_DOMAIN, **attributes(neuron, levels, v_init, 1.0)
+    )
     kind = onnx.TensorProto.FLOAT
-    before, after = ([helper.make_tensor_value_info(n, kind, [None] * rank) for n in side] for side in names)
+    before, after = (
+        [helper.make_tensor_value_info(n, kind, [None] * rank) for n in side] for side in names
+    )
     graph = helper.make_graph([node], "neuron", before, after)
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(SNN_DOMAIN, 1)]
-    return helper.make_model(graph, opset_imports=opsets, functions=[neuron.function(opset)], ir_version=10)
+    return helper.make_model(
+        graph, opset_imports=opsets, functions=[neuron.function(opset)], ir_version=10
+    )

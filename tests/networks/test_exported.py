@@ -33,7 +33,9 @@ def spiking(model: onnx.ModelProto, feed: Mapping[str, Array]) -> tuple[Conversi
     return conversion, SpikingSession(conversion.model).run(None, feed)
 
 
-def assert_converts(model: onnx.ModelProto, feed: Mapping[str, Array], bound: float = 0.05) -> Conversion:
+def assert_converts(
+    model: onnx.ModelProto, feed: Mapping[str, Array], bound: float = 0.05
+) -> Conversion:
     conversion, found = spiking(model, feed)
     for spikes, wanted in zip(found, original(model, feed), strict=True):
         assert spikes.dtype == wanted.dtype and spikes.shape == wanted.shape
@@ -71,8 +73,13 @@ def from_constants(model: onnx.ModelProto) -> None:
 def computed(model: onnx.ModelProto) -> None:
     """w = (w / 2) * 2, by nodes that could be folded."""
     two = numpy_helper.from_array(np.array(2, np.float32), "two")
-    halves = [numpy_helper.from_array(numpy_helper.to_array(t) / 2, f"{t.name}/half") for t in model.graph.initializer]
-    nodes = [helper.make_node("Mul", [t.name, "two"], [t.name.removesuffix("/half")]) for t in halves]
+    halves = [
+        numpy_helper.from_array(numpy_helper.to_array(t) / 2, f"{t.name}/half")
+        for t in model.graph.initializer
+    ]
+    nodes = [
+        helper.make_node("Mul", [t.name, "two"], [t.name.removesuffix("/half")]) for t in halves
+    ]
     replace(model, nodes, [*halves, two])
 
 
@@ -83,7 +90,9 @@ def of_shape(model: onnx.ModelProto) -> None:
         if len(tensor.dims) == 1:
             shape = numpy_helper.from_array(np.array(tensor.dims, np.int64), f"{tensor.name}/shape")
             value = numpy_helper.from_array(np.array([0.1], np.float32))
-            nodes.append(helper.make_node("ConstantOfShape", [shape.name], [tensor.name], value=value))
+            nodes.append(
+                helper.make_node("ConstantOfShape", [shape.name], [tensor.name], value=value)
+            )
             kept.append(shape)
         else:
             kept.append(tensor)
@@ -91,9 +100,14 @@ def of_shape(model: onnx.ModelProto) -> None:
 
 
 def replace(
-    model: onnx.ModelProto, before: Sequence[onnx.NodeProto], initializers: Sequence[onnx.TensorProto] = ()
+    model: onnx.ModelProto,
+    before: Sequence[onnx.NodeProto],
+    initializers: Sequence[onnx.TensorProto] = (),
 ) -> None:
-    body, kept = list(model.graph.node), [onnx.TensorProto.FromString(t.SerializeToString()) for t in initializers]
+    body, kept = (
+        list(model.graph.node),
+        [onnx.TensorProto.FromString(t.SerializeToString()) for t in initializers],
+    )
     del model.graph.initializer[:], model.graph.node[:]
     model.graph.initializer.extend(kept)
     model.graph.node.extend([*before, *body])
@@ -101,7 +115,9 @@ def replace(
 
 def listed_as_inputs(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
-        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        model.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
     model.ir_version = 3
 
 
@@ -127,7 +143,10 @@ def dequantised(model: onnx.ModelProto) -> None:
     replace(model, nodes, kept)
 
 
-CHANGES = {f.__name__: f for f in (from_constants, computed, of_shape, listed_as_inputs, nameless, dequantised)}
+CHANGES = {
+    f.__name__: f
+    for f in (from_constants, computed, of_shape, listed_as_inputs, nameless, dequantised)
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -144,10 +163,17 @@ def test_weights_may_come_from_anything_constant(change: str) -> None:
 def test_every_opset_from_7_on(opset: int) -> None:
     b = Builder()
     x = b.input("input", ["batch", 4, 6, 6])
-    x = b.node("MaxPool", b.node("Relu", b.conv(x, 4, 6), name="first"), kernel_shape=[2, 2], strides=[2, 2])
+    x = b.node(
+        "MaxPool",
+        b.node("Relu", b.conv(x, 4, 6), name="first"),
+        kernel_shape=[2, 2],
+        strides=[2, 2],
+    )
     x = b.node("Flatten", b.node("Relu", b.node("Add", b.conv(x, 6, 6), x), name="second"))
     b.name_output(b.gemm(x, 54, 3), "output")
-    assert_converts(b.model({"output": ["batch", 3]}, opset, ir=13 if opset > 21 else 8), images(8, 4, 6, 6))
+    assert_converts(
+        b.model({"output": ["batch", 3]}, opset, ir=13 if opset > 21 else 8), images(8, 4, 6, 6)
+    )
 
 
 @pytest.mark.parametrize("ir", range(3, onnx.IR_VERSION + 1))
@@ -198,10 +224,19 @@ def test_several_inputs_and_outputs_also_from_inside_the_core_and_unused_ones() 
     b.node("Neg", y, name="nobody_wants_this")
     b.name_output(b.gemm(y, 8, 3), "output")
     b.name_output(b.node("Neg", right), "minus")
-    model = b.model({"output": ["batch", 3], "hidden": ["batch", 8], "current": ["batch", 8], "minus": ["batch", 6]})
+    model = b.model(
+        {
+            "output": ["batch", 3],
+            "hidden": ["batch", 8],
+            "current": ["batch", 8],
+            "minus": ["batch", 6],
+        }
+    )
     rng = np.random.default_rng(0)
     shapes = {"left": (8, 4), "right": (8, 6), "unused": (8, 2)}
-    assert_converts(model, {name: rng.standard_normal(s).astype(np.float32) for name, s in shapes.items()})
+    assert_converts(
+        model, {name: rng.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
+    )
 
 
 # --- shared weights ---
@@ -211,11 +246,18 @@ def test_one_head_on_several_levels_gets_the_scale_of_each_level() -> None:
     """A RetinaNet head: the same weights, thresholds of their own at every level."""
     b = Builder()
     x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 16, 16]), 2, 4))
-    shared = [b.const(b.rng.standard_normal((4, 4, 3, 3)) * 0.2), b.const(b.rng.standard_normal(4) * 0.1)]
+    shared = [
+        b.const(b.rng.standard_normal((4, 4, 3, 3)) * 0.2),
+        b.const(b.rng.standard_normal(4) * 0.1),
+    ]
     outputs: dict[str, Dims] = {}
     for level in range(5):
         gain = b.const(3.0**level)
-        y = b.node("Relu", b.node("Conv", b.node("Mul", x, gain), *shared, pads=[1] * 4), name=f"head{level}")
+        y = b.node(
+            "Relu",
+            b.node("Conv", b.node("Mul", x, gain), *shared, pads=[1] * 4),
+            name=f"head{level}",
+        )
         b.name_output(b.node("Conv", y, *shared, pads=[1] * 4), f"level{level}")
         outputs[f"level{level}"] = ["batch", 4, None, None]
         if level < 4:
@@ -246,7 +288,8 @@ def network_with(make: Callable[[Builder, str], str], where: str) -> onnx.ModelP
 def branches(b: Builder, x: str, condition: str) -> str:
     value = helper.make_tensor_value_info("value", TensorProto.FLOAT, None)
     then, other = (
-        helper.make_graph([helper.make_node(op, [x], ["value"])], op, [], [value]) for op in ("Neg", "Identity")
+        helper.make_graph([helper.make_node(op, [x], ["value"])], op, [], [value])
+        for op in ("Neg", "Identity")
     )
     return b.node("If", condition, name="choice", then_branch=then, else_branch=other)
 
@@ -270,7 +313,13 @@ def test_an_if_on_a_value_is_refused_by_name(where: str) -> None:
 def recurrent(b: Builder, x: str, op: str) -> str:
     gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
     weights = [b.const(b.rng.standard_normal((1, 8 * gates, 8)) * 0.3) for _ in range(2)]
-    y = b.node(op, b.node("Unsqueeze", x, b.const([0], np.int64)), *weights, name="recurrent", hidden_size=8)
+    y = b.node(
+        op,
+        b.node("Unsqueeze", x, b.const([0], np.int64)),
+        *weights,
+        name="recurrent",
+        hidden_size=8,
+    )
     return b.node("Squeeze", y, b.const([0, 1], np.int64))
 
 
@@ -290,7 +339,9 @@ def quantised(b: Builder, x: str) -> str:
 def test_quantised_networks_are_refused_by_name_and_quantised_ends_are_kept() -> None:
     for where in ("encoder", "readout"):
         assert_converts(network_with(quantised, where), images(8, 8))
-    with pytest.raises(UnsupportedGraphError, match=r"node 'quantise' \(QuantizeLinear\).*floating-point model"):
+    with pytest.raises(
+        UnsupportedGraphError, match=r"node 'quantise' \(QuantizeLinear\).*floating-point model"
+    ):
         convert(network_with(quantised, "core"), images(8, 8))
 
 
@@ -308,7 +359,9 @@ def test_integer_layers_are_refused_by_name() -> None:
 WHEEL = Path(onnx.__file__).parent / "backend" / "test" / "data" / "pytorch-converted"
 
 
-@pytest.mark.parametrize("kind", ["AvgPool", "BatchNorm", "Conv", "GLU", "Linear", "PReLU", "Softsign"])
+@pytest.mark.parametrize(
+    "kind", ["AvgPool", "BatchNorm", "Conv", "GLU", "Linear", "PReLU", "Softsign"]
+)
 def test_files_older_than_onnxruntime_compute_what_they_are_stored_with(kind: str) -> None:
     """Opset 6: broadcasting, slopes along axis 1, attributes that are gone."""
     paths = sorted(WHEEL.glob(f"test_{kind}*/model.onnx"))
@@ -318,19 +371,23 @@ def test_files_older_than_onnxruntime_compute_what_they_are_stored_with(kind: st
         given = {t.name for t in model.graph.initializer}
         (name,) = [v.name for v in model.graph.input if v.name not in given]
         x, wanted = (
-            onnx.load_tensor(path.parent / "test_data_set_0" / f"{which}_0.pb") for which in ("input", "output")
+            onnx.load_tensor(path.parent / "test_data_set_0" / f"{which}_0.pb")
+            for which in ("input", "output")
         )
         (found,) = open_session(model, 1).run(None, {name: numpy_helper.to_array(x)})
         np.testing.assert_allclose(found, numpy_helper.to_array(wanted), rtol=1e-3, atol=1e-5)
 
 
-def test_an_opset_before_7_that_cannot_be_raised_is_refused_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opset_before_7_that_cannot_be_raised_is_refused_with_the_mend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: object) -> onnx.ModelProto:
         raise RuntimeError("no adapter for Foo")
 
     monkeypatch.setattr(onnx.version_converter, "convert_version", fail)
     with pytest.raises(
-        UnsupportedGraphError, match=r"opset 6 cannot be raised to 7 \(no adapter.*export with opset 18"
+        UnsupportedGraphError,
+        match=r"opset 6 cannot be raised to 7 \(no adapter.*export with opset 18",
     ):
         load_model(WHEEL / "test_AvgPool2d" / "model.onnx")
 
@@ -346,7 +403,9 @@ def test_random_indices_are_taken_from_the_smallest_table_they_are_read_from(thr
     table, small = (b.const(b.rng.standard_normal((rows, 6))) for rows in (11, 7))
     if through:
         more: dict[str, Any] = {"to": TensorProto.INT64} if through == "Cast" else {}
-        tokens = b.node(through, tokens, *([b.const([1], np.int64)] if through == "Unsqueeze" else []), **more)
+        tokens = b.node(
+            through, tokens, *([b.const([1], np.int64)] if through == "Unsqueeze" else []), **more
+        )
     x = b.node("Add", b.node("Gather", table, tokens), b.node("Gather", small, tokens))
     x = b.node("Relu", b.gemm(b.node("Flatten", x), 30, 8))
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8)), 8, 3), "output")
@@ -363,7 +422,8 @@ def test_random_words_past_a_vocabulary_the_graph_does_not_tell_are_explained() 
     x = b.node("Relu", b.gemm(b.node("Flatten", x), 30, 8))
     b.name_output(b.gemm(x, 8, 3), "output")
     with pytest.raises(
-        DataError, match=r"random inputs \(values of input 'tokens' drawn over all of int64.*calibration"
+        DataError,
+        match=r"random inputs \(values of input 'tokens' drawn over all of int64.*calibration",
     ):
         convert(b.model({"output": ["batch", 3]}), timesteps=4)
 
@@ -373,7 +433,9 @@ def test_a_batch_baked_into_a_model_that_declares_a_free_one_is_explained() -> N
     x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 4, 4]), 2, 4))
     x = b.node("Reshape", b.node("Relu", b.conv(x, 4, 4)), b.const([1, 64], np.int64))
     b.name_output(b.gemm(x, 64, 3), "output")
-    with pytest.raises(DataError, match=r"one sample at a time.*'input'.*fix its batch dimension to 1"):
+    with pytest.raises(
+        DataError, match=r"one sample at a time.*'input'.*fix its batch dimension to 1"
+    ):
         convert(b.model({"output": [1, 3]}), images(8, 2, 4, 4))
 
 
@@ -386,7 +448,11 @@ def inner(kind: int) -> onnx.ModelProto:
     x = b.node("Cast", b.input("input", ["batch", 8]), to=kind)
     for size in (16, 12, 4):
         weights = b.node(
-            "Cast", b.const(b.rng.standard_normal((8 if size == 16 else 16 if size == 12 else 12, size)) / 3), to=kind
+            "Cast",
+            b.const(
+                b.rng.standard_normal((8 if size == 16 else 16 if size == 12 else 12, size)) / 3
+            ),
+            to=kind,
         )
         x = b.node("MatMul", x, weights)
         x = b.node("Relu", x) if size > 4 else x
@@ -402,7 +468,9 @@ def test_layers_between_casts_to_another_float_type_compute_in_float32(kind: int
 def test_a_type_no_layer_computes_in_stays() -> None:
     """Sizes computed in float64, where float32 would round 2^24 + 1; weights stored in float16."""
     b = Builder()
-    weights = b.node("Cast", b.const(b.rng.standard_normal((8, 6)) / 3, np.float16), to=TensorProto.FLOAT)
+    weights = b.node(
+        "Cast", b.const(b.rng.standard_normal((8, 6)) / 3, np.float16), to=TensorProto.FLOAT
+    )
     x = b.node("Relu", b.node("MatMul", b.input("input", ["batch", 8]), weights))
     b.name_output(b.gemm(x, 6, 3), "output")
     shift = b.node("Sub", b.const(2.0**24 + 1, np.float64), b.const(2.0**24, np.float64))
@@ -417,5 +485,7 @@ def test_an_input_in_bfloat16_is_refused_with_the_mend() -> None:
     b = Builder()
     x = b.node("Cast", b.input("input", ["batch", 8], ml_dtypes.bfloat16), to=TensorProto.FLOAT)
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8)), 8, 3), "output")
-    with pytest.raises(UnsupportedGraphError, match=r"'input bfloat16\[batch,8\]'; declare it as float32"):
+    with pytest.raises(
+        UnsupportedGraphError, match=r"'input bfloat16\[batch,8\]'; declare it as float32"
+    ):
         convert(b.model({"output": ["batch", 3]}), images(8, 8, dtype=ml_dtypes.bfloat16))

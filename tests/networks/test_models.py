@@ -90,7 +90,9 @@ def test_the_mobilenet_has_depthwise_convolutions_and_relu6() -> None:
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
         depthwise += node.op_type == "Conv" and groups == weights[node.input[1]].dims[0] > 1
         if node.op_type == "Clip":
-            assert [float(onnx.numpy_helper.to_array(weights[name])) for name in node.input[1:]] == [0, 6]
+            assert [
+                float(onnx.numpy_helper.to_array(weights[name])) for name in node.input[1:]
+            ] == [0, 6]
     assert depthwise == 5
 
 
@@ -119,7 +121,9 @@ def test_a_model_classifies_well(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_readme_tells_the_accuracy_and_size(name: str) -> None:
-    (row,) = re.findall(rf"^\| `fashion_{name}.onnx`.*$", (MODELS / "README.md").read_text("utf-8"), re.MULTILINE)
+    (row,) = re.findall(
+        rf"^\| `fashion_{name}.onnx`.*$", (MODELS / "README.md").read_text("utf-8"), re.MULTILINE
+    )
     told = [float(figure) for figure in re.findall(r"([\d.]+) %", row)][-1]
     assert 100 * accuracy(name) == pytest.approx(told, abs=0.1)
     (size,) = re.findall(r"([\d.]+) MB", row)
@@ -135,7 +139,9 @@ def test_a_quick_conversion_agrees_with_the_ann(name: str) -> None:
     if accuracy(name) < ACCURACY[name]:
         pytest.skip("the network does not have its final weights")
     images = data("calibration")["input"]
-    snn = SpikingSession(convert(path(name), images[:300], iterations=60, batch_size=25, timesteps=32).model)
+    snn = SpikingSession(
+        convert(path(name), images[:300], iterations=60, batch_size=25, timesteps=32).model
+    )
     chosen = np.arange(0, 2000, 10)  # 200 images
     (found,) = snn.run(None, {"input": data("test")["input"][chosen]}, timesteps=32)
     assert np.mean(found.argmax(axis=1) == classes(name)[chosen]) >= 0.85

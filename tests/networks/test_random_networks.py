@@ -25,8 +25,12 @@ IMAGES: Array = np.random.default_rng(7).standard_normal((2, *ASSEMBLED_INPUT)).
 def error_of(proto: onnx.ModelProto) -> float:
     """Relative L2 error at T = 64 on the calibration batch; without a delay."""
     conversion = run(proto, IMAGES, Settings(method="max", timesteps=1, delay=0, threads=1))
-    (found,) = SpikingSession(conversion.model, session_options(1)).run(None, {"input": IMAGES}, TIMESTEPS, 0)
-    ann = ort.InferenceSession(proto.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"])
+    (found,) = SpikingSession(conversion.model, session_options(1)).run(
+        None, {"input": IMAGES}, TIMESTEPS, 0
+    )
+    ann = ort.InferenceSession(
+        proto.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
+    )
     (wanted,) = ann.run(None, {"input": IMAGES})
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
@@ -34,7 +38,9 @@ def error_of(proto: onnx.ModelProto) -> float:
 @given(random_networks(*REFUSED_BLOCKS))
 @stable(500)
 def test_every_network_tends_to_its_ann_or_is_refused_with_a_reason(proto: onnx.ModelProto) -> None:
-    stubborn = [node for node in proto.graph.node if node.op_type in ("RandomNormalLike", "NonZero")]
+    stubborn = [
+        node for node in proto.graph.node if node.op_type in ("RandomNormalLike", "NonZero")
+    ]
     if stubborn:
         with pytest.raises(UnsupportedGraphError) as refused:
             error_of(proto)

@@ -52,7 +52,10 @@ def answers(name: str) -> list[Array]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(path(name), options)
-    batches = [session.run(list(OUTPUTS[name]), {"input": x}) for x in np.array_split(data("test")["input"], 10)]
+    batches = [
+        session.run(list(OUTPUTS[name]), {"input": x})
+        for x in np.array_split(data("test")["input"], 10)
+    ]
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
@@ -60,7 +63,9 @@ def answers(name: str) -> list[Array]:
 def accuracy(name: str) -> float:
     """Mean intersection over union, or mean average precision, of the ANN."""
     metric = metric_class("miou" if "logits" in OUTPUTS[name] else "map")(list(OUTPUTS[name]))
-    return metric.score([metric.measure(answers(name), [data("test")[target] for target in metric.targets])])
+    return metric.score(
+        [metric.measure(answers(name), [data("test")[target] for target in metric.targets])]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,8 +77,12 @@ def test_a_model_is_small_and_valid_and_takes_any_batch_of_pixels(name: str) -> 
     assert given.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert given.type.tensor_type.shape.dim[0].dim_param
     for count in (1, 3):
-        found = ort.InferenceSession(path(name)).run(list(OUTPUTS[name]), {"input": data("test")["input"][:count]})
-        assert [list(array.shape) for array in found] == [[count, *shape] for shape in OUTPUTS[name].values()]
+        found = ort.InferenceSession(path(name)).run(
+            list(OUTPUTS[name]), {"input": data("test")["input"][:count]}
+        )
+        assert [list(array.shape) for array in found] == [
+            [count, *shape] for shape in OUTPUTS[name].values()
+        ]
 
 
 def test_each_model_has_what_its_architecture_is_known_for() -> None:
@@ -93,7 +102,10 @@ def test_each_model_has_what_its_architecture_is_known_for() -> None:
     assert count["fcos"]["InstanceNormalization"] == 4  # two towers over two levels
     for name in ("retinanet", "fcos"):
         (resize,) = (node for node in model(name).graph.node if node.op_type == "Resize")
-        assert any(node.op_type == "Add" and resize.output[0] in node.input for node in model(name).graph.node)
+        assert any(
+            node.op_type == "Add" and resize.output[0] in node.input
+            for node in model(name).graph.node
+        )
         weights = [node.input[1] for node in model(name).graph.node if node.op_type == "Conv"]
         assert weights.count("class_score.weight") == weights.count("box_offset.weight") == 2
 
@@ -121,7 +133,9 @@ def test_no_scene_serves_both_to_calibrate_and_to_test() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_sees_as_well_as_the_readme_tells(name: str) -> None:
     assert accuracy(name) >= LEAST[name]
-    (row,) = re.findall(rf"^\| `scene_{name}.onnx`.*$", (MODELS / "README.md").read_text("utf-8"), re.MULTILINE)
+    (row,) = re.findall(
+        rf"^\| `scene_{name}.onnx`.*$", (MODELS / "README.md").read_text("utf-8"), re.MULTILINE
+    )
     (told,) = re.findall(r"([\d.]+) %", row)
     assert 100 * accuracy(name) == pytest.approx(float(told), abs=0.1)
     (size,) = re.findall(r"([\d.]+) MB", row)
@@ -131,10 +145,14 @@ def test_a_model_sees_as_well_as_the_readme_tells(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_quick_conversion_comes_close_to_the_ann(name: str) -> None:
     """Relative L2 error of each output on four scenes, fitted on twelve others."""
-    made = convert(path(name), data("calibration")["input"][:12], preset="low-latency", timesteps=16, threads=1)
+    made = convert(
+        path(name), data("calibration")["input"][:12], preset="low-latency", timesteps=16, threads=1
+    )
     analog = made.report.to_dict()["analog"]
     assert len(analog) == (4 if name == "fcos" else 0)  # its group normalisations
-    found = SpikingSession(made.model, threads=1).run(list(OUTPUTS[name]), {"input": data("test")["input"][:4]})
+    found = SpikingSession(made.model, threads=1).run(
+        list(OUTPUTS[name]), {"input": data("test")["input"][:4]}
+    )
     for output, wanted in zip(found, answers(name), strict=True):
         error = np.linalg.norm(output - wanted[:4]) / np.linalg.norm(wanted[:4])
         assert 0 < error < LARGEST_ERROR[name]

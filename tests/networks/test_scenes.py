@@ -21,7 +21,9 @@ for _label in LABELS:  # solid boxes of ten sizes
 
 @cache
 def scenes() -> Any:
-    spec = importlib.util.spec_from_file_location("scenes", Path(__file__).parents[2] / "models" / "scenes.py")
+    spec = importlib.util.spec_from_file_location(
+        "scenes", Path(__file__).parents[2] / "models" / "scenes.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -71,7 +73,8 @@ def test_every_garment_pixel_lies_in_a_box_of_its_class(seed: int) -> None:
     for mask, boxes, classes in zip(found.masks, found.boxes, found.classes, strict=True):
         for kind in np.unique(mask[(mask > 0) & (mask <= 10)]):
             inside = [
-                (column > x1) & (column < x2) & (row > y1) & (row < y2) for x1, y1, x2, y2 in boxes[classes == kind - 1]
+                (column > x1) & (column < x2) & (row > y1) & (row < y2)
+                for x1, y1, x2, y2 in boxes[classes == kind - 1]
             ]
             assert np.any(inside, axis=0)[mask == kind].all()
 
@@ -97,7 +100,9 @@ def test_a_garment_that_is_mostly_hidden_has_no_box_and_its_pixels_do_not_count(
     """Two in one place, the upper one of 16 rows: of the lower one 12 of 28 rows are seen."""
     for name, value in (("SCALES", (1.0, 1.0)), ("FEWEST", 2), ("MOST", 2)):
         monkeypatch.setattr(scenes(), name, value)
-    monkeypatch.setattr(scenes(), "_places", lambda rng, side, there: np.full((*side.shape, 2), 40.0))
+    monkeypatch.setattr(
+        scenes(), "_places", lambda rng, side, there: np.full((*side.shape, 2), 40.0)
+    )
     garments = np.full((2, 28, 28), 255, np.uint8)
     garments[1, 16:] = 0
     found = {}

@@ -25,7 +25,9 @@ def errors_of(name: str, maxpool: str = "accumulate") -> list[float]:
     """Relative L2 errors at T = 64 and T = 256, without a delay, on the calibration data."""
     proto = TOPOLOGIES[name]()
     x = inputs_of(proto, SAMPLES)
-    conversion = run(proto, x, Settings(method="max", timesteps=4, delay=0, threads=1, maxpool=maxpool))
+    conversion = run(
+        proto, x, Settings(method="max", timesteps=4, delay=0, threads=1, maxpool=maxpool)
+    )
     ann = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     wanted = ann.run(None, {"input": x})
     found = SpikingSession(conversion.model).run_at(None, {"input": x}, [(64, 0), (256, 0)])

@@ -49,7 +49,9 @@ def metadata(model: onnx.ModelProto) -> dict[str, Any]:
 def test_a_model_is_given_as_path_bytes_or_proto(given: str, tmp_path: Path) -> None:
     path = tmp_path / "mlp.onnx"
     onnx.save(mlp(), path)
-    source: Any = {"path": path, "string": str(path), "bytes": path.read_bytes(), "proto": mlp()}[given]
+    source: Any = {"path": path, "string": str(path), "bytes": path.read_bytes(), "proto": mlp()}[
+        given
+    ]
     found = convert(source, inputs_for("mlp", 200), **FAST)
     assert found.to_bytes() == convert(mlp(), inputs_for("mlp", 200), **FAST).to_bytes()
 
@@ -82,7 +84,9 @@ def test_every_form_of_the_same_data_gives_the_same_model(given: str, tmp_path: 
 
 
 def test_without_data_it_warns_once_and_says_so_in_the_model() -> None:
-    with pytest.warns(UserWarning, match="no calibration data.*64 random inputs.*--calibration") as caught:
+    with pytest.warns(
+        UserWarning, match="no calibration data.*64 random inputs.*--calibration"
+    ) as caught:
         conversion = convert(mlp())
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -105,16 +109,30 @@ def test_with_data_it_says_nothing() -> None:
     ("options", "error", "named"),
     [
         ({"timestep": 8}, UsageError, "no option 'timestep'; the options are .*timesteps"),
-        ({"method": "local", "calibration": None}, UsageError, "method 'local' needs calibration data"),
-        ({"method": "percentile", "calibration": None}, UsageError, "method 'percentile' needs calibration data"),
+        (
+            {"method": "local", "calibration": None},
+            UsageError,
+            "method 'local' needs calibration data",
+        ),
+        (
+            {"method": "percentile", "calibration": None},
+            UsageError,
+            "method 'percentile' needs calibration data",
+        ),
         ({"timesteps": 0}, UsageError, "timesteps is 0"),
         ({"calibration": inputs_for("mlp", 20)[:, :9]}, DataError, r"\[20,9\]"),
         ({"calibration": {"image": inputs_for("mlp", 20)}}, DataError, "'image'"),
         ({"calibration": 5}, DataError, "int"),
-        ({"timesteps": 1, "max_drop": 1, "method": "max"}, GateError, "agreement with the ANN is .*--max-drop 1"),
+        (
+            {"timesteps": 1, "max_drop": 1, "method": "max"},
+            GateError,
+            "agreement with the ANN is .*--max-drop 1",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_an_error(options: dict[str, Any], error: type[Exception], named: str) -> None:
+def test_what_makes_no_sense_is_an_error(
+    options: dict[str, Any], error: type[Exception], named: str
+) -> None:
     given = {"calibration": inputs_for("mlp", 200)} | options
     with pytest.raises(error, match=named):
         convert(mlp(), given.pop("calibration"), **given)
@@ -144,7 +162,9 @@ def test_a_refusal_names_node_operator_and_reason() -> None:
 
 def test_strict_conversions_hold_no_analog_operator() -> None:
     x = inputs_for("mlp", 20)
-    with pytest.raises(GateError, match=r"node 'culprit' \(Softplus\) would be analog .* which --strict forbids"):
+    with pytest.raises(
+        GateError, match=r"node 'culprit' \(Softplus\) would be analog .* which --strict forbids"
+    ):
         convert(between_neurons("Softplus"), x, strict=True)
     conversion = convert(between_neurons("Softplus"), x, method="max")
     assert metadata(conversion.model)["analog"] == conversion.report.analog == ["culprit"]
@@ -166,7 +186,9 @@ def embedding() -> onnx.ModelProto:
 def test_data_the_network_cannot_compute_with_is_a_data_error() -> None:
     tokens = np.arange(400) % 20
     tokens[333] = 20
-    with pytest.raises(DataError, match=r"cannot be computed on this data .*it takes tokens int64\[batch\]"):
+    with pytest.raises(
+        DataError, match=r"cannot be computed on this data .*it takes tokens int64\[batch\]"
+    ):
         convert(embedding(), tokens, method="max")
 
 
@@ -175,7 +197,9 @@ def test_integer_inputs_are_converted() -> None:
     conversion = convert(embedding(), tokens, **FAST)
     assert conversion.report.agreement["value"] >= 0.9
     (found,) = SpikingSession(conversion.model).run(None, {"tokens": tokens[:20]})
-    (wanted,) = ort.InferenceSession(embedding().SerializeToString()).run(None, {"tokens": tokens[:20]})
+    (wanted,) = ort.InferenceSession(embedding().SerializeToString()).run(
+        None, {"tokens": tokens[:20]}
+    )
     assert np.mean(found.argmax(axis=1) == wanted.argmax(axis=1)) >= 0.9
 
 
@@ -190,7 +214,8 @@ def test_progress_is_told_to_the_end() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(
-    ("method", "granularity"), [("local", "channel"), ("local", "layer"), ("percentile", "channel"), ("max", "layer")]
+    ("method", "granularity"),
+    [("local", "channel"), ("local", "layer"), ("percentile", "channel"), ("max", "layer")],
 )
 def test_every_method_agrees_with_the_ann(name: str, method: str, granularity: str) -> None:
     options: dict[str, Any] = {"method": method, "granularity": granularity, "percentile": 99.9}
@@ -214,7 +239,9 @@ def test_inputs_and_outputs_are_the_anns(name: str) -> None:
     assert not {t.name for t in snn.graph.initializer} & {v.name for v in snn.graph.input}
 
 
-def test_saving_writes_the_bytes_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_writes_the_bytes_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conversion = convert(mlp(), inputs_for("mlp", 200), **FAST)
     target = tmp_path / "out.snn.onnx"
     for path in (target, str(target)):
@@ -222,7 +249,9 @@ def test_saving_writes_the_bytes_whole_or_not_at_all(tmp_path: Path, monkeypatch
         assert target.read_bytes() == conversion.to_bytes()
         assert onnx.load(target) == conversion.model
     monkeypatch.setattr(onnx2snn.Conversion, "to_bytes", lambda _: b"other")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OutputError, match="No space left on device"):
         conversion.save(target)
     monkeypatch.undo()
@@ -251,25 +280,45 @@ def test_everything_public_can_be_imported() -> None:
 
 def scales(model: onnx.ModelProto) -> Array:
     nodes = [n for n in model.graph.node if n.op_type == "IF"]
-    return np.concatenate([numpy_helper.to_array(a.t).ravel() for n in nodes for a in n.attribute if a.name == "scale"])
+    return np.concatenate(
+        [
+            numpy_helper.to_array(a.t).ravel()
+            for n in nodes
+            for a in n.attribute
+            if a.name == "scale"
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_conversions_are_byte_identical(name: str) -> None:
     one, other = (
-        run_conversion(NETWORKS[name](), inputs_for(name, 120), Settings(iterations=40, batch_size=20, seed=3))
+        run_conversion(
+            NETWORKS[name](), inputs_for(name, 120), Settings(iterations=40, batch_size=20, seed=3)
+        )
         for _ in range(2)
     )
     assert one.to_bytes() == other.to_bytes()
     different = {"seconds", "cost"}
-    reports = ({k: v for k, v in c.report.to_dict().items() if k not in different} for c in (one, other))
+    reports = (
+        {k: v for k, v in c.report.to_dict().items() if k not in different} for c in (one, other)
+    )
     assert next(reports) == next(reports)
 
 
 def test_two_processes_make_the_same_bytes(tmp_path: Path) -> None:
     onnx.save(mlp(), tmp_path / "mlp.onnx")
     np.save(tmp_path / "x.npy", inputs_for("mlp", 120))
-    arguments = ["mlp.onnx", "-o", "out.onnx", "--calibration", "x.npy", "--iterations", "40", "--quiet"]
+    arguments = [
+        "mlp.onnx",
+        "-o",
+        "out.onnx",
+        "--calibration",
+        "x.npy",
+        "--iterations",
+        "40",
+        "--quiet",
+    ]
     subprocess.run([sys.executable, "-m", "onnx2snn", *arguments], cwd=tmp_path, check=True)
     here = run_conversion(tmp_path / "mlp.onnx", inputs_for("mlp", 120), Settings(iterations=40))
     assert (tmp_path / "out.onnx").read_bytes() == here.to_bytes()
@@ -284,7 +333,9 @@ def test_other_choices_change_the_thresholds(change: str) -> None:
     data = inputs_for("resnet", 120, seed=8 if change == "samples" else 1)
     other = run_conversion(resnet(), data, Settings(**(settings | changes.get(change, {}))))
     assert not np.array_equal(scales(first.model), scales(other.model))
-    np.testing.assert_allclose(scales(first.model), scales(other.model), rtol=0.5, atol=0.3)  # but not beyond measure
+    np.testing.assert_allclose(
+        scales(first.model), scales(other.model), rtol=0.5, atol=0.3
+    )  # but not beyond measure
 
 
 def test_samples_held_back_are_not_fitted_on() -> None:
@@ -296,7 +347,9 @@ def test_samples_held_back_are_not_fitted_on() -> None:
     values = {t.name: numpy_helper.to_array(t) for t in mlp().graph.initializer}
     tops = np.maximum(seen @ values["c0"].T + values["c1"], 0).max(axis=0)
     np.testing.assert_allclose(
-        scales(conversion.model)[:16], np.where(tops > 0, tops, np.median(tops[tops > 0])), rtol=1e-5
+        scales(conversion.model)[:16],
+        np.where(tops > 0, tops, np.median(tops[tops > 0])),
+        rtol=1e-5,
     )
 
 
@@ -306,7 +359,9 @@ def test_samples_held_back_are_not_fitted_on() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_model_of_fixed_batch_is_calibrated_on_many_samples(batch: int) -> None:
     x = inputs_for("resnet", 100)  # 100 is no multiple of 3
-    fixed, free = (run_conversion(resnet(batch=size), x, Settings(method="max")) for size in (batch, "batch"))
+    fixed, free = (
+        run_conversion(resnet(batch=size), x, Settings(method="max")) for size in (batch, "batch")
+    )
     np.testing.assert_allclose(scales(fixed.model), scales(free.model), rtol=1e-5)
     assert fixed.report.agreement["samples"] == free.report.agreement["samples"] == 10
     (found,) = SpikingSession(fixed.model).run(None, {"input": x[:batch]})
@@ -315,7 +370,9 @@ def test_a_model_of_fixed_batch_is_calibrated_on_many_samples(batch: int) -> Non
 
 
 def test_a_model_of_fixed_batch_is_balanced_locally() -> None:
-    conversion = run_conversion(resnet(batch=1), inputs_for("resnet", 100), Settings(iterations=80, batch_size=20))
+    conversion = run_conversion(
+        resnet(batch=1), inputs_for("resnet", 100), Settings(iterations=80, batch_size=20)
+    )
     assert conversion.report.agreement["value"] >= 0.7
     assert metadata(conversion.model)["calibrated"] is True
 
@@ -339,7 +396,9 @@ def test_several_inputs_are_calibrated_together() -> None:
         convert(model, {"left": feed["left"]})
 
 
-@pytest.mark.parametrize("name", ["2η", "step", "θ/h1", "h1/over", "h1/potential", "h1/spikes", "count/h1"])
+@pytest.mark.parametrize(
+    "name", ["2η", "step", "θ/h1", "h1/over", "h1/potential", "h1/spikes", "count/h1"]
+)
 @pytest.mark.parametrize("kind", ["input", "inner", "output", "node"])
 def test_a_model_may_use_any_name(name: str, kind: str) -> None:
     model, x = mlp(), inputs_for("mlp", 20)
@@ -361,11 +420,15 @@ def test_a_model_may_use_any_name(name: str, kind: str) -> None:
 
 def test_an_input_that_nothing_reads_may_be_there() -> None:
     model = mlp()
-    model.graph.input.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, ["batch", 2]))
+    model.graph.input.append(
+        helper.make_tensor_value_info("unused", TensorProto.FLOAT, ["batch", 2])
+    )
     feed = {"input": inputs_for("mlp", 200), "unused": np.zeros((200, 2), np.float32)}
     conversion = convert(model, feed, **FAST)
     (found,) = SpikingSession(conversion.model).run(None, feed)
-    (wanted,) = SpikingSession(convert(mlp(), feed["input"], **FAST).model).run(None, {"input": feed["input"]})
+    (wanted,) = SpikingSession(convert(mlp(), feed["input"], **FAST).model).run(
+        None, {"input": feed["input"]}
+    )
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
@@ -388,21 +451,38 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path) -> None
     onnx.save(NETWORKS["segmenter"](), tmp_path / "model.onnx")
     rng = np.random.default_rng(0)
     peaks = []
-    for count in (550, 3500):  # 50 and 325 batches; from both some are held back, to be compared on in batches of 50
+    for count in (
+        550,
+        3500,
+    ):  # 50 and 325 batches; from both some are held back, to be compared on in batches of 50
         np.save(tmp_path / "x.npy", rng.standard_normal((count, 1, 32, 32)).astype(np.float32))
-        done = subprocess.run([sys.executable, "-c", PEAK], cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         peaks.append(int(done.stdout) / 1024)
     growth = peaks[1] - peaks[0]
-    activations = 2755 * 4 * (6 * 32 * 32 + 8 * 16 * 16 + 6 * 32 * 32 + 6 * 32 * 32) / 2**20  # if they were kept: MB
+    activations = (
+        2755 * 4 * (6 * 32 * 32 + 8 * 16 * 16 + 6 * 32 * 32 + 6 * 32 * 32) / 2**20
+    )  # if they were kept: MB
     assert activations > 200
     assert growth < 50, f"{peaks[0]:.0f} MB for 550 samples, {peaks[1]:.0f} MB for 3,500"
 
 
-def test_a_model_handed_over_as_a_file_converts_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [run_conversion(mlp(), inputs_for("mlp", 40), Settings(method="max")).model.SerializeToString()]
+def test_a_model_handed_over_as_a_file_converts_to_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [
+        run_conversion(
+            mlp(), inputs_for("mlp", 40), Settings(method="max")
+        ).model.SerializeToString()
+    ]
     monkeypatch.setattr(large, "MAPPED", 0)
     monkeypatch.setattr(large, "HEAVY", 128)
-    found.append(run_conversion(mlp(), inputs_for("mlp", 40), Settings(method="max")).model.SerializeToString())
+    found.append(
+        run_conversion(
+            mlp(), inputs_for("mlp", 40), Settings(method="max")
+        ).model.SerializeToString()
+    )
     assert found[0] == found[1]
 
 

@@ -46,7 +46,9 @@ def test_an_ann_is_described_as_it_will_be_converted(name: str) -> None:
     assert about["inputs"][0].startswith("input float32[batch,")
     assert about["summary"] == dict(Counter(row["role"] for row in about["nodes"]))
     assert all(set(row) == {"node", "op", "role", "reason"} for row in about["nodes"])
-    report = run_conversion(NETWORKS[name](), inputs_for(name, 20), Settings(method="max", timesteps=2)).report
+    report = run_conversion(
+        NETWORKS[name](), inputs_for(name, 20), Settings(method="max", timesteps=2)
+    ).report
     neurons = [row["node"] for row in about["nodes"] if row["role"] == "neuron"]
     assert neurons == [site["name"] for site in report.sites]
     assert about["summary"] == report.parts["nodes"]
@@ -54,11 +56,18 @@ def test_an_ann_is_described_as_it_will_be_converted(name: str) -> None:
 
 def test_every_part_of_a_network_is_named() -> None:
     roles = {row["node"]: row["role"] for row in inspect(mlp())["nodes"]}
-    assert roles == {"gemm0": "encoder", "h1": "neuron", "gemm2": "linear", "h2": "neuron", "gemm4": "readout"}
+    assert roles == {
+        "gemm0": "encoder",
+        "h1": "neuron",
+        "gemm2": "linear",
+        "h2": "neuron",
+        "gemm4": "readout",
+    }
 
 
 @pytest.mark.parametrize(
-    ("build", "named"), [(refused, "'noise' (RandomNormalLike)"), (without_neurons, "nothing to convert")]
+    ("build", "named"),
+    [(refused, "'noise' (RandomNormalLike)"), (without_neurons, "nothing to convert")],
 )
 def test_a_refusal_gives_the_reason_that_convert_gives(build: Any, named: str) -> None:
     about = inspect(build())
@@ -101,14 +110,25 @@ def test_a_telescoped_node_is_named_as_in_the_converted_model() -> None:
     about = inspect(analog())
     assert about["convertible"]
     row = next(row for row in about["nodes"] if row["node"] == "attention")
-    assert row == {"node": "attention", "op": "Softmax", "role": "analog", "reason": "telescoped: not linear"}
-    conversion = run_conversion(analog(), inputs_for("mlp", 20), Settings(method="max", timesteps=2))
-    assert inspect(conversion.model)["metadata"]["analog"] == conversion.report.analog == ["attention"]
+    assert row == {
+        "node": "attention",
+        "op": "Softmax",
+        "role": "analog",
+        "reason": "telescoped: not linear",
+    }
+    conversion = run_conversion(
+        analog(), inputs_for("mlp", 20), Settings(method="max", timesteps=2)
+    )
+    assert (
+        inspect(conversion.model)["metadata"]["analog"] == conversion.report.analog == ["attention"]
+    )
 
 
 @pytest.mark.parametrize("name", ["mlp", "segmenter"])
 def test_a_spiking_model_is_described_by_its_metadata(name: str) -> None:
-    model = run_conversion(NETWORKS[name](), inputs_for(name, 20), Settings(method="max", timesteps=4)).model
+    model = run_conversion(
+        NETWORKS[name](), inputs_for(name, 20), Settings(method="max", timesteps=4)
+    ).model
     about, ann = inspect(model), inspect(NETWORKS[name]())
     assert about["kind"] == "snn"
     assert (about["inputs"], about["outputs"]) == (ann["inputs"], ann["outputs"])  # no states

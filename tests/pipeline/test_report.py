@@ -53,7 +53,9 @@ def test_the_report_is_plain_data(name: str, conversions: dict[str, Conversion])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sizes_and_operators_are_those_of_the_files(name: str, conversions: dict[str, Conversion]) -> None:
+def test_sizes_and_operators_are_those_of_the_files(
+    name: str, conversions: dict[str, Conversion]
+) -> None:
     conversion = conversions[name]
     report, ann = conversion.report, NETWORKS[name]()
     assert report.model["bytes"] == len(ann.SerializeToString())
@@ -61,7 +63,10 @@ def test_sizes_and_operators_are_those_of_the_files(name: str, conversions: dict
     for row in report.operators:
         for key, model in (("ann", ann), ("snn", conversion.model)):
             assert row[key] == sum(node.op_type == row["op"] for node in model.graph.node)
-    assert {row["op"] for row in report.operators} >= {"IF", *(node.op_type for node in ann.graph.node)}
+    assert {row["op"] for row in report.operators} >= {
+        "IF",
+        *(node.op_type for node in ann.graph.node),
+    }
 
 
 def test_neurons_are_counted() -> None:
@@ -92,7 +97,9 @@ def test_thresholds_are_in_the_anns_units() -> None:
         report = converted(mlp(), x, granularity=granularity).report
         for site, a in zip(report.sites, (h1, h2), strict=True):
             tops = a.max(axis=0) if granularity == "channel" else a.max(keepdims=True).ravel()
-            tops = np.where(tops > 0, tops, np.median(tops[tops > 0]))  # silent ones take the median
+            tops = np.where(
+                tops > 0, tops, np.median(tops[tops > 0])
+            )  # silent ones take the median
             expected = {"min": tops.min(), "median": np.median(tops), "max": tops.max()}
             assert site["threshold"] == pytest.approx(expected, rel=1e-5)
 
@@ -127,8 +134,12 @@ def test_errors_are_the_two_terms_of_the_papers_bound(timesteps: int) -> None:
         assert site["error"] == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize(("count", "scored", "held_back"), [(9, 9, False), (50, 5, True), (4000, 256, True)])
-def test_agreement_is_that_on_the_samples_held_back(count: int, scored: int, held_back: bool) -> None:
+@pytest.mark.parametrize(
+    ("count", "scored", "held_back"), [(9, 9, False), (50, 5, True), (4000, 256, True)]
+)
+def test_agreement_is_that_on_the_samples_held_back(
+    count: int, scored: int, held_back: bool
+) -> None:
     x = inputs_for("mlp", count)
     conversion = converted(mlp(), x, timesteps=8, delay=0, seed=5)
     assert conversion.report.agreement["samples"] == scored
@@ -175,10 +186,14 @@ def test_low_agreement_is_a_warning_only_on_real_data() -> None:
 def test_what_was_folded_kept_and_moved_is_named(conversions: dict[str, Conversion]) -> None:
     report = conversions["resnet"].report
     assert len(report.moved_pools) == 1
-    weighted = [n.name for n in conversions["resnet"].model.graph.node if n.op_type in ("Conv", "Gemm")]
+    weighted = [
+        n.name for n in conversions["resnet"].model.graph.node if n.op_type in ("Conv", "Gemm")
+    ]
     assert sorted(report.folded) == sorted(weighted)
     assert [kept["channels"] for kept in report.kept] == [6]  # the identity shortcut
-    scaling = [n for n in conversions["resnet"].model.graph.node if n.name == report.kept[0]["name"]]
+    scaling = [
+        n for n in conversions["resnet"].model.graph.node if n.name == report.kept[0]["name"]
+    ]
     assert [n.op_type for n in scaling] == ["Mul"]
     assert "left as Mul" in rendered(report)
     assert conversions["mlp"].report.kept == []
@@ -244,7 +259,15 @@ def test_tables_fit_a_narrow_terminal_with_long_names() -> None:
         site["error"] = {"total": 0.9876, "own": 0.8765, "inherited": 0.7654}
     text = rendered(report, width=80)
     assert max(len(line) for line in text.splitlines()) <= 80
-    for whole in ("agreement with ANN", "inherited", "1,234,567", "1.23e-05/0.00123/123", "98.8%", "87.6%", "76.5%"):
+    for whole in (
+        "agreement with ANN",
+        "inherited",
+        "1,234,567",
+        "1.23e-05/0.00123/123",
+        "98.8%",
+        "87.6%",
+        "76.5%",
+    ):
         assert whole in text
 
 
@@ -254,7 +277,9 @@ def test_what_calibrating_cost_is_told_in_passes_of_the_ann() -> None:
     assert local.cost["inference"] > 0
     assert set(local.cost["passes"]) == {"calibrate", "correct"}
     # both relate the same seconds to plain inference: over all samples, and over 20 mini-batches of all samples
-    assert local.cost["balancing"] == pytest.approx(local.cost["passes"]["calibrate"] / 20, rel=0.1, abs=0.01)
+    assert local.cost["balancing"] == pytest.approx(
+        local.cost["passes"]["calibrate"] / 20, rel=0.1, abs=0.01
+    )
     said = f"balancing {local.cost['balancing']:.2f} times plain inference on the same images"
     assert said in " ".join(rendered(local, 400).split())
     most = converted(mlp(), inputs_for("mlp", FEW)).report.cost

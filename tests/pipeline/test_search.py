@@ -17,7 +17,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:agreement with the ANN")
 
 
 @given(st.integers(1, MOST))
-def test_the_smallest_number_of_time_steps_is_found_where_the_drop_falls_with_it(least: int) -> None:
+def test_the_smallest_number_of_time_steps_is_found_where_the_drop_falls_with_it(
+    least: int,
+) -> None:
     tried = []
 
     def make(timesteps: int) -> int:
@@ -29,7 +31,9 @@ def test_the_smallest_number_of_time_steps_is_found_where_the_drop_falls_with_it
 
 
 def test_where_the_drop_never_becomes_small_enough_the_least_one_is_named() -> None:
-    with pytest.raises(GateError, match=rf"up to {MOST} loses at most 1 points .* \(the least is 2\.50\)"):
+    with pytest.raises(
+        GateError, match=rf"up to {MOST} loses at most 1 points .* \(the least is 2\.50\)"
+    ):
         fewest_timesteps(lambda t: t, lambda t: 2.5 + 1 / t - 1 / MOST, 1.0)
 
 
@@ -59,7 +63,9 @@ def test_thresholds_that_do_not_depend_on_the_number_are_found_once() -> None:
         iterations=10,
         progress=lambda what, done, total: seen.append((what, done, total)),
     )
-    assert [done for what, done, _ in seen if what == "local threshold balancing"] == list(range(1, 11))
+    assert [done for what, done, _ in seen if what == "local threshold balancing"] == list(
+        range(1, 11)
+    )
 
 
 @pytest.mark.parametrize(

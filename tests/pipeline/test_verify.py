@@ -27,7 +27,13 @@ from onnx import helper, numpy_helper
 
 from onnx2snn.errors import StageMismatchError
 from onnx2snn.graph.editing import to_proto
-from onnx2snn.pipeline.stage_checks import as_clipped, check_stage, relative_error, run_clipped, run_model
+from onnx2snn.pipeline.stage_checks import (
+    as_clipped,
+    check_stage,
+    relative_error,
+    run_clipped,
+    run_model,
+)
 from onnx2snn.pipeline.verify import Comparison, compare
 from onnx2snn.rewrite.emit import annotate
 from onnx2snn.rewrite.fold import fold
@@ -37,16 +43,25 @@ from onnx2snn.snn.neurons import if_step
 TOLERANCE = 1e-5
 
 
-def clipped_by_hand(model: Staged, thetas: Sequence[Array], feed: Mapping[str, Array]) -> list[Array]:
+def clipped_by_hand(
+    model: Staged, thetas: Sequence[Array], feed: Mapping[str, Array]
+) -> list[Array]:
     """The ANN with Min(a, θ) behind every activation a, made by editing its nodes."""
     proto = to_proto(model.arranged)
     tensors = {site.tensor: theta for site, theta in zip(model.parts.sites, thetas, strict=True)}
     for node in list(proto.graph.node):
         node.input[:] = [f"{t}/clipped" if t in tensors else t for t in node.input]
     for tensor, theta in tensors.items():
-        proto.graph.initializer.append(numpy_helper.from_array(theta.astype(np.float32), f"{tensor}/theta"))
-        proto.graph.node.append(helper.make_node("Min", [tensor, f"{tensor}/theta"], [f"{tensor}/clipped"]))
-    nodes, known = list(proto.graph.node), {v.name for v in [*proto.graph.input, *proto.graph.initializer]} | {""}
+        proto.graph.initializer.append(
+            numpy_helper.from_array(theta.astype(np.float32), f"{tensor}/theta")
+        )
+        proto.graph.node.append(
+            helper.make_node("Min", [tensor, f"{tensor}/theta"], [f"{tensor}/clipped"])
+        )
+    nodes, known = (
+        list(proto.graph.node),
+        {v.name for v in [*proto.graph.input, *proto.graph.initializer]} | {""},
+    )
     del proto.graph.node[:]
     while nodes:  # sorted again
         ready = [node for node in nodes if known.issuperset(node.input)]
@@ -56,10 +71,14 @@ def clipped_by_hand(model: Staged, thetas: Sequence[Array], feed: Mapping[str, A
     return reference(proto, feed)
 
 
-def assert_stages_agree(model: Staged, feed: Mapping[str, Array], granularity: str = "channel") -> None:
+def assert_stages_agree(
+    model: Staged, feed: Mapping[str, Array], granularity: str = "channel"
+) -> None:
     thetas = model.thresholds(0, granularity)
     wanted = clipped_by_hand(model, thetas, feed)
-    balanced = run_clipped(job_of(model, feed["input"], granularity=granularity), model.arranged, thetas, feed)
+    balanced = run_clipped(
+        job_of(model, feed["input"], granularity=granularity), model.arranged, thetas, feed
+    )
     rewritten = rewrite(model.arranged, model.parts, thetas)
     spiking, _ = fold(rewritten.copy())
     for found in (balanced, run_model(as_clipped(spiking), feed, 1)):
@@ -69,7 +88,9 @@ def assert_stages_agree(model: Staged, feed: Mapping[str, Array], granularity: s
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("granularity", ["channel", "layer"])
-def test_the_clipped_network_is_the_same_before_and_after_folding(name: str, granularity: str) -> None:
+def test_the_clipped_network_is_the_same_before_and_after_folding(
+    name: str, granularity: str
+) -> None:
     assert_stages_agree(network(name), samples(name, 3), granularity)
 
 
@@ -97,14 +118,21 @@ def test_an_activation_that_is_an_output_is_clipped_as_well() -> None:
     assert whole.max() > 0.3
     np.testing.assert_allclose(hidden, np.minimum(whole, 0.3), rtol=1e-6)
     spiking, _ = fold(rewrite(model.arranged, model.parts, [theta]))
-    for found, wanted in zip(run_model(as_clipped(spiking), feed, 1), (hidden, output), strict=True):
+    for found, wanted in zip(
+        run_model(as_clipped(spiking), feed, 1), (hidden, output), strict=True
+    ):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_thresholds_matter() -> None:
     """The comparison above compares clipped networks: they differ from the ANN."""
     model, feed = network("vgg"), samples("vgg", 3)
-    assert relative(clipped_by_hand(model, model.thresholds(), feed)[0], reference(model.arranged, feed)[0]) > 0.05
+    assert (
+        relative(
+            clipped_by_hand(model, model.thresholds(), feed)[0], reference(model.arranged, feed)[0]
+        )
+        > 0.05
+    )
 
 
 def test_a_copy_is_clipped_and_the_spiking_graph_left_alone() -> None:
@@ -121,7 +149,9 @@ def test_a_copy_is_clipped_and_the_spiking_graph_left_alone() -> None:
 def test_a_difference_beyond_the_tolerance_is_an_error_that_names_the_stage() -> None:
     one = [np.ones((2, 3), np.float32)]
     other = [np.full((2, 3), 1.01, np.float32)]
-    with pytest.raises(StageMismatchError, match=r"stage 'fold' changes the network's output by 0.01 .*report"):
+    with pytest.raises(
+        StageMismatchError, match=r"stage 'fold' changes the network's output by 0.01 .*report"
+    ):
         check_stage("fold", one, other)
     assert check_stage("fold", one, other, tolerance=0.1) == pytest.approx(0.01, rel=1e-3)
 
@@ -206,13 +236,19 @@ def test_errors_per_site_are_those_of_a_simulation(timesteps: int, batch: int) -
     assert verdict.agreement == pytest.approx(np.mean(answer.argmax(1) == logits.argmax(1)))
     for found, current, rate, a in zip(verdict.sites, currents, rates, activations, strict=True):
         expected = np.maximum(current, 0)
-        wanted = [np.linalg.norm(d) / np.linalg.norm(a) for d in (rate - a, rate - expected, expected - a)]
-        np.testing.assert_allclose([found.total, found.own, found.inherited], wanted, rtol=1e-3, atol=1e-6)
+        wanted = [
+            np.linalg.norm(d) / np.linalg.norm(a) for d in (rate - a, rate - expected, expected - a)
+        ]
+        np.testing.assert_allclose(
+            [found.total, found.own, found.inherited], wanted, rtol=1e-3, atol=1e-6
+        )
         assert found.total <= found.own + found.inherited + 1e-6  # theorem 1
     assert verdict.sites[0].inherited < 1e-5  # its current comes from the encoder
 
 
-def judged(model: Staged, thetas: Sequence[Array], x: Array, timesteps: int, batch: int = 50) -> Comparison:
+def judged(
+    model: Staged, thetas: Sequence[Array], x: Array, timesteps: int, batch: int = 50
+) -> Comparison:
     spiking, _ = fold(rewrite(model.arranged, model.parts, thetas))
     more = {"timesteps": timesteps, "delay": 0, "delay_auto": 0, "calibrated": True}
     snn = annotate(spiking, model.parts, model.source, {}, **more)  # type: ignore[arg-type]

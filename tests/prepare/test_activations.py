@@ -38,7 +38,9 @@ Block = Callable[[Net, str], str]
 
 def clip(low: float | None, high: float | None) -> Block:
     def block(b: Net, x: str) -> str:
-        return b.node("Clip", x, *("" if v is None else b.const(v) for v in (low, high)), name="act")
+        return b.node(
+            "Clip", x, *("" if v is None else b.const(v) for v in (low, high)), name="act"
+        )
 
     return block
 
@@ -152,7 +154,13 @@ def moving_bound(b: Net, x: str) -> str:
 @pytest.mark.parametrize(
     "block",
     [plain("ThresholdedRelu", alpha=0.5), plain("Elu"), clip(0.7, 0.2), moving_slope, moving_bound],
-    ids=["a jump", "a curve", "bounds the wrong way round", "a slope that moves", "a bound that moves"],
+    ids=[
+        "a jump",
+        "a curve",
+        "bounds the wrong way round",
+        "a slope that moves",
+        "a bound that moves",
+    ],
 )
 def test_what_no_neuron_computes_is_telescoped(block: Block) -> None:
     b = Net(3)
@@ -160,7 +168,9 @@ def test_what_no_neuron_computes_is_telescoped(block: Block) -> None:
     model.parts.require_convertible()
     assert "act" in model.parts.names("analog")
     feed = {"input": np.random.default_rng(1).standard_normal((3, *SHAPE)).astype(np.float32)}
-    assert relative(reference(model.arranged, feed)[0], reference(model.source.proto, feed)[0]) <= 1e-5
+    assert (
+        relative(reference(model.arranged, feed)[0], reference(model.source.proto, feed)[0]) <= 1e-5
+    )
 
 
 @pytest.mark.parametrize("op", ["Clip", "LeakyRelu", "Max"])
@@ -170,6 +180,8 @@ def test_encoder_and_readout_keep_their_activations(op: str) -> None:
     x = b.node(op, b.input("input", ["batch", 4]), *more, name="before")
     x = b.node("Relu", b.gemm(x, 4, 5), name="hidden")
     b.name_output(b.node(op, b.gemm(x, 5, 3), *more, name="after"), "output")
-    rows = {row.node: (row.op, row.role) for row in staged(b.model({"output": ["batch", 3]})).parts.rows}
+    rows = {
+        row.node: (row.op, row.role) for row in staged(b.model({"output": ["batch", 3]})).parts.rows
+    }
     assert (rows["before"], rows["after"]) == ((op, "encoder"), (op, "readout"))
     assert len(rows) == 5

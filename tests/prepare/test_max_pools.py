@@ -33,7 +33,9 @@ def ops(model: Staged) -> list[str]:
 
 
 def assert_same(model: Staged, feed: dict[str, Array]) -> None:
-    for found, wanted in zip(reference(model.arranged, feed), reference(model.normalised, feed), strict=True):
+    for found, wanted in zip(
+        reference(model.arranged, feed), reference(model.normalised, feed), strict=True
+    ):
         assert relative(found, wanted) <= 1e-6
 
 
@@ -72,7 +74,9 @@ class Net(Builder):
 @pytest.mark.parametrize(
     "pools", [["MaxPool"], ["GlobalMaxPool"], ["MaxPool", "MaxPool"], ["MaxPool", "GlobalMaxPool"]]
 )
-def test_pools_move_before_the_activation_they_follow(activation: str, pools: Sequence[str]) -> None:
+def test_pools_move_before_the_activation_they_follow(
+    activation: str, pools: Sequence[str]
+) -> None:
     b = Net()
     x = b.start(activation)
     for number, op in enumerate(pools):
@@ -92,14 +96,20 @@ def test_through_an_activation_that_feeds_others_too_the_pool_gets_its_own() -> 
     model = b.end(b.node("Concat", x, pooled, axis=1), 6)
     assert sorted(ops(model)) == ["Concat", "Conv", "Conv", "MaxPool", "Relu", "Relu"]
     assert model.arrangement.sources == {"act/pool": "act"}
-    assert {(site.name, site.source) for site in model.parts.sites} == {("act", "act"), ("act/pool", "act")}
+    assert {(site.name, site.source) for site in model.parts.sites} == {
+        ("act", "act"),
+        ("act/pool", "act"),
+    }
     assert_same(model, feed_for(model.source.proto))
 
 
 def test_two_pools_of_one_activation_get_one_each() -> None:
     b = Net()
     x = b.start()
-    pools = [b.node("MaxPool", x, name=f"pool{n}", kernel_shape=[n, n], pads=[n // 2] * 4) for n in (1, 3)]
+    pools = [
+        b.node("MaxPool", x, name=f"pool{n}", kernel_shape=[n, n], pads=[n // 2] * 4)
+        for n in (1, 3)
+    ]
     model = b.end(b.node("Concat", *pools, axis=1), 6)
     assert {site.source for site in model.parts.sites} == {"act"}
     assert len(model.parts.sites) == 2 and len(model.arrangement.moved_pools) == 2
@@ -139,7 +149,9 @@ def padded(b: Net, x: str) -> str:
 
 
 def reflected(b: Net, x: str) -> str:
-    return b.node("Pad", x, b.const([0, 0, 1, 0, 0, 0, 0, 2], np.int64), mode="reflect", name="mover")
+    return b.node(
+        "Pad", x, b.const([0, 0, 1, 0, 0, 0, 0, 2], np.int64), mode="reflect", name="mover"
+    )
 
 
 def padded_with_ones(b: Net, x: str) -> str:
@@ -196,20 +208,31 @@ MOVES = [
 
 
 @pytest.mark.parametrize(
-    ("activation", "mover", "moves"), MOVES, ids=[f"{n}-{m[1].__name__}" for n, m in enumerate(MOVES)]
+    ("activation", "mover", "moves"),
+    MOVES,
+    ids=[f"{n}-{m[1].__name__}" for n, m in enumerate(MOVES)],
 )
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_pool_moves_past_what_it_changes_places_with(
-    activation: Callable[[Net, str], str], mover: Callable[[Net, str], str], moves: bool, shared: bool
+    activation: Callable[[Net, str], str],
+    mover: Callable[[Net, str], str],
+    moves: bool,
+    shared: bool,
 ) -> None:
     """A network that also uses what is moved past keeps it, and computes the same."""
     b = Net(5)
     x = b.conv(b.start(), 3, 3, name="before")
     x = activation(b, x)
     y = mover(b, x)
-    z = b.conv(b.node("MaxPool", y, name="pool", kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4), 3, 3)
+    z = b.conv(
+        b.node("MaxPool", y, name="pool", kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4), 3, 3
+    )
     if shared:
-        z = b.node("Add", z, b.node("ReduceMean", b.node("Relu", b.conv(x, 3, 3)), b.const([2, 3], np.int64)))
+        z = b.node(
+            "Add",
+            z,
+            b.node("ReduceMean", b.node("Relu", b.conv(x, 3, 3)), b.const([2, 3], np.int64)),
+        )
         z = b.node("Add", z, y)
     model = b.end(b.node("Relu", z, name="last"))
     assert model.arrangement.moved_pools == (["pool"] if moves else [])
@@ -259,7 +282,9 @@ def test_a_pool_behind_a_concat_with_a_branch_it_cannot_enter_stays(axis: int) -
     x = b.start()
     other = b.conv(x, 3, 3) if axis == 1 else fire(b, x, "other")
     x = b.node("Concat", fire(b, x, "one"), other, axis=axis)
-    model = b.end(b.node("Relu", b.conv(b.node("MaxPool", x, name="pool", **POOL), 6 if axis == 1 else 3, 3)))
+    model = b.end(
+        b.node("Relu", b.conv(b.node("MaxPool", x, name="pool", **POOL), 6 if axis == 1 else 3, 3))
+    )
     assert model.arrangement.moved_pools == []
     assert [row.role for row in model.parts.rows if row.node == "pool"] == ["pooled"]
     assert_same(model, feed_for(model.source.proto))

@@ -9,7 +9,17 @@ import numpy as np
 import onnx
 import pytest
 from helpers.networks import BLOCKS, NETWORKS, SHAPES, Builder, assemble, inputs_for, mlp
-from helpers.stages import Array, feed_for, network, random_networks, reference, relative, samples, stable, staged
+from helpers.stages import (
+    Array,
+    feed_for,
+    network,
+    random_networks,
+    reference,
+    relative,
+    samples,
+    stable,
+    staged,
+)
 from hypothesis import given
 from onnx import helper
 
@@ -56,7 +66,9 @@ def test_any_network_computes_the_same_and_is_canonical(proto: onnx.ModelProto) 
     graph = normalised(proto)
     assert_same(proto, graph, feed_for(proto))
     assert not {"Dropout", "Identity", "BatchNormalization", "Sub", "Div", "Neg", "Constant"} & {
-        node.op for node in graph.nodes if any(constant(t) is not None for t in node.inputs) or len(node.inputs) == 1
+        node.op
+        for node in graph.nodes
+        if any(constant(t) is not None for t in node.inputs) or len(node.inputs) == 1
     }
     names = [node.name for node in graph.nodes]
     assert all(names) and len(set(names)) == len(names)
@@ -102,7 +114,9 @@ def feed(rows: int = 3) -> dict[str, Array]:
         ((None, 6.0), "Clip"),
     ],
 )
-def test_a_clip_without_upper_bound_is_a_relu(bounds: tuple[float | None, float | None], wanted: str) -> None:
+def test_a_clip_without_upper_bound_is_a_relu(
+    bounds: tuple[float | None, float | None], wanted: str
+) -> None:
     b = Builder()
     names = ["" if bound is None else b.const(bound) for bound in bounds]
     b.name_output(b.node("Clip", b.gemm(b.input("input", ["batch", 4]), 4, 5), *names), "output")
@@ -153,7 +167,9 @@ def test_initializers_listed_as_inputs_are_weights() -> None:
     listed = onnx.ModelProto()
     listed.CopyFrom(proto)
     for tensor in proto.graph.initializer:
-        listed.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        listed.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
     listed.ir_version = 3
     graph = normalised(listed)
     assert [t.name for t in graph.inputs] == ["input"]
@@ -166,7 +182,12 @@ def test_old_opsets_are_raised_and_new_ones_kept(opset: int) -> None:
     b = Builder()
     x = b.input("input", ["batch", 4])
     for size in (5, 4, 3):
-        x = b.node("Relu", b.node("Gemm", x, b.const(np.ones((x_size := {5: 4, 4: 5, 3: 4}[size], size)) / x_size)))
+        x = b.node(
+            "Relu",
+            b.node(
+                "Gemm", x, b.const(np.ones((x_size := {5: 4, 4: 5, 3: 4}[size], size)) / x_size)
+            ),
+        )
     b.name_output(b.node("Softmax", x, axis=1), "output")
     proto = b.model({"output": ["batch", 3]}, opset=opset)
     graph = normalised(proto)
@@ -209,7 +230,9 @@ def test_a_model_onnxruntime_cannot_load_is_refused() -> None:
 def test_a_gemm_that_adds_a_tensor_is_taken_apart(beta: float) -> None:
     b = Builder()
     x = b.input("input", ["batch", 4])
-    b.name_output(b.node("Gemm", x, b.const(np.eye(4) + 1), x, alpha=2.0, beta=beta, name="sum"), "output")
+    b.name_output(
+        b.node("Gemm", x, b.const(np.eye(4) + 1), x, alpha=2.0, beta=beta, name="sum"), "output"
+    )
     proto = b.model({"output": ["batch", 4]})
     graph = normalised(proto)
     assert ops(graph) == ["Gemm", "Add"] if beta == 1 else ["Gemm", "Mul", "Add"]
@@ -229,9 +252,13 @@ def branching(captured: bool) -> onnx.ModelProto:
     x = b.gemm(b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 5)), 5, 3)
     value = helper.make_tensor_value_info("value", onnx.TensorProto.FLOAT, None)
     source = x if captured else b.const(np.ones((1, 3)))
-    branch = helper.make_graph([helper.make_node("Neg", [source], ["value"])], "branch", [], [value])
+    branch = helper.make_graph(
+        [helper.make_node("Neg", [source], ["value"])], "branch", [], [value]
+    )
     condition = b.node("Greater", b.node("ReduceSum", x, keepdims=0), b.const(0.0))
-    b.name_output(b.node("If", condition, name="choice", then_branch=branch, else_branch=branch), "output")
+    b.name_output(
+        b.node("If", condition, name="choice", then_branch=branch, else_branch=branch), "output"
+    )
     return b.model({"output": [None, 3]})
 
 
@@ -251,8 +278,12 @@ def test_batch_norm_in_training_mode_is_refused() -> None:
     b = Builder()
     x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 4, 4]), 2, 3))
     ones = [b.const(np.ones(3)) for _ in range(4)]
-    b.name_output(b.node("BatchNormalization", x, *ones, name="trains", training_mode=1, outputs=3), "output")
-    with pytest.raises(UnsupportedGraphError, match=r"'trains' .*in training mode; export the model for inference"):
+    b.name_output(
+        b.node("BatchNormalization", x, *ones, name="trains", training_mode=1, outputs=3), "output"
+    )
+    with pytest.raises(
+        UnsupportedGraphError, match=r"'trains' .*in training mode; export the model for inference"
+    ):
         normalised(b.model({"output": ["batch", 3, 4, 4]}))
 
 
@@ -267,7 +298,9 @@ def test_a_dropout_whose_mask_is_used_stays() -> None:
 def test_batch_norm_with_computed_parameters_stays() -> None:
     b = Builder()
     x, scale = b.input("input", ["batch", 4]), b.input("scale", [4])
-    b.name_output(b.node("BatchNormalization", x, scale, *(b.const(np.ones(4)) for _ in range(3))), "output")
+    b.name_output(
+        b.node("BatchNormalization", x, scale, *(b.const(np.ones(4)) for _ in range(3))), "output"
+    )
     proto = b.model({"output": ["batch", 4]})
     graph = normalised(proto)
     assert ops(graph) == ["BatchNormalization"]
@@ -284,7 +317,9 @@ def test_shapes_are_known_after_normalising() -> None:
 def test_float_constants_keep_their_type() -> None:
     for block in ("batch norm", "div", "constant minus", "negate"):
         graph = normalised(assemble([block, "relu"]))
-        kinds = {str(constant(t).dtype) for n in graph.nodes for t in n.inputs if constant(t) is not None}  # type: ignore[union-attr]
+        kinds = {
+            str(constant(t).dtype) for n in graph.nodes for t in n.inputs if constant(t) is not None
+        }  # type: ignore[union-attr]
         assert kinds == {"float32"}
 
 
@@ -308,12 +343,16 @@ def test_every_batch_size_goes() -> None:
 def test_staged_is_a_pure_function() -> None:
     """The same model gives the same graph."""
     one, other = (staged(NETWORKS["vgg"]()) for _ in range(2))
-    assert [(n.op, n.name) for n in one.arranged.nodes] == [(n.op, n.name) for n in other.arranged.nodes]
+    assert [(n.op, n.name) for n in one.arranged.nodes] == [
+        (n.op, n.name) for n in other.arranged.nodes
+    ]
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 @pytest.mark.parametrize(("opset", "scale"), [(7, 2.0), (9, 2.0), (9, 1.5), (10, 1.5), (10, 0.5)])
-def test_images_are_resized_as_they_were_before_opset_11(mode: str, opset: int, scale: float) -> None:
+def test_images_are_resized_as_they_were_before_opset_11(
+    mode: str, opset: int, scale: float
+) -> None:
     b = Builder()
     x = b.input("input", ["batch", 2, 6, 8])
     if opset == 7:

@@ -44,7 +44,9 @@ def test_the_parts_of_typical_networks(name: str) -> None:
     assert {n for n, role in found.items() if role == "neuron"} == neurons
     assert {n for n, role in found.items() if role == "readout"} == readout
     assert not refusals(model)
-    assert [site.name for site in model.parts.sites] == [n.name for n in model.arranged.nodes if n.name in neurons]
+    assert [site.name for site in model.parts.sites] == [
+        n.name for n in model.arranged.nodes if n.name in neurons
+    ]
 
 
 def test_a_pool_of_a_spiking_current_is_told_from_one_of_the_encoder() -> None:
@@ -54,17 +56,26 @@ def test_a_pool_of_a_spiking_current_is_told_from_one_of_the_encoder() -> None:
 
 def test_a_pool_says_whether_it_stands_before_a_neuron() -> None:
     b = Net()
-    x = b.node("MaxPool", b.node("Relu", b.conv(b.start(), 4, 4)), name="moved", kernel_shape=[1, 1])
-    model = b.end(b.node("MaxPool", b.node("Add", x, "first_out"), name="stayed", kernel_shape=[1, 1]))
+    x = b.node(
+        "MaxPool", b.node("Relu", b.conv(b.start(), 4, 4)), name="moved", kernel_shape=[1, 1]
+    )
+    model = b.end(
+        b.node("MaxPool", b.node("Add", x, "first_out"), name="stayed", kernel_shape=[1, 1])
+    )
     reasons = {row.node: row.reason for row in model.parts.rows if row.role == "pooled"}
-    assert reasons == {"moved": "pools the input current of its neuron", "stayed": "pools its input in place"}
+    assert reasons == {
+        "moved": "pools the input current of its neuron",
+        "stayed": "pools its input in place",
+    }
 
 
 class Net(Builder):
     """Conv, Relu `first`; whatever comes next; Conv, Relu `last`, Conv."""
 
     def start(self) -> str:
-        return self.node("Relu", self.conv(self.input("input", ["batch", 2, 6, 5]), 2, 4), name="first")
+        return self.node(
+            "Relu", self.conv(self.input("input", ["batch", 2, 6, 5]), 2, 4), name="first"
+        )
 
     def end(self, x: str) -> Staged:
         x = self.node("Relu", self.conv(x, 4, 4), name="last")
@@ -78,9 +89,16 @@ def gate(b: Net, x: str) -> str:
 
 def dynamic_kernel(b: Net, x: str) -> str:
     kernel = b.node(
-        "Reshape", b.node("Slice", x, *(b.const([v], np.int64) for v in (0, 1, 0))), b.const([1, 4, 6, 5], np.int64)
+        "Reshape",
+        b.node("Slice", x, *(b.const([v], np.int64) for v in (0, 1, 0))),
+        b.const([1, 4, 6, 5], np.int64),
     )
-    return b.node("Conv", b.node("Pad", x, b.const([0, 0, 2, 2, 0, 0, 3, 2], np.int64)), kernel, name="culprit")
+    return b.node(
+        "Conv",
+        b.node("Pad", x, b.const([0, 0, 2, 2, 0, 0, 3, 2], np.int64)),
+        kernel,
+        name="culprit",
+    )
 
 
 def plain(op: str, **attrs: Any) -> Callable[[Net, str], str]:
@@ -93,7 +111,11 @@ def divided(b: Net, x: str) -> str:
 
 def indices_used(b: Net, x: str) -> str:
     pooled = b.node("MaxPool", b.conv(x, 4, 4), name="culprit", outputs=2, kernel_shape=[2, 2])
-    return b.node("Add", pooled, b.node("Mul", b.node("Cast", "culprit_out1", to=1, name="cast"), b.const(0.0)))
+    return b.node(
+        "Add",
+        pooled,
+        b.node("Mul", b.node("Cast", "culprit_out1", to=1, name="cast"), b.const(0.0)),
+    )
 
 
 def squared(b: Net, x: str) -> str:
@@ -114,13 +136,20 @@ ANALOG: list[tuple[Callable[[Net, str], str], str, str, set[str]]] = [
     (gate, "Mul", "both of its inputs depend on spikes, and their product is not linear", set()),
     (squared, "Mul", "both of its inputs depend on spikes, and their product is not linear", set()),
     (divided, "Div", "not linear in its input 'add2_out', which depends on spikes", set()),
-    (dynamic_kernel, "Conv", "not linear in its input 'reshape3_out', which depends on spikes", set()),
+    (
+        dynamic_kernel,
+        "Conv",
+        "not linear in its input 'reshape3_out', which depends on spikes",
+        set(),
+    ),
     (counted, "ArgMax", NOT_LINEAR, {"cast", "product"}),
     (indices_used, "MaxPool", "its indices are used", {"cast"}),
 ]
 
 
-@pytest.mark.parametrize(("block", "op", "reason", "others"), ANALOG, ids=[case[1] for case in ANALOG])
+@pytest.mark.parametrize(
+    ("block", "op", "reason", "others"), ANALOG, ids=[case[1] for case in ANALOG]
+)
 def test_what_is_not_linear_between_neurons_is_telescoped(
     block: Callable[[Net, str], str], op: str, reason: str, others: set[str]
 ) -> None:
@@ -149,7 +178,9 @@ def test_linear_operators_between_telescoped_ones_are_telescoped_with_them() -> 
     """A weighted operator, too, but never a neuron; what only leads to or from a region stays outside."""
     b = Net()
     x = b.node("Sigmoid", b.conv(b.start(), 4, 4), name="one")
-    y = b.node("Add", b.node("Conv", x, b.const(np.ones((4, 4, 1, 1))), name="inside"), x, name="sum")
+    y = b.node(
+        "Add", b.node("Conv", x, b.const(np.ones((4, 4, 1, 1))), name="inside"), x, name="sum"
+    )
     y = b.node("Tanh", b.node("MaxPool", y, name="pool", kernel_shape=[1, 1]), name="two")
     y = b.node("Relu", b.node("Identity", b.conv(y, 4, 4)), name="neuron")
     model = b.end(b.node("Softmax", b.conv(y, 4, 4), axis=1, name="three"))
@@ -175,14 +206,20 @@ def data_dependent(b: Net, x: str) -> str:
 
 def reshaped(b: Net, x: str) -> str:
     ones = b.node("Cast", b.node("ReduceMax", x, keepdims=0), to=7)
-    shape = b.node("Add", b.node("Mul", ones, b.const(0, np.int64)), b.const([0, 4, 6, 5], np.int64))
+    shape = b.node(
+        "Add", b.node("Mul", ones, b.const(0, np.int64)), b.const([0, 4, 6, 5], np.int64)
+    )
     return b.node("Reshape", b.conv(x, 4, 4), shape, name="culprit")
 
 
 REFUSED = [
     (drawn, "RandomNormalLike", "it draws random numbers at every step"),
     (data_dependent, "NonZero", "the shape of its output would depend on spikes"),
-    (reshaped, "Reshape", "the shape of its output would depend on spikes, by its input 'add5_out'"),
+    (
+        reshaped,
+        "Reshape",
+        "the shape of its output would depend on spikes, by its input 'add5_out'",
+    ),
 ]
 
 
@@ -194,7 +231,9 @@ def test_what_cannot_even_be_telescoped_is_refused_by_name(
     model = b.end(block(b, b.start()))
     node, found_op, why = refusals(model)[0]
     assert (node, found_op, why) == ("culprit", op, reason)
-    with pytest.raises(UnsupportedGraphError, match=rf"node 'culprit' \({op}\) cannot be converted: ") as caught:
+    with pytest.raises(
+        UnsupportedGraphError, match=rf"node 'culprit' \({op}\) cannot be converted: "
+    ) as caught:
         model.parts.require_convertible()
     assert (caught.value.node, caught.value.op, caught.value.reason) == (node, found_op, why)
     assert caught.value.exit_code == 3
@@ -202,17 +241,27 @@ def test_what_cannot_even_be_telescoped_is_refused_by_name(
 
 def test_recurrent_layers_are_refused_between_neurons() -> None:
     b = Builder()
-    x = b.node("Relu", b.node("MatMul", b.input("input", [4, "batch", 3]), b.const(np.ones((3, 5)))))
+    x = b.node(
+        "Relu", b.node("MatMul", b.input("input", [4, "batch", 3]), b.const(np.ones((3, 5))))
+    )
     weights = (b.const(b.rng.standard_normal((1, 15, 5))) for _ in range(2))
-    x = b.node("Squeeze", b.node("GRU", x, *weights, hidden_size=5, name="culprit"), b.const([1], np.int64))
+    x = b.node(
+        "Squeeze", b.node("GRU", x, *weights, hidden_size=5, name="culprit"), b.const([1], np.int64)
+    )
     b.name_output(b.node("MatMul", b.node("Relu", x), b.const(np.ones((5, 2)))), "output")
     model = staged(b.model({"output": [4, "batch", 2]}))
-    assert refusals(model)[0] == ("culprit", "GRU", "recurrent layers are not supported between spiking layers")
+    assert refusals(model)[0] == (
+        "culprit",
+        "GRU",
+        "recurrent layers are not supported between spiking layers",
+    )
 
 
 def test_whole_numbers_that_leave_the_core_are_refused() -> None:
     b = Net()
-    b.name_output(b.node("ArgMax", b.conv(b.start(), 4, 4), axis=1, name="culprit", keepdims=1), "largest")
+    b.name_output(
+        b.node("ArgMax", b.conv(b.start(), 4, 4), axis=1, name="culprit", keepdims=1), "largest"
+    )
     x = b.node("Relu", b.conv(b.node("Cast", "largest", to=1), 1, 4))
     b.name_output(b.conv(x, 4, 3), "output")
     proto = b.model({"output": ["batch", 3, None, None]})
@@ -228,7 +277,11 @@ def test_an_activation_of_whole_numbers_is_refused() -> None:
     b = Net()
     x = b.node("Relu", b.node("Cast", b.conv(b.start(), 4, 4), to=6), name="culprit")
     model = b.end(b.node("Cast", x, to=1))
-    assert refusals(model)[0] == ("culprit", "Relu", "it computes in int32; export the model in float32")
+    assert refusals(model)[0] == (
+        "culprit",
+        "Relu",
+        "it computes in int32; export the model in float32",
+    )
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -245,13 +298,17 @@ def test_a_network_without_sites_has_nothing_to_convert() -> None:
     b = Builder()
     b.name_output(b.node("Relu", b.gemm(b.input("input", ["batch", 4]), 4, 3)), "output")
     model = staged(b.model({"output": ["batch", 3]}))
-    with pytest.raises(UnsupportedGraphError, match="there is nothing to convert: the network has no activation"):
+    with pytest.raises(
+        UnsupportedGraphError, match="there is nothing to convert: the network has no activation"
+    ):
         model.parts.require_convertible()
 
 
 def test_an_activation_before_any_weight_belongs_to_the_encoder() -> None:
     b = Net()
-    x = b.node("Clip", b.input("input", ["batch", 2, 6, 5]), b.const(0.0), b.const(1.0), name="clamp")
+    x = b.node(
+        "Clip", b.input("input", ["batch", 2, 6, 5]), b.const(0.0), b.const(1.0), name="clamp"
+    )
     x = b.node("Relu", b.conv(x, 2, 4), name="first")
     model = b.end(x)
     assert roles(model)["clamp"] == "encoder"
@@ -323,9 +380,20 @@ def test_supported_operators_are_not_fused_into_others() -> None:
     x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 6]), 2, 4))
     starts = [[row, column] for row in (0, 1) for column in (0, 1)]
     ends, axes, steps = (b.const(v, np.int64) for v in ([9, 9], [2, 3], [2, 2]))
-    x = b.node("Concat", *(b.node("Slice", x, b.const(s, np.int64), ends, axes, steps) for s in starts), axis=1)
-    x = b.node("Transpose", b.node("Flatten", b.node("GlobalAveragePool", b.node("Relu", b.conv(x, 16, 4)))))
-    x = b.node("Add", b.node("MatMul", b.const(np.ones((5, 4))), x, name="columns"), b.const(np.ones((5, 1))))
+    x = b.node(
+        "Concat",
+        *(b.node("Slice", x, b.const(s, np.int64), ends, axes, steps) for s in starts),
+        axis=1,
+    )
+    x = b.node(
+        "Transpose",
+        b.node("Flatten", b.node("GlobalAveragePool", b.node("Relu", b.conv(x, 16, 4)))),
+    )
+    x = b.node(
+        "Add",
+        b.node("MatMul", b.const(np.ones((5, 4))), x, name="columns"),
+        b.const(np.ones((5, 1))),
+    )
     b.name_output(b.gemm(b.node("Transpose", b.node("Relu", x)), 5, 3), "output")
     parts = staged(b.model({"output": ["batch", 3]})).parts
     parts.require_convertible()
@@ -340,7 +408,12 @@ def test_sites_know_bound_channels_and_shape() -> None:
     sites = {site.name: site for site in network("mobilenet").parts.sites}
     assert {site.upper for site in sites.values()} == {6.0}
     site = sites["depthwise"]
-    assert (site.axis, site.channels, site.shape, site.source) == (1, 18, ("batch", 18, 8, 8), "depthwise")
+    assert (site.axis, site.channels, site.shape, site.source) == (
+        1,
+        18,
+        ("batch", 18, 8, 8),
+        "depthwise",
+    )
     assert site.threshold_shape("channel") == (1, 18, 1, 1)
     assert site.threshold_shape("layer") == (1, 1, 1, 1)
     assert {s.upper for s in network("mlp").parts.sites} == {INFINITY}
@@ -363,9 +436,12 @@ def pooled(b: Net, x: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("block", "axis", "channels"), [(turned, 3, 4), (dense_last, 3, 7), (summed, 1, 4), (pooled, 1, 4)]
+    ("block", "axis", "channels"),
+    [(turned, 3, 4), (dense_last, 3, 7), (summed, 1, 4), (pooled, 1, 4)],
 )
-def test_channels_lie_where_the_weights_put_them(block: Callable[[Net, str], str], axis: int, channels: int) -> None:
+def test_channels_lie_where_the_weights_put_them(
+    block: Callable[[Net, str], str], axis: int, channels: int
+) -> None:
     b = Net()
     x = b.node("Relu", block(b, b.start()), name="site")
     x = b.node("Flatten", b.node("GlobalAveragePool", x))

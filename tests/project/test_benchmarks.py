@@ -40,8 +40,26 @@ def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(
     cache, calibration = tmp_path / "cache.json", tmp_path / "calibration.npz"
     with np.load(ROOT / "models" / "fashion_calibration.npz") as data:
         np.savez(calibration, input=data["input"][:60])
-    options = ["--study", study, "--only", row, "--timesteps", "1,2", "--limit", "40", "--cache", str(cache)]
-    command = [sys.executable, str(ROOT / "benchmarks" / "accuracy.py"), ann, str(calibration), test, *options]
+    options = [
+        "--study",
+        study,
+        "--only",
+        row,
+        "--timesteps",
+        "1,2",
+        "--limit",
+        "40",
+        "--cache",
+        str(cache),
+    ]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "accuracy.py"),
+        ann,
+        str(calibration),
+        test,
+        *options,
+    ]
     printed = printed_twice(command)
     last = printed.splitlines()[-2]
     assert last.startswith(f"| {row} |")
@@ -49,13 +67,26 @@ def test_accuracy_prints_a_row_per_conversion_and_keeps_its_figures(
     assert len(json.loads(cache.read_text())) == kept
 
 
-def test_tables_print_accuracy_and_energy_of_a_given_classifier_and_keep_its_figures(tmp_path: Path) -> None:
-    ann, calibration, test, cache = (tmp_path / name for name in ("own.onnx", "some.npz", "test.npz", "cache.json"))
+def test_tables_print_accuracy_and_energy_of_a_given_classifier_and_keep_its_figures(
+    tmp_path: Path,
+) -> None:
+    ann, calibration, test, cache = (
+        tmp_path / name for name in ("own.onnx", "some.npz", "test.npz", "cache.json")
+    )
     ann.write_bytes((ROOT / "models" / "fashion_vgg.onnx").read_bytes())
     with np.load(ROOT / "models" / "fashion_test.npz") as data:
         np.savez(calibration, input=data["input"][100:160])
         np.savez(test, input=data["input"][:40], labels=data["labels"][:40])
-    options = ["--only", "own", "--methods", "low-latency", "--timesteps", "2,4", "--cache", str(cache)]
+    options = [
+        "--only",
+        "own",
+        "--methods",
+        "low-latency",
+        "--timesteps",
+        "2,4",
+        "--cache",
+        str(cache),
+    ]
     given = ["--model", str(ann), "--calibration", str(calibration), "--test", str(test)]
     command = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), *options, *given]
     printed = printed_twice(command)
@@ -63,7 +94,11 @@ def test_tables_print_accuracy_and_energy_of_a_given_classifier_and_keep_its_fig
     assert len(known) == 2
     cache.write_text(json.dumps(dict(list(known.items())[1:])))
     done = subprocess.run([*command, "--only-cached"], capture_output=True, text=True)
-    (partial,) = (line for line in done.stdout.splitlines() if line.startswith("| own |") and line.count("|") == 7)
+    (partial,) = (
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith("| own |") and line.count("|") == 7
+    )
     assert partial.split("|")[5].strip() == ""  # T=2 is not known
     accuracy, energy = (line for line in printed.splitlines() if line.startswith("| own |"))
     figures = [float(cell) for cell in accuracy.split("|")[4:-1]]  # the ANN's, then one for each T
@@ -80,7 +115,11 @@ def table(script: str, *options: str) -> list[list[str]]:
     command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / script), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "%" in line]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in done.stdout.splitlines()
+        if "%" in line
+    ]
 
 
 def test_classic_topologies_convert_and_four_times_the_steps_halve_the_error_at_least() -> None:
@@ -122,8 +161,26 @@ def test_models_as_pytorch_exported_them_convert_inside_a_spiking_network() -> N
 
 def test_speed_times_every_way_to_run_and_keeps_the_figures_of_earlier_runs(tmp_path: Path) -> None:
     kept = tmp_path / "figures.json"
-    options = ["--networks", "fashion_vgg", "--threads", "1", "--rounds", "1", "--timesteps", "2", "--json", str(kept)]
-    command = [sys.executable, str(ROOT / "benchmarks" / "speed.py"), *options, "--no-spikingjelly", "--only", "time"]
+    options = [
+        "--networks",
+        "fashion_vgg",
+        "--threads",
+        "1",
+        "--rounds",
+        "1",
+        "--timesteps",
+        "2",
+        "--json",
+        str(kept),
+    ]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "speed.py"),
+        *options,
+        "--no-spikingjelly",
+        "--only",
+        "time",
+    ]
     for batch in ("2", "1"):
         done = subprocess.run([*command, "--batch", batch], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -166,12 +223,17 @@ def test_profiles_give_each_operator_its_own_time_and_a_scan_what_its_operators_
     assert first == {"Conv": 15, "Scan": 30, "Scan / Add": 20, "between operators": 35}
     assert second == {"Conv": 15, "between operators": 15}
     lines = table({"ANN": dict(second), "SNN": dict(first)}, least=16)
-    assert lines[2:4] == ["| Conv | 15.0 (50 %) | 15.0 (15 %) |", "| between operators | 15.0 (50 %) | 35.0 (35 %) |"]
+    assert lines[2:4] == [
+        "| Conv | 15.0 (50 %) | 15.0 (15 %) |",
+        "| between operators | 15.0 (50 %) | 35.0 (35 %) |",
+    ]
     assert "| Scan / Add |  | 20.0 (20 %) |" in lines
     assert lines[-2:] == ["| all others |  |  |", "| **all** | **30.0** | **100.0** |"]
 
 
-def test_speed_tables_relate_memory_to_the_ann_and_spikingjelly_to_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_tables_relate_memory_to_the_ann_and_spikingjelly_to_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from speed_tables import advantage, memory_table
 
@@ -185,7 +247,9 @@ def test_speed_tables_relate_memory_to_the_ann_and_spikingjelly_to_the_session(m
     assert advantage({"auto": {"median": 2.0}}) is None
 
 
-def test_resnet18_of_the_benchmarks_is_a_valid_model_of_the_known_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resnet18_of_the_benchmarks_is_a_valid_model_of_the_known_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import onnx
     from resnet18 import resnet18
@@ -193,6 +257,8 @@ def test_resnet18_of_the_benchmarks_is_a_valid_model_of_the_known_size(monkeypat
     model = resnet18()
     onnx.checker.check_model(model, full_check=True)
     weights = sum(
-        np.prod(t.dims) for t in model.graph.initializer if ".bn.mean" not in t.name and ".bn.var" not in t.name
+        np.prod(t.dims)
+        for t in model.graph.initializer
+        if ".bn.mean" not in t.name and ".bn.var" not in t.name
     )
     assert weights == 11_689_512  # torchvision's count of parameters

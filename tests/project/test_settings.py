@@ -47,7 +47,10 @@ from onnx2snn.settings import Settings
         ({"strict": None}, "strict is None"),
         ({"levels": 0}, "levels is 0"),
         ({"rounds": -1}, "rounds is -1"),
-        ({"correct": "bias,threshold"}, "with 'threshold'; it has to be none, or a list of bias, potential, weights"),
+        (
+            {"correct": "bias,threshold"},
+            "with 'threshold'; it has to be none, or a list of bias, potential, weights",
+        ),
         ({"correct": ""}, "with ''; it has to be none"),
         ({"correct": "bias,weights", "rounds": 4}, "weights are corrected layer by layer"),
         ({"preset": "low-latency", "rounds": 4}, "weights are corrected layer by layer"),
@@ -84,13 +87,25 @@ def test_the_ends_of_every_range_are_taken(options: dict[str, Any]) -> None:
 
 def test_the_defaults_are_the_papers() -> None:
     settings = Settings()
-    assert (settings.preset, settings.timesteps, settings.iterations, settings.batch_size) == ("paper", 32, 1000, 100)
-    assert (settings.granularity, settings.maxpool, settings.percentile) == ("channel", "accumulate", 99.0)
+    assert (settings.preset, settings.timesteps, settings.iterations, settings.batch_size) == (
+        "paper",
+        32,
+        1000,
+        100,
+    )
+    assert (settings.granularity, settings.maxpool, settings.percentile) == (
+        "channel",
+        "accumulate",
+        99.0,
+    )
 
 
 def test_spikes_are_as_high_as_the_preset_says_unless_told_otherwise() -> None:
     assert [Settings(preset=preset).height for preset in ("paper", "low-latency")] == [1, 2]
-    assert [Settings(preset=preset, levels=3).height for preset in ("paper", "low-latency")] == [3, 3]
+    assert [Settings(preset=preset, levels=3).height for preset in ("paper", "low-latency")] == [
+        3,
+        3,
+    ]
 
 
 @pytest.mark.parametrize("timesteps", [1, 8, 16, 17, 32, 512])
@@ -110,7 +125,17 @@ def test_half_of_the_steps_are_left_out_unless_told_otherwise(timesteps: int) ->
     ],
 )
 def test_metadata_holds_what_decides_the_model_and_no_more(method: str, more: set[str]) -> None:
-    always = {"preset", "timesteps", "delay", "granularity", "maxpool", "seed", "method", "neuron", "levels"}
+    always = {
+        "preset",
+        "timesteps",
+        "delay",
+        "granularity",
+        "maxpool",
+        "seed",
+        "method",
+        "neuron",
+        "levels",
+    }
     always |= {"correct", "rounds"}
     settings = Settings(threads=2, save_thresholds="t.npz", max_drop=3.0)
     assert {*settings.conversion(), *settings.calibration(method)} == always | more

@@ -33,7 +33,12 @@ def stored(tmp_path: Path) -> Path:
 
 def test_a_path_bytes_and_a_proto_give_the_same_model(stored: Path) -> None:
     data = stored.read_bytes()
-    for source, name in ((stored, str(stored)), (str(stored), str(stored)), (data, "model bytes"), (mlp(), "net")):
+    for source, name in (
+        (stored, str(stored)),
+        (str(stored), str(stored)),
+        (data, "model bytes"),
+        (mlp(), "net"),
+    ):
         loaded = load_model(source)
         assert loaded.proto == mlp()
         assert loaded.name == name
@@ -86,7 +91,9 @@ def with_external_data(folder: Path) -> Path:
     return path
 
 
-def test_external_data_is_loaded_from_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_external_data_is_loaded_from_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "elsewhere").mkdir()
     path = with_external_data(tmp_path / "models")
@@ -114,7 +121,9 @@ def test_external_data_that_is_not_whole_is_refused(damage: str, tmp_path: Path)
 def test_the_hash_covers_external_data(tmp_path: Path) -> None:
     path = with_external_data(tmp_path)
     before = load_model(path)
-    assert before.size == path.stat().st_size + sum(len(t.raw_data) for t in mlp().graph.initializer)
+    assert before.size == path.stat().st_size + sum(
+        len(t.raw_data) for t in mlp().graph.initializer
+    )
     data = bytearray((tmp_path / "big.data").read_bytes())
     data[0] ^= 1
     (tmp_path / "big.data").write_bytes(data)
@@ -140,17 +149,26 @@ def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("low_limit")
 @pytest.mark.parametrize("opset", [13, 18])
-def test_a_model_too_large_for_one_file_is_read_converted_written_and_run(opset: int, tmp_path: Path) -> None:
+def test_a_model_too_large_for_one_file_is_read_converted_written_and_run(
+    opset: int, tmp_path: Path
+) -> None:
     model = vgg()
     model.opset_import[0].version = opset
     path, target = tmp_path / "big.onnx", tmp_path / "big.snn.onnx"
     stored = onnx.ModelProto.FromString(model.SerializeToString())  # saving takes the weights out
-    onnx.save_model(stored, path, save_as_external_data=True, location="big.data", size_threshold=100)
+    onnx.save_model(
+        stored, path, save_as_external_data=True, location="big.data", size_threshold=100
+    )
     x = inputs_for("vgg", 8)
     conversion = convert(path, x, method="max", timesteps=256, delay=0)
     assert large.byte_size(conversion.model) > large.LIMIT
     conversion.save(target)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["big.data", "big.onnx", "big.snn.onnx", "big.snn.onnx.data"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "big.data",
+        "big.onnx",
+        "big.snn.onnx",
+        "big.snn.onnx.data",
+    ]
     assert target.stat().st_size < large.byte_size(conversion.model) - 3000
     (wanted,) = reference(model, {"input": x})
     found = SpikingSession(target, onnxruntime.SessionOptions()).run(None, {"input": x})
@@ -168,13 +186,17 @@ def test_a_model_too_large_for_one_file_is_read_converted_written_and_run(opset:
 
 @pytest.mark.usefixtures("low_limit")
 def test_a_large_proto_converts_to_what_its_file_converts_to() -> None:
-    one, other = (convert(model, inputs_for("resnet", 8), method="max") for model in (resnet(), resnet()))
+    one, other = (
+        convert(model, inputs_for("resnet", 8), method="max") for model in (resnet(), resnet())
+    )
     assert one.model == other.model
     assert load_model(resnet()).sha256 != load_model(resnet(1)).sha256
 
 
 @pytest.mark.usefixtures("low_limit")
-def test_when_weights_cannot_be_written_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_weights_cannot_be_written_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conversion = convert(resnet(), inputs_for("resnet", 8), method="max")
 
     def fail(_: Path, data: bytes) -> int:
@@ -201,7 +223,9 @@ def test_specs_hold_names_types_and_dimensions() -> None:
 def test_initializers_among_the_inputs_are_no_inputs() -> None:
     model = mlp()
     for tensor in model.graph.initializer:
-        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+        model.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        )
     assert [s.name for s in input_specs(model)] == ["input"]
 
 
@@ -250,12 +274,16 @@ def test_an_error_of_the_writer_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_rename_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rename_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: Path, target: Path) -> Path:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OutputError, match=r"out\.onnx' cannot be written: Invalid cross-device link"):
+    with pytest.raises(
+        OutputError, match=r"out\.onnx' cannot be written: Invalid cross-device link"
+    ):
         atomic_write(tmp_path / "out.onnx", b"new")
     assert not list(tmp_path.iterdir())
 
@@ -273,9 +301,16 @@ def test_a_file_gets_an_ordinary_files_mode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing/out", "no folder"), ("folder", "is a folder"), ("file/out", "no folder"), (".", "folder")],
+    [
+        ("missing/out", "no folder"),
+        ("folder", "is a folder"),
+        ("file/out", "no folder"),
+        (".", "folder"),
+    ],
 )
-def test_places_that_cannot_be_written_to_are_refused_early(name: str, said: str, tmp_path: Path) -> None:
+def test_places_that_cannot_be_written_to_are_refused_early(
+    name: str, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     for write in (check_writable, lambda path: atomic_write(path, b"")):
@@ -284,7 +319,9 @@ def test_places_that_cannot_be_written_to_are_refused_early(name: str, said: str
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
-@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="permission bits do not stop root")
+@pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: 0)() == 0, reason="permission bits do not stop root"
+)
 def test_a_folder_without_permission_is_refused_early(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:

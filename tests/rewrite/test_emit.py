@@ -12,7 +12,16 @@ import onnx
 import onnxruntime as ort
 import pytest
 from helpers.networks import NETWORKS, Builder, inputs_for, resnet, vgg
-from helpers.stages import Array, StepGraph, evaluator, network, reference, relative, samples, step_graph
+from helpers.stages import (
+    Array,
+    StepGraph,
+    evaluator,
+    network,
+    reference,
+    relative,
+    samples,
+    step_graph,
+)
 from onnx import TensorProto, helper, numpy_helper
 
 import onnx2snn
@@ -33,7 +42,9 @@ TIMESTEPS = 12
 
 
 @cache
-def emitted(name: str, delay: int = 0, maxpool: str = "accumulate", count: int = 1) -> onnx.ModelProto:
+def emitted(
+    name: str, delay: int = 0, maxpool: str = "accumulate", count: int = 1
+) -> onnx.ModelProto:
     """A network converted with maxima; `count` tells repeated conversions apart."""
     assert count
     data = inputs_for(name, 40)
@@ -80,11 +91,20 @@ def test_it_is_a_valid_model_with_the_inputs_and_outputs_of_the_ann(name: str, d
     model, ann = emitted(name, delay), NETWORKS[name]()
     onnx.checker.check_model(model, full_check=True)
     states = described(model)["states"]
-    assert [v.name for v in model.graph.input] == [v.name for v in ann.graph.input] + [s["input"] for s in states]
-    assert [v.name for v in model.graph.output] == [v.name for v in ann.graph.output] + [s["output"] for s in states]
-    for given, original in ((model.graph.input, ann.graph.input), (model.graph.output, ann.graph.output)):
+    assert [v.name for v in model.graph.input] == [v.name for v in ann.graph.input] + [
+        s["input"] for s in states
+    ]
+    assert [v.name for v in model.graph.output] == [v.name for v in ann.graph.output] + [
+        s["output"] for s in states
+    ]
+    for given, original in (
+        (model.graph.input, ann.graph.input),
+        (model.graph.output, ann.graph.output),
+    ):
         for one, other in zip(given, original, strict=False):
-            assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+            assert one.SerializeToString(deterministic=True) == other.SerializeToString(
+                deterministic=True
+            )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -96,7 +116,9 @@ def test_states_declare_type_and_rank_only_and_nothing_has_a_default(name: str) 
             declared = values[state[side]]
             assert declared.elem_type == TensorProto.FLOAT
             assert len(declared.shape.dim) == state["rank"]
-            assert not any(d.HasField("dim_value") or d.HasField("dim_param") for d in declared.shape.dim)
+            assert not any(
+                d.HasField("dim_value") or d.HasField("dim_param") for d in declared.shape.dim
+            )
     assert not {t.name for t in model.graph.initializer} & {v.name for v in model.graph.input}
 
 
@@ -108,7 +130,12 @@ def test_the_description_has_the_agreed_keys(name: str) -> None:
         "format", "tool", "source_sha256", "settings", "timesteps", "delay", "delay_auto", "states", "neurons",
         "analog", "parts", "calibrated",
     }  # fmt: skip
-    assert (found["format"], found["timesteps"], found["delay"], found["calibrated"]) == (1, TIMESTEPS, 5, True)
+    assert (found["format"], found["timesteps"], found["delay"], found["calibrated"]) == (
+        1,
+        TIMESTEPS,
+        5,
+        True,
+    )
     assert found["tool"] == f"onnx2snn {onnx2snn.__version__}"
     assert found["source_sha256"] == load_model(NETWORKS[name]()).sha256
     assert found["settings"]["method"] == "max"
@@ -119,7 +146,9 @@ def test_the_description_has_the_agreed_keys(name: str) -> None:
         assert {"input", "output", "rank", "shape", "kind"} == set(state) - {"mean"}
         assert state["kind"] in {"membrane", "count", "sum", "step", "history"}
         assert len(state["shape"]) == state["rank"]
-    tensors = {t for node in model.graph.node for t in node.output} | {v.name for v in model.graph.input}
+    tensors = {t for node in model.graph.node for t in node.output} | {
+        v.name for v in model.graph.input
+    }
     assert set(found["parts"]) == {"encoder", "readout"}
     assert tensors.issuperset(found["parts"]["encoder"] + found["parts"]["readout"])
     assert tensors.issuperset(n["spikes"] for n in found["neurons"])
@@ -160,13 +189,17 @@ def test_the_scale_of_a_neuron_is_its_threshold_in_ann_units(granularity: str) -
     spikes = graph.spikes(graph.run(samples("vgg", 2, np.float64), 400))
     ann = model.arranged.copy()
     ann.outputs = [ann.tensors()[site.tensor] for site in model.parts.sites]
-    for site, theta, a in zip(model.parts.sites, thetas, reference(ann, samples("vgg", 2)), strict=True):
+    for site, theta, a in zip(
+        model.parts.sites, thetas, reference(ann, samples("vgg", 2)), strict=True
+    ):
         assert relative(theta * spikes[site.name].mean(axis=0), a) < 0.05
 
 
 @pytest.mark.parametrize("name", ["resnet", "vgg"])
 def test_converting_again_gives_the_same_bytes(name: str) -> None:
-    one, other = (emitted(name, 5, count=count).SerializeToString(deterministic=True) for count in (1, 2))
+    one, other = (
+        emitted(name, 5, count=count).SerializeToString(deterministic=True) for count in (1, 2)
+    )
     assert one == other
 
 
@@ -176,7 +209,9 @@ def test_any_host_gets_the_answer_with_zeros_of_one_element(name: str, delay: in
     model = emitted(name, delay)
     x = inputs_for(name, 3)
     steps = run_as_any_host(model, x, 96)
-    for output, wanted in zip(NETWORKS[name]().graph.output, reference(NETWORKS[name](), {"input": x}), strict=True):
+    for output, wanted in zip(
+        NETWORKS[name]().graph.output, reference(NETWORKS[name](), {"input": x}), strict=True
+    ):
         assert steps[-1][output.name].shape == wanted.shape
         assert relative(steps[-1][output.name], wanted) < 0.3
         assert all(np.all(np.isfinite(step[output.name])) for step in steps)
@@ -184,7 +219,8 @@ def test_any_host_gets_the_answer_with_zeros_of_one_element(name: str, delay: in
         shape = steps[0][state["output"]].shape
         assert len(shape) == state["rank"]
         assert all(
-            d in (None, "batch", "height", "width") or d == size for d, size in zip(state["shape"], shape, strict=True)
+            d in (None, "batch", "height", "width") or d == size
+            for d, size in zip(state["shape"], shape, strict=True)
         )
 
 
@@ -195,7 +231,10 @@ def test_a_fixed_batch_stays_fixed_in_the_file() -> None:
 
 
 def test_the_core_holds_no_max_pool_state_where_the_paper_is_followed() -> None:
-    kinds = [[s["kind"] for s in described(emitted("vgg", 0, rule))["states"]] for rule in ("accumulate", "current")]
+    kinds = [
+        [s["kind"] for s in described(emitted("vgg", 0, rule))["states"]]
+        for rule in ("accumulate", "current")
+    ]
     assert sorted(kinds[0]) == sorted([*kinds[1], "sum", "history"])
 
 
@@ -207,7 +246,9 @@ def test_an_emitted_model_is_not_converted_again() -> None:
 # The stateful operators, each lowered alone.
 
 
-def alone(op: str, shape: tuple[int, ...], delay: int = 0, attrs: Mapping[str, Any] | None = None) -> StepGraph:
+def alone(
+    op: str, shape: tuple[int, ...], delay: int = 0, attrs: Mapping[str, Any] | None = None
+) -> StepGraph:
     """A step graph of one stateful operator: x -> y."""
     b = Builder(0, np.float64)
     x = b.input("x", [None] * len(shape))
@@ -245,7 +286,10 @@ def test_the_answer_is_the_mean_since_the_delay_and_before_that_since_the_start(
 
 
 def test_without_a_delay_nothing_is_computed_for_one() -> None:
-    ops = [[node.op_type for node in alone(RUNNING_MEAN, (2, 3), delay).proto.graph.node] for delay in (0, 4)]
+    ops = [
+        [node.op_type for node in alone(RUNNING_MEAN, (2, 3), delay).proto.graph.node]
+        for delay in (0, 4)
+    ]
     assert sorted(ops[0]) == ["Add", "Add", "Div"]
     assert {"Where", "Greater", "Equal"} <= set(ops[1])
     names = {node.name for node in emitted("resnet", 0).graph.node}
@@ -267,7 +311,10 @@ WINDOW = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
 def test_a_pool_of_the_accumulated_current_is_exact_at_every_step(scale: float) -> None:
     """With whole numbers not even rounding differs."""
     currents = np.random.default_rng(0).integers(-9, 9, (10, 2, 3, 5, 6)) * scale
-    found = np.cumsum(fed(alone(ACCUMULATED_MAX_POOL, (2, 3, 5, 6), 0, {"pool": "MaxPool"} | WINDOW), currents), axis=0)
+    found = np.cumsum(
+        fed(alone(ACCUMULATED_MAX_POOL, (2, 3, 5, 6), 0, {"pool": "MaxPool"} | WINDOW), currents),
+        axis=0,
+    )
     for t in range(len(currents)):
         np.testing.assert_array_equal(found[t], pooled(currents[: t + 1].sum(axis=0)))
     biased = np.sum([pooled(x) for x in currents], axis=0)
@@ -276,7 +323,10 @@ def test_a_pool_of_the_accumulated_current_is_exact_at_every_step(scale: float) 
 
 def test_a_global_pool_accumulates_too() -> None:
     currents = np.random.default_rng(0).integers(-9, 9, (10, 2, 3, 5, 6)).astype(np.float64)
-    found = np.sum(fed(alone(ACCUMULATED_MAX_POOL, (2, 3, 5, 6), 0, {"pool": "GlobalMaxPool"}), currents), axis=0)
+    found = np.sum(
+        fed(alone(ACCUMULATED_MAX_POOL, (2, 3, 5, 6), 0, {"pool": "GlobalMaxPool"}), currents),
+        axis=0,
+    )
     np.testing.assert_array_equal(found, currents.sum(axis=0).max(axis=(2, 3), keepdims=True))
 
 
@@ -289,7 +339,9 @@ def test_the_paper_pools_each_steps_current_and_the_default_their_sum(maxpool: s
     inside, outside = node.inputs[0].name, node.outputs[0].name
     whole = step_graph(graph, model)
     for name in (inside, outside):
-        whole.proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None] * 4))
+        whole.proto.graph.output.append(
+            helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None] * 4)
+        )
     steps = whole.run(samples("vgg", 2, np.float64), 10)
     went_in, came_out = (np.stack([step[name] for step in steps]) for name in (inside, outside))
     assert np.ptp(went_in, axis=0).max() > 0.1  # it fluctuates
@@ -300,7 +352,9 @@ def test_the_paper_pools_each_steps_current_and_the_default_their_sum(maxpool: s
         return out
 
     sums = [pool(went_in[: t + 1].sum(axis=0)) for t in range(10)]
-    wanted = np.diff(sums, axis=0, prepend=0) if maxpool == "accumulate" else [pool(x) for x in went_in]
+    wanted = (
+        np.diff(sums, axis=0, prepend=0) if maxpool == "accumulate" else [pool(x) for x in went_in]
+    )
     np.testing.assert_allclose(came_out, wanted, atol=1e-12)
 
 
@@ -311,7 +365,10 @@ def test_the_answer_so_far_is_the_readout_of_the_mean_spikes() -> None:
         graph = step_graph(fold(rewrite(model.arranged64, model.parts, thetas))[0], model, delay)
         steps = graph.run(samples("mlp", 2, np.float64), 8)
         spikes = graph.spikes(steps)["h2"]
-        last = [numpy_helper.to_array(t).astype(np.float64) for t in model.source.proto.graph.initializer][-2:]
+        last = [
+            numpy_helper.to_array(t).astype(np.float64)
+            for t in model.source.proto.graph.initializer
+        ][-2:]
         for t, step in enumerate(steps, 1):
             mean = (spikes[delay:t] if t > delay else spikes[:t]).mean(axis=0) * thetas[1]
             np.testing.assert_allclose(step["logits"], mean @ last[0].T + last[1], atol=1e-9)

@@ -108,11 +108,15 @@ def kept_reasons(folding: Folding) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["vgg", "mobilenet", "segmenter", "mlp"])
 @pytest.mark.parametrize("granularity", ["channel", "layer"])
-def test_without_identity_shortcuts_every_factor_goes_into_weights(name: str, granularity: str) -> None:
+def test_without_identity_shortcuts_every_factor_goes_into_weights(
+    name: str, granularity: str
+) -> None:
     spiking, folding = folded(network(name), granularity)
     assert folding.kept == ()
     assert not [node.name for node in spiking.nodes if node.op == "Mul"]
-    weighted = {n.name for n in network(name).arranged.nodes if n.op in ("Conv", "ConvTranspose", "Gemm")}
+    weighted = {
+        n.name for n in network(name).arranged.nodes if n.op in ("Conv", "ConvTranspose", "Gemm")
+    }
     assert set(folding.folded) == weighted
 
 
@@ -189,7 +193,9 @@ def test_a_product_that_broadcasts_is_no_factor(channels_behind: int) -> None:
     model = staged(broadcasting(channels_behind))
     spiking, _ = folded(model)
     assert "spread" in {n.name for n in spiking.nodes}
-    assert {constant(n.inputs[1]).dtype for n in spiking.nodes if n.op == "Mul"} == {np.dtype(np.float32)}  # type: ignore[union-attr]
+    assert {constant(n.inputs[1]).dtype for n in spiking.nodes if n.op == "Mul"} == {
+        np.dtype(np.float32)
+    }  # type: ignore[union-attr]
     run_both(model, feed_for(model.source.proto, np.float64)).assert_same()
 
 
@@ -197,13 +203,22 @@ def test_weights_computed_from_an_input_stay_and_so_does_the_factor() -> None:
     b = Builder(4)
     x, w = b.input("input", ["batch", 2, 6, 5]), b.input("weights", [4, 4, 3, 3])
     x = b.node("Relu", b.conv(x, 2, 4))
-    x = b.node("Conv", x, b.node("Mul", w, b.const(RNG.uniform(0.5, 2, (4, 1, 1, 1)))), pads=[1] * 4, name="dynamic")
+    x = b.node(
+        "Conv",
+        x,
+        b.node("Mul", w, b.const(RNG.uniform(0.5, 2, (4, 1, 1, 1)))),
+        pads=[1] * 4,
+        name="dynamic",
+    )
     b.name_output(b.conv(b.node("Relu", x), 4, 3), "output")
     model = staged(b.model({"output": ["batch", 3, 6, 5]}))
     _, folding = folded(model)
     assert "dynamic" not in folding.folded
     assert kept_reasons(folding)["dynamic"].endswith("its parameters are not constants")
-    feed = {"input": RNG.standard_normal((2, 2, 6, 5)), "weights": RNG.standard_normal((4, 4, 3, 3)) * 0.3}
+    feed = {
+        "input": RNG.standard_normal((2, 2, 6, 5)),
+        "weights": RNG.standard_normal((4, 4, 3, 3)) * 0.3,
+    }
     run_both(model, feed).assert_same()
 
 
@@ -247,7 +262,9 @@ def test_each_activation_becomes_factor_neuron_factor() -> None:
     ops = [node.op for node in spiking.nodes]
     assert ops == ["Gemm", "Mul", IF, "Mul", "Gemm", "Mul", IF, RUNNING_MEAN, "Mul", "Gemm"]
     factors = [constant(node.inputs[1]) for node in spiking.nodes if node.op == "Mul"]
-    for factor, wanted in zip(factors, [1 / thetas[0], thetas[0], 1 / thetas[1], thetas[1]], strict=True):
+    for factor, wanted in zip(
+        factors, [1 / thetas[0], thetas[0], 1 / thetas[1], thetas[1]], strict=True
+    ):
         assert factor is not None
         np.testing.assert_array_equal(factor, wanted)
     neurons = [node for node in spiking.nodes if node.op == IF]
@@ -260,14 +277,22 @@ def test_rewriting_leaves_the_graph_given_alone() -> None:
     model = network("vgg")
     before = [(node.op, node.name, [t.name for t in node.inputs]) for node in model.arranged.nodes]
     folded(model)
-    assert [(node.op, node.name, [t.name for t in node.inputs]) for node in model.arranged.nodes] == before
+    assert [
+        (node.op, node.name, [t.name for t in node.inputs]) for node in model.arranged.nodes
+    ] == before
 
 
-@pytest.mark.parametrize(("maxpool", "op"), [("accumulate", ACCUMULATED_MAX_POOL), ("current", "MaxPool")])
+@pytest.mark.parametrize(
+    ("maxpool", "op"), [("accumulate", ACCUMULATED_MAX_POOL), ("current", "MaxPool")]
+)
 def test_only_pools_of_spiking_currents_accumulate(maxpool: str, op: str) -> None:
     """The first pool of the network is fed by the encoder: its input is constant in time."""
     model = network("vgg")
-    ops = [n.op for n in rewrite(model.arranged, model.parts, model.thresholds(), maxpool).nodes if "Pool" in n.op]
+    ops = [
+        n.op
+        for n in rewrite(model.arranged, model.parts, model.thresholds(), maxpool).nodes
+        if "Pool" in n.op
+    ]
     assert ops == ["MaxPool", op]
 
 
@@ -288,17 +313,27 @@ class Case:
     def __str__(self) -> str:
         shapes = [str(o if isinstance(o, (tuple, str)) else np.shape(o)) for o in self.operands]
         extra = "".join(f" {k}={v}" for k, v in self.attrs.items())
-        return f"{self.op}({', '.join(shapes)}){extra} back {self.back} ahead {dict(self.ahead)}".replace("  ", " ")
+        return f"{self.op}({', '.join(shapes)}){extra} back {self.back} ahead {dict(self.ahead)}".replace(
+            "  ", " "
+        )
 
     def build(self) -> tuple[Graph, Node]:
         """A float64 graph of this node with its outputs `y`, `y1` ..., shapes inferred."""
-        plain = {ACCUMULATED_MAX_POOL: "MaxPool"} | dict.fromkeys((RUNNING_MEAN, MEAN_SO_FAR, INCREASE), "Identity")
+        plain = {ACCUMULATED_MAX_POOL: "MaxPool"} | dict.fromkeys(
+            (RUNNING_MEAN, MEAN_SO_FAR, INCREASE), "Identity"
+        )
         names = ["" if isinstance(o, str) else f"x{i}" for i, o in enumerate(self.operands)]
         given = dict(zip(names, self.operands, strict=True))
         inputs = [
-            helper.make_tensor_value_info(name, TensorProto.DOUBLE, o) for name, o in given.items() if type(o) is tuple
+            helper.make_tensor_value_info(name, TensorProto.DOUBLE, o)
+            for name, o in given.items()
+            if type(o) is tuple
         ]
-        fixed = [numpy_helper.from_array(np.asarray(o), n) for n, o in given.items() if not isinstance(o, (tuple, str))]
+        fixed = [
+            numpy_helper.from_array(np.asarray(o), n)
+            for n, o in given.items()
+            if not isinstance(o, (tuple, str))
+        ]
         attrs = dict(self.attrs)
         made = [f"y{i or ''}" for i in range(attrs.pop("outputs", 1))]
         node = helper.make_node(plain.get(self.op, self.op), names, made, "node", **attrs)
@@ -309,7 +344,9 @@ class Case:
         return single, single.nodes[0]
 
     def feed(self) -> dict[str, Array]:
-        return {f"x{i}": RNG.standard_normal(o) for i, o in enumerate(self.operands) if type(o) is tuple}
+        return {
+            f"x{i}": RNG.standard_normal(o) for i, o in enumerate(self.operands) if type(o) is tuple
+        }
 
 
 def value(*shape: int) -> Array:
@@ -325,20 +362,43 @@ ONE = {0: CHANNELS}
 POOL = {"kernel_shape": [2, 3], "strides": [2, 1], "pads": [0, 1, 1, 0]}
 
 RULES = [
-    Case("Conv", [IMAGE, value(6, 4, 3, 3), value(6)], (1, 6, 1, 1), ONE, {"pads": [0, 1, 2, 1], "strides": [2, 1]}),
+    Case(
+        "Conv",
+        [IMAGE, value(6, 4, 3, 3), value(6)],
+        (1, 6, 1, 1),
+        ONE,
+        {"pads": [0, 1, 2, 1], "strides": [2, 1]},
+    ),
     Case("Conv", [IMAGE, value(6, 2, 3, 2)], (1, 6, 1, 1), ONE, {"group": 2, "dilations": [2, 1]}),
     Case("Conv", [IMAGE, value(8, 1, 1, 1), value(8)], (1, 8, 1, 1), ONE, {"group": 4}),
     Case("Conv", [IMAGE, value(6, 2, 3, 2), value(6)], LAYER, {0: LAYER}, {"group": 2}),
     Case("Conv", [(2, 4, 7), value(3, 4, 2), value(3)], (1, 3, 1), {0: (1, 4, 1)}),
-    Case("ConvTranspose", [IMAGE, value(4, 3, 3, 3), value(3)], (1, 3, 1, 1), ONE, {"strides": [2, 2]}),
-    Case("ConvTranspose", [IMAGE, value(4, 3, 3, 3), value(6)], (1, 6, 1, 1), ONE, {"group": 2, "pads": [1, 0, 1, 1]}),
+    Case(
+        "ConvTranspose",
+        [IMAGE, value(4, 3, 3, 3), value(3)],
+        (1, 3, 1, 1),
+        ONE,
+        {"strides": [2, 2]},
+    ),
+    Case(
+        "ConvTranspose",
+        [IMAGE, value(4, 3, 3, 3), value(6)],
+        (1, 6, 1, 1),
+        ONE,
+        {"group": 2, "pads": [1, 0, 1, 1]},
+    ),
     Case("ConvTranspose", [IMAGE, value(4, 3, 2, 2)], LAYER, {0: LAYER}, {"group": 2}),
     Case("Gemm", [(2, 4), value(4, 5), value(5)], (1, 5), {0: (1, 4)}),
     Case("Gemm", [(2, 4), value(5, 4), value(5)], (1, 5), {0: (1, 4)}, {"transB": 1}),
     Case("Gemm", [(2, 4), value(5, 4), value(5)], (1, 1), {0: (1, 1)}, {"transB": 1}),
-    Case("Gemm", [(2, 4), value(4, 5), value(2, 5)], (1, 5), {0: (1, 4)}, {"alpha": 0.5, "beta": 2.0}),
+    Case(
+        "Gemm", [(2, 4), value(4, 5), value(2, 5)], (1, 5), {0: (1, 4)}, {"alpha": 0.5, "beta": 2.0}
+    ),
     Case("Gemm", [(2, 4), value(4, 5)], (1, 5), {0: (1, 4)}),
-    *[Case("Gemm", [(2, 4), value(4, 5), value(*s)], (1, 5), {}) for s in ((), (1,), (1, 1), (2, 1), (1, 5))],
+    *[
+        Case("Gemm", [(2, 4), value(4, 5), value(*s)], (1, 5), {})
+        for s in ((), (1,), (1, 1), (2, 1), (1, 5))
+    ],
     Case("MatMul", [(2, 4), value(4, 5)], (1, 5), {0: (1, 4)}),
     Case("MatMul", [(2, 3, 4), value(4, 5)], (1, 1, 5), {0: (1, 1, 4)}),
     Case("MatMul", [(2, 3, 4), value(2, 4, 5)], (1, 1, 5), {0: (1, 1, 4)}),
@@ -369,7 +429,9 @@ RULES = [
     Case("Unsqueeze", [(2, 4), ints(1, 3)], (1, 1, 4, 1), {0: (1, 4)}),
     Case("Transpose", [IMAGE], (1, 1, 1, 4), ONE, {"perm": [0, 2, 3, 1]}),
     Case("Transpose", [IMAGE], (1, 1, 4, 1), ONE),
-    Case("Concat", [IMAGE, (2, 3, 5, 6)], (1, 7, 1, 1), {0: CHANNELS, 1: (1, 3, 1, 1)}, {"axis": 1}),
+    Case(
+        "Concat", [IMAGE, (2, 3, 5, 6)], (1, 7, 1, 1), {0: CHANNELS, 1: (1, 3, 1, 1)}, {"axis": 1}
+    ),
     Case("Concat", [IMAGE, (2, 3, 5, 6)], (1, 7, 1, 1), {1: (1, 3, 1, 1)}, {"axis": -3}),
     Case("Concat", [IMAGE, (2, 4, 1, 6)], CHANNELS, {0: CHANNELS, 1: CHANNELS}, {"axis": 2}),
     Case("Concat", [IMAGE, (2, 4, 1, 6)], LAYER, {0: CHANNELS, 1: LAYER}, {"axis": 2}),
@@ -392,7 +454,13 @@ RULES = [
     Case("ReduceSum", [IMAGE, ints(2, 3)], (1, 4), ONE, {"keepdims": 0}),
     Case("ReduceSum", [IMAGE], LAYER, {0: LAYER}),
     Case("CumSum", [IMAGE, np.array(-1)], CHANNELS, ONE, {"reverse": 1}),
-    Case("Resize", [IMAGE, "", np.array([1, 1, 2, 1.5], np.float32)], CHANNELS, ONE, {"mode": "linear"}),
+    Case(
+        "Resize",
+        [IMAGE, "", np.array([1, 1, 2, 1.5], np.float32)],
+        CHANNELS,
+        ONE,
+        {"mode": "linear"},
+    ),
     Case("Expand", [(2, 4, 1, 1), ints(3, 1, 1, 5, 6)], None, ONE),
     Case("Expand", [(4, 1, 1), ints(2, 4, 5, 6)], CHANNELS, {0: (4, 1, 1)}),
     Case("Tile", [IMAGE, ints(1, 1, 2, 3)], CHANNELS, ONE),
@@ -425,17 +493,23 @@ def test_a_factor_moves_backward(case: Case) -> None:
     assert isinstance(move, Move), move
     scaled = {name: x * move.scales.get(int(name[1:]), 1.0) for name, x in feed.items()}
     assert all(scaled[name].shape == x.shape for name, x in feed.items())
-    np.testing.assert_allclose(reference(with_move(graph, node, move), scaled)[0], wanted, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        reference(with_move(graph, node, move), scaled)[0], wanted, rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("case", [c for c in RULES if c.ahead], ids=str)
 def test_factors_move_forward(case: Case) -> None:
     shapes = set(case.ahead.values())
-    common = {shape: RNG.uniform(0.5, 2.0, shape) for shape in shapes}  # a sum takes only equal factors
+    common = {
+        shape: RNG.uniform(0.5, 2.0, shape) for shape in shapes
+    }  # a sum takes only equal factors
     scales = {index: common[shape] for index, shape in case.ahead.items()}
     graph, node = case.build()
     feed = case.feed()
-    wanted = reference(graph, {name: x * scales.get(int(name[1:]), 1.0) for name, x in feed.items()})
+    wanted = reference(
+        graph, {name: x * scales.get(int(name[1:]), 1.0) for name, x in feed.items()}
+    )
     move = FORWARD[case.op](node, scales)
     assert isinstance(move, Move), move
     found = reference(with_move(graph, node, move), feed)
@@ -446,7 +520,12 @@ def test_factors_move_forward(case: Case) -> None:
 
 def test_every_rule_is_in_the_table() -> None:
     assert {c.op for c in RULES if c.back} == set(BACKWARD) - {"Upsample"}
-    assert {c.op for c in RULES if c.ahead} == set(FORWARD) - {"Shape", "Size", "EyeLike", "Upsample"}
+    assert {c.op for c in RULES if c.ahead} == set(FORWARD) - {
+        "Shape",
+        "Size",
+        "EyeLike",
+        "Upsample",
+    }
 
 
 @pytest.mark.parametrize("op", ["Shape", "Size"])
@@ -458,48 +537,167 @@ def test_a_shape_does_not_depend_on_the_factor(op: str) -> None:
 NEGATIVE = np.full(CHANNELS, -1.0)
 SPREAD = (2, "channels", 5, 6)
 REFUSALS = [
-    Case("Conv", [IMAGE, value(6, 4, 1, 1)], (1, 1, 5, 1), {0: (1, 4, 5, 1)}, says="varies within a channel"),
+    Case(
+        "Conv",
+        [IMAGE, value(6, 4, 1, 1)],
+        (1, 1, 5, 1),
+        {0: (1, 4, 5, 1)},
+        says="varies within a channel",
+    ),
     Case("Conv", [IMAGE, (6, 4, 1, 1)], (1, 6, 1, 1), ONE, says="its weights are not a constant"),
     Case("Conv", [IMAGE, value(6, 4, 1, 1), (6,)], (1, 6, 1, 1), says="its bias is not a constant"),
-    Case("Conv", [IMAGE, (6, 4, 1, 1)], None, {1: (6, 1, 1, 1)}, says="its parameters are not constants"),
-    Case("ConvTranspose", [IMAGE, value(4, 6, 1, 1)], (1, 1, 5, 1), {0: (1, 4, 5, 1)}, says="varies within a channel"),
-    Case("ConvTranspose", [IMAGE, (4, 6, 1, 1)], (1, 6, 1, 1), ONE, says="its weights are not a constant"),
-    Case("ConvTranspose", [IMAGE, (4, 6, 1, 1)], None, {1: (4, 1, 1, 1)}, says="its parameters are not constants"),
-    Case("Gemm", [(2, 4), value(4, 5), value(5)], (2, 1), {0: (2, 1)}, says="varies within a channel"),
-    Case("Gemm", [(4, 2), value(4, 5)], None, {0: (1, 2)}, {"transA": 1}, "varies within a channel"),
+    Case(
+        "Conv",
+        [IMAGE, (6, 4, 1, 1)],
+        None,
+        {1: (6, 1, 1, 1)},
+        says="its parameters are not constants",
+    ),
+    Case(
+        "ConvTranspose",
+        [IMAGE, value(4, 6, 1, 1)],
+        (1, 1, 5, 1),
+        {0: (1, 4, 5, 1)},
+        says="varies within a channel",
+    ),
+    Case(
+        "ConvTranspose",
+        [IMAGE, (4, 6, 1, 1)],
+        (1, 6, 1, 1),
+        ONE,
+        says="its weights are not a constant",
+    ),
+    Case(
+        "ConvTranspose",
+        [IMAGE, (4, 6, 1, 1)],
+        None,
+        {1: (4, 1, 1, 1)},
+        says="its parameters are not constants",
+    ),
+    Case(
+        "Gemm", [(2, 4), value(4, 5), value(5)], (2, 1), {0: (2, 1)}, says="varies within a channel"
+    ),
+    Case(
+        "Gemm", [(4, 2), value(4, 5)], None, {0: (1, 2)}, {"transA": 1}, "varies within a channel"
+    ),
     Case("Gemm", [(2, 4), (4, 5)], (1, 5), {0: (1, 4)}, says="its weights are not a constant"),
-    Case("Gemm", [(2, 4), value(4, 5), (2, 5)], None, {0: (1, 4), 2: (1, 5)}, says="its parameters are not constants"),
-    Case("MatMul", [(2, 4), (4, 5)], (1, 5), {0: (1, 4)}, says="neither factor is a constant matrix"),
-    Case("MatMul", [(2, 4), value(4)], (1,), {0: (1, 4)}, says="neither factor is a constant matrix"),
-    Case("MatMul", [(2, 3, 4), value(4, 5)], (1, 3, 1), {0: (1, 3, 1)}, says="varies within a channel"),
+    Case(
+        "Gemm",
+        [(2, 4), value(4, 5), (2, 5)],
+        None,
+        {0: (1, 4), 2: (1, 5)},
+        says="its parameters are not constants",
+    ),
+    Case(
+        "MatMul", [(2, 4), (4, 5)], (1, 5), {0: (1, 4)}, says="neither factor is a constant matrix"
+    ),
+    Case(
+        "MatMul", [(2, 4), value(4)], (1,), {0: (1, 4)}, says="neither factor is a constant matrix"
+    ),
+    Case(
+        "MatMul",
+        [(2, 3, 4), value(4, 5)],
+        (1, 3, 1),
+        {0: (1, 3, 1)},
+        says="varies within a channel",
+    ),
     Case("Mul", [IMAGE, IMAGE], CHANNELS, ONE, says="the factor is not a constant"),
     Case("Add", [IMAGE, (2, 1, 5, 6)], CHANNELS, says="broadcast along the scaled axis"),
     Case("Add", [IMAGE, (5, 6)], CHANNELS, says="broadcast along the scaled axis"),
     Case("Add", [IMAGE, IMAGE], None, ONE, says="different scales"),
     Case("Add", [IMAGE, IMAGE], None, {0: CHANNELS, 1: LAYER}, says="different scales"),
-    Case("AveragePool", [IMAGE], (1, 1, 2, 1), {0: (1, 1, 1, 6)}, POOL, "varies within the pooled area"),
-    Case("MaxPool", [IMAGE], (1, 1, 2, 1), {0: (1, 1, 1, 6)}, POOL, "varies within the pooled area"),
+    Case(
+        "AveragePool",
+        [IMAGE],
+        (1, 1, 2, 1),
+        {0: (1, 1, 1, 6)},
+        POOL,
+        "varies within the pooled area",
+    ),
+    Case(
+        "MaxPool", [IMAGE], (1, 1, 2, 1), {0: (1, 1, 1, 6)}, POOL, "varies within the pooled area"
+    ),
     Case("Reshape", [SPREAD, ints(2, -1)], (1, 120), ONE, says="sizes are not static"),
     Case("Reshape", [IMAGE, ints(8, -1)], (1, 30), ONE, says="sizes are not static"),
     Case("Concat", [SPREAD, IMAGE], (1, 9, 1, 1), ONE, {"axis": 1}, "sizes are not static"),
-    Case("Pad", [IMAGE, ints(0, 1, 0, 0, 0, 0, 0, 0), np.ones(())], (1, 5, 1, 1), ONE, says="other values than zero"),
-    Case("Pad", [IMAGE, ints(0, 0, 1, 0, 0, 0, 0, 0)], CHANNELS, ONE, {"mode": "reflect"}, "other values than zero"),
-    Case("Slice", [IMAGE, ints(1), ints(3), ints(1)], (1, 2, 1, 1), says="selects along the scaled axis"),
-    Case("Slice", [IMAGE, ints(3), ints(0), ints(2), ints(-1)], CHANNELS, ONE, says="selects along the scaled axis"),
-    Case("Gather", [IMAGE, ints(1, 2)], (1, 2, 1, 1), {}, {"axis": 1}, "selects along the scaled axis"),
+    Case(
+        "Pad",
+        [IMAGE, ints(0, 1, 0, 0, 0, 0, 0, 0), np.ones(())],
+        (1, 5, 1, 1),
+        ONE,
+        says="other values than zero",
+    ),
+    Case(
+        "Pad",
+        [IMAGE, ints(0, 0, 1, 0, 0, 0, 0, 0)],
+        CHANNELS,
+        ONE,
+        {"mode": "reflect"},
+        "other values than zero",
+    ),
+    Case(
+        "Slice",
+        [IMAGE, ints(1), ints(3), ints(1)],
+        (1, 2, 1, 1),
+        says="selects along the scaled axis",
+    ),
+    Case(
+        "Slice",
+        [IMAGE, ints(3), ints(0), ints(2), ints(-1)],
+        CHANNELS,
+        ONE,
+        says="selects along the scaled axis",
+    ),
+    Case(
+        "Gather",
+        [IMAGE, ints(1, 2)],
+        (1, 2, 1, 1),
+        {},
+        {"axis": 1},
+        "selects along the scaled axis",
+    ),
     Case("Where", [value(5, 6) > 0, IMAGE, IMAGE], None, {1: CHANNELS}, says="different scales"),
-    Case("Where", [value(5, 6) > 0, IMAGE, (1, 1)], CHANNELS, says="broadcast along the scaled axis"),
+    Case(
+        "Where", [value(5, 6) > 0, IMAGE, (1, 1)], CHANNELS, says="broadcast along the scaled axis"
+    ),
     Case("ReduceMean", [IMAGE, ints(1)], None, ONE, says="varies along an axis it works along"),
     Case("ReduceSum", [IMAGE, (1,)], LAYER, ONE, says="its axes are not constant"),
     Case("CumSum", [IMAGE, np.array(1)], CHANNELS, ONE, says="varies along an axis it works along"),
-    Case("Resize", [IMAGE, "", np.array([1, 2, 1, 1.0], np.float32)], (1, 8, 1, 1), ONE, says="varies along an axis"),
-    Case("Expand", [(2, 1, 1, 1), ints(2, 4, 5, 6)], CHANNELS, says="broadcasts along the scaled axis"),
+    Case(
+        "Resize",
+        [IMAGE, "", np.array([1, 2, 1, 1.0], np.float32)],
+        (1, 8, 1, 1),
+        ONE,
+        says="varies along an axis",
+    ),
+    Case(
+        "Expand",
+        [(2, 1, 1, 1), ints(2, 4, 5, 6)],
+        CHANNELS,
+        says="broadcasts along the scaled axis",
+    ),
     Case("Expand", [(5, 6), ints(2, 4, 5, 6)], CHANNELS, says="broadcasts along the scaled axis"),
     Case("Tile", [IMAGE, ints(1, 2, 1, 1)], (1, 8, 1, 1), says="repeats the scaled axis"),
-    Case("DepthToSpace", [(2, 8, 3, 2)], None, {0: (1, 8, 1, 1)}, {"blocksize": 2}, "varies within a block"),
-    Case("SpaceToDepth", [(2, 2, 6, 4)], (1, 8, 1, 1), {}, {"blocksize": 2}, "varies within a block"),
+    Case(
+        "DepthToSpace",
+        [(2, 8, 3, 2)],
+        None,
+        {0: (1, 8, 1, 1)},
+        {"blocksize": 2},
+        "varies within a block",
+    ),
+    Case(
+        "SpaceToDepth", [(2, 2, 6, 4)], (1, 8, 1, 1), {}, {"blocksize": 2}, "varies within a block"
+    ),
     Case("Cast", [IMAGE], CHANNELS, ONE, {"to": TensorProto.INT64}, "from or to whole numbers"),
-    Case("Split", [SPREAD, ints(1, 3)], None, {1: (1,)}, {"axis": 1, "outputs": 2}, "selects along the scaled axis"),
+    Case(
+        "Split",
+        [SPREAD, ints(1, 3)],
+        None,
+        {1: (1,)},
+        {"axis": 1, "outputs": 2},
+        "selects along the scaled axis",
+    ),
 ]
 
 
@@ -510,7 +708,9 @@ def test_a_rule_that_does_not_hold_says_why(case: Case) -> None:
         verdict = BACKWARD[case.op](node, RNG.uniform(0.5, 2.0, case.back))
         assert isinstance(verdict, str) and case.says in verdict
     if case.ahead:
-        verdict = FORWARD[case.op](node, {i: RNG.uniform(0.5, 2.0, shape) for i, shape in case.ahead.items()})
+        verdict = FORWARD[case.op](
+            node, {i: RNG.uniform(0.5, 2.0, shape) for i, shape in case.ahead.items()}
+        )
         assert isinstance(verdict, str) and case.says in verdict
 
 

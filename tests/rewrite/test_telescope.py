@@ -50,13 +50,17 @@ def silu(b: Net, x: str) -> str:
 
 def gate(b: Net, x: str) -> str:
     squeezed = b.node("GlobalAveragePool", b.conv(x, 4, 4))
-    return b.node("Mul", x, b.node("Sigmoid", b.conv(b.node("Relu", b.conv(squeezed, 4, 2, 1)), 2, 4, 1)))
+    return b.node(
+        "Mul", x, b.node("Sigmoid", b.conv(b.node("Relu", b.conv(squeezed, 4, 2, 1)), 2, 4, 1))
+    )
 
 
 def attention(b: Net, x: str) -> str:
     """Over the twelve positions, masked, with a skip."""
     flat = b.node("Reshape", x, b.const([0, 4, -1], np.int64))
-    query, key, values = (b.node("MatMul", b.const(b.rng.standard_normal((4, 4)) / 2), flat) for _ in range(3))
+    query, key, values = (
+        b.node("MatMul", b.const(b.rng.standard_normal((4, 4)) / 2), flat) for _ in range(3)
+    )
     scores = b.node("MatMul", b.node("Transpose", query, perm=[0, 2, 1]), key)
     mask = b.const(np.triu(np.ones((12, 12))), np.bool_)
     scores = b.node("Softmax", b.node("Where", mask, scores, b.const(-np.inf)), axis=-1)
@@ -74,7 +78,11 @@ def chosen(b: Net, x: str) -> str:
 def normalised(b: Net, x: str) -> str:
     """0/0 before the first spike, and the root of what may be negative."""
     x = b.node("Div", x, b.node("ReduceMax", x, keepdims=0))
-    return b.node("Add", b.node("Sqrt", b.node("Add", b.conv(x, 4, 4), b.const(5.0))), b.node("Log", b.node("Exp", x)))
+    return b.node(
+        "Add",
+        b.node("Sqrt", b.node("Add", b.conv(x, 4, 4), b.const(5.0))),
+        b.node("Log", b.node("Exp", x)),
+    )
 
 
 def pooled_twice(b: Net, x: str) -> str:
@@ -125,7 +133,9 @@ def test_what_was_sent_so_far_is_the_function_of_the_mean_so_far(block: str) -> 
     step = step_graph(graph, model)
     shown = dict.fromkeys([x for x, _ in entries] + [sent for _, sent in exits])
     for name in shown:
-        step.proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, None))
+        step.proto.graph.output.append(
+            helper.make_tensor_value_info(name, TensorProto.DOUBLE, None)
+        )
     sums: dict[str, Array] = {}
     agreed = []
     feed = {"input": np.random.default_rng(2).standard_normal((2, 2, 4, 3))}
@@ -151,7 +161,9 @@ def test_what_was_sent_so_far_is_the_function_of_the_mean_so_far(block: str) -> 
         ("pooled twice", 1, 1),
     ],
 )
-def test_a_region_is_entered_and_left_once_by_each_tensor(block: str, entries: int, exits: int) -> None:
+def test_a_region_is_entered_and_left_once_by_each_tensor(
+    block: str, entries: int, exits: int
+) -> None:
     b = Net()
     model = b.end(BLOCKS[block](b, b.start()))
     ops = [node.op for node in rewrite(model.arranged, model.parts, model.thresholds()).nodes]
@@ -161,7 +173,9 @@ def test_a_region_is_entered_and_left_once_by_each_tensor(block: str, entries: i
 def test_every_telescoped_node_is_in_the_converted_model() -> None:
     """Products with constants, too, which would otherwise merge with the thresholds."""
     b = Net()
-    y = b.node("Mul", b.node("Sigmoid", b.conv(b.start(), 4, 4), name="one"), b.const(2.0), name="twice")
+    y = b.node(
+        "Mul", b.node("Sigmoid", b.conv(b.start(), 4, 4), name="one"), b.const(2.0), name="twice"
+    )
     proto = b.end(b.node("Tanh", y, name="two")).source.proto
     x = np.random.default_rng(2).standard_normal((20, 2, 4, 3)).astype(np.float32)
     conversion = run(proto, x, Settings(method="max", timesteps=4, delay=0, threads=1))
@@ -169,7 +183,10 @@ def test_every_telescoped_node_is_in_the_converted_model() -> None:
     assert {"one", "twice", "two"} <= {node.name for node in conversion.model.graph.node}
     session = SpikingSession(conversion.model)
     ann = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    (found,), (wanted,) = session.run(None, {"input": x[:2]}, 256, 0), ann.run(None, {"input": x[:2]})
+    (found,), (wanted,) = (
+        session.run(None, {"input": x[:2]}, 256, 0),
+        ann.run(None, {"input": x[:2]}),
+    )
     assert relative(found, wanted) <= 0.03
 
 
@@ -210,13 +227,17 @@ def test_a_session_that_is_not_reset_goes_on_where_it_was() -> None:
     b = Net()
     proto = b.end(gate(b, b.start())).source.proto
     x = np.random.default_rng(2).standard_normal((20, 2, 4, 3)).astype(np.float32)
-    session = SpikingSession(run(proto, x, Settings(method="max", timesteps=4, delay=0, threads=1)).model)
+    session = SpikingSession(
+        run(proto, x, Settings(method="max", timesteps=4, delay=0, threads=1)).model
+    )
     whole = [step.outputs[0] * step.t for step in session.steps({"input": x[:2]}, 12, 0)]
     (first,) = session.run(None, {"input": x[:2]}, 5, 0)
     (second,) = session.run(None, {"input": x[:2]}, 7, 0, reset=False)
     np.testing.assert_allclose(first * 5, whole[4], rtol=1e-4, atol=1e-4)
     bias = last_bias(proto)
-    np.testing.assert_allclose((second - bias) * 7, whole[11] - whole[4] - bias * 7, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        (second - bias) * 7, whole[11] - whole[4] - bias * 7, rtol=1e-4, atol=1e-4
+    )
 
 
 def last_bias(proto: onnx.ModelProto) -> Array:
@@ -237,4 +258,7 @@ def test_a_telescoped_tensor_that_is_an_output_too_is_averaged() -> None:
     ann = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     wanted = ann.run(None, {"input": data[:2]})
     found = SpikingSession(model).run(None, {"input": data[:2]}, 128, 0)
-    assert [relative(one, other) <= 0.05 for one, other in zip(found, wanted, strict=True)] == [True, True]
+    assert [relative(one, other) <= 0.05 for one, other in zip(found, wanted, strict=True)] == [
+        True,
+        True,
+    ]

@@ -24,7 +24,9 @@ Array = NDArray[Any]
 
 def cut(model: onnx.ModelProto, name: str = "mlp", **options: Any) -> StepModel:
     """A network converted with matching data, ready to be cut."""
-    return read_step_model(run_conversion(model, inputs_for(name, 60), Settings(method="max", **options)).model, name)
+    return read_step_model(
+        run_conversion(model, inputs_for(name, 60), Settings(method="max", **options)).model, name
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +64,29 @@ def test_parts_are_valid_models(name: str, models: dict[str, StepModel]) -> None
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_node_but_the_clock_is_in_exactly_one_part(name: str, models: dict[str, StepModel]) -> None:
+def test_every_node_but_the_clock_is_in_exactly_one_part(
+    name: str, models: dict[str, StepModel]
+) -> None:
     model = models[name]
     parts = [encoder(model), core(model), readout(model)]
-    placed = [out for part in parts if part is not None for node in part.graph.node for out in node.output]
+    placed = [
+        out for part in parts if part is not None for node in part.graph.node for out in node.output
+    ]
     assert len(placed) == len(set(placed))
     left = {out for n in model.proto.graph.node for out in n.output if out not in placed}
     clock = left - set(model.means)
     assert left - clock == set(model.means)  # the host counts, and divides by it
-    of_sums = {name for name in clock if name.endswith("/kept")}  # what starts them afresh after the delay
+    of_sums = {
+        name for name in clock if name.endswith("/kept")
+    }  # what starts them afresh after the delay
     assert {name.split("/")[0] for name in clock - of_sums} == {"step", "delay"}
     assert len(of_sums) == len(model.means)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_encoder_takes_the_inputs_and_knows_no_state(name: str, models: dict[str, StepModel]) -> None:
+def test_the_encoder_takes_the_inputs_and_knows_no_state(
+    name: str, models: dict[str, StepModel]
+) -> None:
     model = models[name]
     inputs, outputs = names(encoder(model))
     assert inputs == {"input"}
@@ -113,7 +123,9 @@ def test_the_parts_together_are_the_step_graph(timesteps: int, delay: int) -> No
         width = {"h1": 16, "h2": 12}[state.input[:2]] if state.kind != "step" else 1
         shape = [1] if state.kind == "step" else [5, width]
         feed[state.input] = rng.uniform(0, 0.5, shape).astype(np.float32)
-    feed["step"] = np.array([delay], np.float32)  # the graph starts its sums afresh in this very step
+    feed["step"] = np.array(
+        [delay], np.float32
+    )  # the graph starts its sums afresh in this very step
     whole = run(model.proto, feed)
     known = run(encoder(model), feed) | feed
     made = run(core(model, spikes=True), known)
@@ -122,14 +134,18 @@ def test_the_parts_together_are_the_step_graph(timesteps: int, delay: int) -> No
         np.testing.assert_allclose(made[state.output], whole[state.output] + restarted, atol=1e-6)
     steps = 1 if delay else delay + 1
     means = {str(s.mean): whole[s.output] / steps for s in model.states if s.mean is not None}
-    np.testing.assert_allclose(run(readout(model), known | means)["logits"], whole["logits"], atol=1e-5)
+    np.testing.assert_allclose(
+        run(readout(model), known | means)["logits"], whole["logits"], atol=1e-5
+    )
 
 
 def test_counters_add_up_spikes(models: dict[str, StepModel]) -> None:
     model = models["mlp"]
     feed = run(encoder(model), {"input": inputs_for("mlp", 5)})
     feed |= {s.input: np.zeros([1] * s.rank, np.float32) for s in model.states}
-    count = counters(model, counts=True, activity=True)  # of neurons that never send -1, both are one
+    count = counters(
+        model, counts=True, activity=True
+    )  # of neurons that never send -1, both are one
     feed |= {counter.input: np.full((1, 1), 7, np.float32) for counter in count}
     made = run(core(model, spikes=True, count=count), feed)
     assert [counter.neuron for counter in count] == ["h1", "h2"]
@@ -167,7 +183,9 @@ def test_a_model_of_another_format_is_refused(metadata: dict[str, Any]) -> None:
         read_step_model(with_metadata(json.dumps(metadata)), "x.onnx")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', '{"format": 1, "states": [{}]}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"format": 1}', '{"format": 1, "states": [{}]}']
+)
 def test_damaged_metadata_is_refused(text: str) -> None:
     with pytest.raises(ModelFileError, match=r"'x.onnx'"):
         read_step_model(with_metadata(text), "x.onnx")

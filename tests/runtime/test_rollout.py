@@ -24,13 +24,17 @@ MODELS = Path(__file__).parents[2] / "models"
 
 
 def spiking(name: str, **options: Any) -> onnx.ModelProto:
-    return run_conversion(NETWORKS[name](), inputs_for(name, 40), Settings(method="max", **options)).model
+    return run_conversion(
+        NETWORKS[name](), inputs_for(name, 40), Settings(method="max", **options)
+    ).model
 
 
 def stock(model: onnx.ModelProto, feed: dict[str, Array]) -> list[Array]:
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return list(session.run(None, feed))
 
 
@@ -45,7 +49,9 @@ def models() -> dict[str, onnx.ModelProto]:
     return {name: spiking(name, delay=3) for name in NETWORKS}
 
 
-@pytest.mark.parametrize(("timesteps", "delay"), [(10, None), (11, "half"), (12, "auto"), (7, 0), (2, None)])
+@pytest.mark.parametrize(
+    ("timesteps", "delay"), [(10, None), (11, "half"), (12, "auto"), (7, 0), (2, None)]
+)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_rollout_answers_as_the_session_does(
     name: str, timesteps: int, delay: Any, models: dict[str, onnx.ModelProto]
@@ -53,7 +59,9 @@ def test_a_rollout_answers_as_the_session_does(
     x = inputs_for(name, 3, seed=2)
     unrolled = rollout(models[name], timesteps, delay)
     onnx.checker.check_model(unrolled, full_check=True)
-    wanted = SpikingSession(models[name], schedule="stepped").run(None, {"input": x}, timesteps, delay)
+    wanted = SpikingSession(models[name], schedule="stepped").run(
+        None, {"input": x}, timesteps, delay
+    )
     assert_close(stock(unrolled, {"input": x}), wanted)
 
 
@@ -148,7 +156,9 @@ def test_a_rollout_is_no_spiking_model_and_no_ann(models: dict[str, onnx.ModelPr
 
 
 @pytest.mark.parametrize(("timesteps", "delay"), [(0, None), (4, 4), (4, "soon")])
-def test_impossible_steps_are_usage_errors(timesteps: int, delay: Any, models: dict[str, onnx.ModelProto]) -> None:
+def test_impossible_steps_are_usage_errors(
+    timesteps: int, delay: Any, models: dict[str, onnx.ModelProto]
+) -> None:
     with pytest.raises(UsageError):
         rollout(models["mlp"], timesteps, delay)
 
@@ -156,7 +166,9 @@ def test_impossible_steps_are_usage_errors(timesteps: int, delay: Any, models: d
 @pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.onnx")))
 def test_the_example_models_agree_in_every_schedule(name: str) -> None:
     data = np.load(MODELS / f"{name.split('_')[0]}_test.npz")["input"]
-    snn = run_conversion(onnx.load(MODELS / f"{name}.onnx"), data[:30], Settings(method="max")).model
+    snn = run_conversion(
+        onnx.load(MODELS / f"{name}.onnx"), data[:30], Settings(method="max")
+    ).model
     sessions = [SpikingSession(snn, schedule=schedule) for schedule in ("stepped", "batched")]
     (one, *_), (other, *_) = [session.run(None, {"input": data[30:40]}, 32) for session in sessions]
     for answer in (other, stock(rollout(snn, 32), {"input": data[30:40]})[0]):

@@ -29,7 +29,9 @@ Array = NDArray[Any]
 SAMPLES, STEPS = 200, 32
 
 
-def plain_loop(model: bytes, feed: Mapping[str, Array], timesteps: int) -> Iterator[dict[str, Array]]:
+def plain_loop(
+    model: bytes, feed: Mapping[str, Array], timesteps: int
+) -> Iterator[dict[str, Array]]:
     """All that a host without onnx2snn has to do; yields every output by name, step after step."""
     import json
 
@@ -68,7 +70,9 @@ def with_spikes(model: onnx.ModelProto) -> bytes:
     model = onnx.ModelProto.FromString(model.SerializeToString())
     for neuron in SpikingSession(model).neurons:
         dims = [None] * len(neuron["shape"])
-        model.graph.output.append(helper.make_tensor_value_info(neuron["spikes"], TensorProto.FLOAT, dims))
+        model.graph.output.append(
+            helper.make_tensor_value_info(neuron["spikes"], TensorProto.FLOAT, dims)
+        )
     return bytes(model.SerializeToString())
 
 
@@ -94,9 +98,12 @@ def assert_nearly_all_equal(found: Array, wanted: Array) -> None:
 def test_schedules_agree(name: str, models: dict[str, onnx.ModelProto]) -> None:
     feed = {"input": inputs_for(name, SAMPLES, seed=2)}
     stepped, batched = (
-        SpikingSession(models[name], schedule=schedule, count_spikes=True) for schedule in ("stepped", "batched")
+        SpikingSession(models[name], schedule=schedule, count_spikes=True)
+        for schedule in ("stepped", "batched")
     )
-    assert_statistically_equal(*(session.run(None, feed, STEPS)[0] for session in (batched, stepped)))
+    assert_statistically_equal(
+        *(session.run(None, feed, STEPS)[0] for session in (batched, stepped))
+    )
     counts = [session.spike_counts() for session in (stepped, batched)]
     for site, count in counts[0].items():
         assert abs(counts[1][site].mean() - count.mean()) / STEPS <= 1e-3
@@ -107,10 +114,14 @@ def test_a_batch_in_pieces_is_the_batch(
     threads: int, models: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = {"input": inputs_for("vgg", 7, seed=2)}
-    whole, cut = (SpikingSession(models["vgg"], threads=threads, count_spikes=True) for _ in range(2))
+    whole, cut = (
+        SpikingSession(models["vgg"], threads=threads, count_spikes=True) for _ in range(2)
+    )
     monkeypatch.setattr(schedules, "STEPS_TOGETHER", 1)
     wanted = [whole.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
-    monkeypatch.setattr(schedules, "NEURON_STEPS", 6 * sum(int(np.prod(n["shape"][1:])) for n in cut.neurons))
+    monkeypatch.setattr(
+        schedules, "NEURON_STEPS", 6 * sum(int(np.prod(n["shape"][1:])) for n in cut.neurons)
+    )
     monkeypatch.setattr(schedules, "STEPS_TOGETHER", 3)
     found = [cut.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
     for one, other in zip(found, wanted, strict=True):
@@ -121,7 +132,10 @@ def test_a_batch_in_pieces_is_the_batch(
 
 def test_a_run_goes_on_in_another_schedule(models: dict[str, onnx.ModelProto]) -> None:
     feed = {"input": inputs_for("resnet", 5, seed=2)}
-    session, stepped = SpikingSession(models["resnet"]), SpikingSession(models["resnet"], schedule="stepped")
+    session, stepped = (
+        SpikingSession(models["resnet"]),
+        SpikingSession(models["resnet"], schedule="stepped"),
+    )
     for other in (session, stepped):
         for _ in other.steps(feed, 6):
             pass
@@ -148,7 +162,9 @@ def test_an_unknown_schedule_is_a_usage_error(models: dict[str, onnx.ModelProto]
 
 
 @pytest.fixture(scope="module")
-def looped(models: dict[str, onnx.ModelProto], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
+def looped(
+    models: dict[str, onnx.ModelProto], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Array]:
     """The outputs of two plain loops, "<network>/<0|1>" [T, N, ...], made where onnx2snn cannot be imported."""
     folder = tmp_path_factory.mktemp("plain")
     for name, model in models.items():
@@ -202,7 +218,9 @@ def test_the_session_is_exactly_repeatable(name: str, models: dict[str, onnx.Mod
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_state_inputs_declare_type_and_rank_only(name: str, models: dict[str, onnx.ModelProto]) -> None:
+def test_state_inputs_declare_type_and_rank_only(
+    name: str, models: dict[str, onnx.ModelProto]
+) -> None:
     graph, session = models[name].graph, SpikingSession(models[name])
     states = {s["input"]: s for s in session.metadata["states"]}
     declared = {v.name: v.type.tensor_type for v in graph.input if v.name in states}
@@ -242,13 +260,20 @@ def test_rates_are_those_of_the_plain_loop(models: dict[str, onnx.ModelProto]) -
 def weights(model: onnx.ModelProto) -> list[tuple[Array, Array]]:
     """Weight [out, in] and bias of each Gemm, in float64."""
     values = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer}
-    return [(values[n.input[1]], values[n.input[2]]) for n in model.graph.node if n.op_type == "Gemm"]
+    return [
+        (values[n.input[1]], values[n.input[2]]) for n in model.graph.node if n.op_type == "Gemm"
+    ]
 
 
 def scales(model: onnx.ModelProto) -> list[Array]:
     """Each neuron's thresholds in the ANN's units."""
     nodes = [n for n in model.graph.node if n.op_type == "IF"]
-    return [numpy_helper.to_array(a.t).astype(np.float64) for n in nodes for a in n.attribute if a.name == "scale"]
+    return [
+        numpy_helper.to_array(a.t).astype(np.float64)
+        for n in nodes
+        for a in n.attribute
+        if a.name == "scale"
+    ]
 
 
 def simulate(x: Array, model: onnx.ModelProto, timesteps: int) -> list[Array]:
@@ -274,7 +299,9 @@ def test_an_mlp_spikes_as_the_papers_equations_say(models: dict[str, onnx.ModelP
 
 
 @pytest.mark.parametrize("delay", [0, 1, 4, 7])
-def test_every_answer_so_far_is_the_mean_since_the_delay(delay: int, delayed: onnx.ModelProto) -> None:
+def test_every_answer_so_far_is_the_mean_since_the_delay(
+    delay: int, delayed: onnx.ModelProto
+) -> None:
     x = inputs_for("mlp", 40, seed=3)
     (w, b), theta = weights(mlp())[-1], scales(delayed)[-1]
     spikes: list[Array] = []
@@ -287,7 +314,9 @@ def test_every_answer_so_far_is_the_mean_since_the_delay(delay: int, delayed: on
 
 def test_the_step_graph_answers_with_its_baked_in_delay(delayed: onnx.ModelProto) -> None:
     feed = {"input": inputs_for("mlp", SAMPLES, seed=3)}
-    loop = plain_loop(delayed.SerializeToString(), feed, 12)  # also beyond the 8 steps it was made for
+    loop = plain_loop(
+        delayed.SerializeToString(), feed, 12
+    )  # also beyond the 8 steps it was made for
     steps = SpikingSession(delayed).steps(feed, timesteps=12)
     for step, found in zip(steps, loop, strict=True):
         assert_statistically_equal(step.outputs[0], found["logits"])
@@ -324,7 +353,9 @@ def test_delays_by_name(
     assert np.array_equal(found, wanted)
 
 
-def test_several_times_in_one_simulation_equal_separate_runs(models: dict[str, onnx.ModelProto]) -> None:
+def test_several_times_in_one_simulation_equal_separate_runs(
+    models: dict[str, onnx.ModelProto],
+) -> None:
     session, feed = SpikingSession(models["vgg"]), {"input": inputs_for("vgg", 10)}
     together = session.run_at(None, feed, [(t, "half") for t in (16, 4, 7, 4)])
     for timesteps, found in zip([16, 4, 7, 4], together, strict=True):
@@ -332,7 +363,10 @@ def test_several_times_in_one_simulation_equal_separate_runs(models: dict[str, o
 
 
 def test_windows_are_answered_as_time_gets_there(models: dict[str, onnx.ModelProto]) -> None:
-    session, feed = SpikingSession(models["vgg"], count_activity=True), {"input": inputs_for("vgg", 5)}
+    session, feed = (
+        SpikingSession(models["vgg"], count_activity=True),
+        {"input": inputs_for("vgg", 5)},
+    )
     asked: list[tuple[int, Any]] = [(9, 3), (4, 0), (9, "half"), (2, 1)]
     wanted = session.run_at(None, feed, asked)
     told = []
@@ -345,7 +379,9 @@ def test_windows_are_answered_as_time_gets_there(models: dict[str, onnx.ModelPro
     assert len(set(spikes)) == 3  # two of them end at once
 
 
-@pytest.mark.parametrize(("timesteps", "delay"), [(0, None), (-3, None), (8, 8), (8, -1), (8, "third"), (8, 2.5)])
+@pytest.mark.parametrize(
+    ("timesteps", "delay"), [(0, None), (-3, None), (8, 8), (8, -1), (8, "third"), (8, 2.5)]
+)
 def test_impossible_steps_and_delays_are_usage_errors(
     timesteps: int, delay: Any, models: dict[str, onnx.ModelProto]
 ) -> None:
@@ -366,7 +402,9 @@ def test_no_number_of_time_steps_is_a_usage_error(models: dict[str, onnx.ModelPr
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_one_session_takes_batches_of_any_size(name: str, models: dict[str, onnx.ModelProto]) -> None:
+def test_one_session_takes_batches_of_any_size(
+    name: str, models: dict[str, onnx.ModelProto]
+) -> None:
     session, x = SpikingSession(models[name]), inputs_for(name, 40, seed=2)
     (whole,) = session.run(None, {"input": x}, timesteps=16)
     cuts = [0, 1, 17, 20, 40]
@@ -375,7 +413,9 @@ def test_one_session_takes_batches_of_any_size(name: str, models: dict[str, onnx
 
 
 @pytest.mark.parametrize("size", [(8, 12), (16, 10)])
-def test_one_file_runs_at_several_resolutions(size: tuple[int, int], models: dict[str, onnx.ModelProto]) -> None:
+def test_one_file_runs_at_several_resolutions(
+    size: tuple[int, int], models: dict[str, onnx.ModelProto]
+) -> None:
     feed = {"input": np.random.default_rng(5).standard_normal((12, 1, *size)).astype(np.float32)}
     (found,) = SpikingSession(models["segmenter"]).run(None, feed, timesteps=STEPS)
     (wanted,) = ort.InferenceSession(segmenter().SerializeToString()).run(None, feed)
@@ -399,10 +439,15 @@ def test_a_model_of_fixed_batch_runs_sample_by_sample() -> None:
 # --- state ---
 
 
-def test_without_reset_membranes_go_on_and_the_mean_starts_afresh(models: dict[str, onnx.ModelProto]) -> None:
+def test_without_reset_membranes_go_on_and_the_mean_starts_afresh(
+    models: dict[str, onnx.ModelProto],
+) -> None:
     feed = {"input": inputs_for("vgg", SAMPLES, seed=2)}
     session = SpikingSession(models["vgg"])
-    (w, b), theta = weights(models["vgg"])[-1], 1.0  # the threshold is folded into the emitted weights
+    (w, b), theta = (
+        weights(models["vgg"])[-1],
+        1.0,
+    )  # the threshold is folded into the emitted weights
     session.run(None, feed, timesteps=5)
     (second,) = session.run(None, feed, timesteps=6, delay=0, reset=False)
     loop = list(plain_loop(with_spikes(models["vgg"]), feed, 11))
@@ -411,7 +456,9 @@ def test_without_reset_membranes_go_on_and_the_mean_starts_afresh(models: dict[s
     assert_statistically_equal(second, expected.astype(np.float32))
 
 
-def test_without_reset_each_run_goes_on_from_the_one_before(models: dict[str, onnx.ModelProto]) -> None:
+def test_without_reset_each_run_goes_on_from_the_one_before(
+    models: dict[str, onnx.ModelProto],
+) -> None:
     feed = {"input": inputs_for("mlp", 20)}
     session, whole = SpikingSession(models["mlp"]), SpikingSession(models["mlp"])
     for count in (3, 1, 4):
@@ -445,7 +492,9 @@ def test_going_on_with_another_batch_size_is_a_data_error(
 
 
 @pytest.mark.parametrize("name", ["resnet", "mlp"])
-def test_spike_counts_are_the_sums_of_the_steps_spikes(name: str, models: dict[str, onnx.ModelProto]) -> None:
+def test_spike_counts_are_the_sums_of_the_steps_spikes(
+    name: str, models: dict[str, onnx.ModelProto]
+) -> None:
     session, feed = SpikingSession(models[name], count_spikes=True), {"input": inputs_for(name, 20)}
     for _ in range(2):  # counts start afresh with each run
         steps = [step.spikes for step in session.steps(feed, timesteps=10)]
@@ -457,13 +506,21 @@ def test_spike_counts_are_the_sums_of_the_steps_spikes(name: str, models: dict[s
 
 @pytest.mark.parametrize("neuron", ["if", "signed"])
 def test_activity_counts_spikes_whatever_their_sign(neuron: str) -> None:
-    session = SpikingSession(spiking("resnet", neuron=neuron), count_spikes=True, count_activity=True)
-    steps = [step.spikes for step in session.steps({"input": inputs_for("resnet", 20)}, timesteps=10)]
+    session = SpikingSession(
+        spiking("resnet", neuron=neuron), count_spikes=True, count_activity=True
+    )
+    steps = [
+        step.spikes for step in session.steps({"input": inputs_for("resnet", 20)}, timesteps=10)
+    ]
     for site, activity in session.activity().items():
-        assert_nearly_all_equal(activity, np.sum([np.abs(spikes[site]) for spikes in steps], axis=0))
+        assert_nearly_all_equal(
+            activity, np.sum([np.abs(spikes[site]) for spikes in steps], axis=0)
+        )
         sums = np.sum([spikes[site] for spikes in steps], axis=0)
         assert_nearly_all_equal(session.spike_counts()[site], sums)
-    taken_back = any((session.spike_counts()[site] < sent).any() for site, sent in session.activity().items())
+    taken_back = any(
+        (session.spike_counts()[site] < sent).any() for site, sent in session.activity().items()
+    )
     assert taken_back == (neuron == "signed")
 
 
@@ -476,7 +533,10 @@ def test_counting_adds_no_state_unless_asked_for(models: dict[str, onnx.ModelPro
 
 
 def test_spike_counts_stay_as_they_were_read(models: dict[str, onnx.ModelProto]) -> None:
-    session, feed = SpikingSession(models["mlp"], count_spikes=True), {"input": inputs_for("mlp", 20)}
+    session, feed = (
+        SpikingSession(models["mlp"], count_spikes=True),
+        {"input": inputs_for("mlp", 20)},
+    )
     read = [session.spike_counts()["h1"] for _ in session.steps(feed, timesteps=6)]
     totals = [count.sum() for count in read]
     assert totals == sorted(totals)
@@ -494,7 +554,9 @@ def test_spike_counts_have_to_be_asked_for(models: dict[str, onnx.ModelProto]) -
 
 
 @pytest.mark.parametrize("what", ["outputs", "spikes"])
-def test_a_step_can_be_read_until_the_next_one(what: str, models: dict[str, onnx.ModelProto]) -> None:
+def test_a_step_can_be_read_until_the_next_one(
+    what: str, models: dict[str, onnx.ModelProto]
+) -> None:
     session, feed = SpikingSession(models["mlp"]), {"input": inputs_for("mlp", 2)}
     steps = session.steps(feed, timesteps=3)
     first, second = next(steps), next(steps)
@@ -510,7 +572,9 @@ def test_a_step_can_be_read_until_the_next_one(what: str, models: dict[str, onnx
 
 @pytest.mark.parametrize("after", ["another run", "another steps", "reset"])
 @pytest.mark.parametrize("what", ["outputs", "spikes"])
-def test_a_step_of_an_earlier_run_is_over(what: str, after: str, models: dict[str, onnx.ModelProto]) -> None:
+def test_a_step_of_an_earlier_run_is_over(
+    what: str, after: str, models: dict[str, onnx.ModelProto]
+) -> None:
     session, feed = SpikingSession(models["mlp"]), {"input": inputs_for("mlp", 2)}
     step = next(session.steps(feed, timesteps=1))
     if after == "another run":
@@ -524,7 +588,9 @@ def test_a_step_of_an_earlier_run_is_over(what: str, after: str, models: dict[st
 
 
 @pytest.mark.parametrize("name", ["mlp", "vgg"])
-def test_runs_that_take_turns_do_not_disturb_each_other(name: str, models: dict[str, onnx.ModelProto]) -> None:
+def test_runs_that_take_turns_do_not_disturb_each_other(
+    name: str, models: dict[str, onnx.ModelProto]
+) -> None:
     session = SpikingSession(models[name])
     feeds = [{"input": inputs_for(name, count, seed=count)} for count in (3, 5)]
     one, other = (session.steps(feed, timesteps=6) for feed in feeds)
@@ -557,7 +623,9 @@ WRONG_FEEDS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", WRONG_FEEDS)
-def test_inputs_that_do_not_fit_are_data_errors(kind: str, models: dict[str, onnx.ModelProto]) -> None:
+def test_inputs_that_do_not_fit_are_data_errors(
+    kind: str, models: dict[str, onnx.ModelProto]
+) -> None:
     feed, named = WRONG_FEEDS[kind]
     with pytest.raises(DataError, match=named) as caught:
         SpikingSession(models["mlp"]).run(None, feed, timesteps=2)
@@ -565,7 +633,9 @@ def test_inputs_that_do_not_fit_are_data_errors(kind: str, models: dict[str, onn
     assert "\n" not in str(caught.value)
 
 
-def test_an_input_the_network_cannot_compute_with_is_a_data_error(models: dict[str, onnx.ModelProto]) -> None:
+def test_an_input_the_network_cannot_compute_with_is_a_data_error(
+    models: dict[str, onnx.ModelProto],
+) -> None:
     odd = np.zeros((2, 1, 7, 7), np.float32)  # its halves do not add up again
     with pytest.raises(DataError, match=r"input float32\[batch,1,height,width\]"):
         SpikingSession(models["segmenter"]).run(None, {"input": odd}, timesteps=2)
@@ -578,7 +648,9 @@ def test_lists_and_strided_arrays_are_taken(models: dict[str, onnx.ModelProto]) 
     assert np.array_equal(found, wanted)
 
 
-def test_session_options_and_providers_reach_onnxruntime(models: dict[str, onnx.ModelProto], tmp_path: Path) -> None:
+def test_session_options_and_providers_reach_onnxruntime(
+    models: dict[str, onnx.ModelProto], tmp_path: Path
+) -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.enable_profiling = True
@@ -595,7 +667,12 @@ def test_a_model_is_given_as_path_bytes_or_proto(
 ) -> None:
     path = tmp_path / "mlp.snn.onnx"
     onnx.save(models["mlp"], path)
-    source: Any = {"path": path, "string": str(path), "bytes": path.read_bytes(), "proto": models["mlp"]}[given]
+    source: Any = {
+        "path": path,
+        "string": str(path),
+        "bytes": path.read_bytes(),
+        "proto": models["mlp"],
+    }[given]
     session = SpikingSession(source)
     assert [str(s) for s in session.inputs] == ["input float32[batch,10]"]
     assert [str(s) for s in session.outputs] == ["logits float32[batch,3]"]
@@ -623,7 +700,10 @@ def branching() -> onnx.ModelProto:
 def test_outputs_of_every_part_and_late_inputs_are_right() -> None:
     rng = np.random.default_rng(4)
     sizes = {"input": 10, "prior": 4}
-    feed = {name: rng.standard_normal((SAMPLES, size)).astype(np.float32) for name, size in sizes.items()}
+    feed = {
+        name: rng.standard_normal((SAMPLES, size)).astype(np.float32)
+        for name, size in sizes.items()
+    }
     model = convert(branching(), feed, method="max", delay=0).model
     session = SpikingSession(model)
     names = ["encoded", "features", "probs", "class"]
@@ -638,7 +718,9 @@ def test_outputs_of_every_part_and_late_inputs_are_right() -> None:
     encoded, _, probs, label = found
     (wanted,) = ort.InferenceSession(branching().SerializeToString()).run(["encoded"], feed)
     np.testing.assert_allclose(encoded, wanted, atol=1e-4)  # constant in time
-    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)  # the softmax of the mean, not the mean of softmaxes
+    np.testing.assert_allclose(
+        probs.sum(axis=1), 1, atol=1e-5
+    )  # the softmax of the mean, not the mean of softmaxes
     assert label.dtype == np.int64
     assert np.array_equal(label, probs.argmax(axis=1))
 

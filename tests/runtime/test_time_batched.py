@@ -38,7 +38,9 @@ NOT_FREE = {"einsum": "Einsum may mix samples"}
 
 
 def converted(model: onnx.ModelProto, x: Array, neuron: str) -> StepModel:
-    return read_step_model(run_conversion(model, x, Settings(method="max", neuron=neuron, delay=3)).model, "model")
+    return read_step_model(
+        run_conversion(model, x, Settings(method="max", neuron=neuron, delay=3)).model, "model"
+    )
 
 
 def session(proto: onnx.ModelProto) -> ort.InferenceSession:
@@ -46,7 +48,9 @@ def session(proto: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def run(found: ort.InferenceSession, feed: Values) -> Values:
@@ -82,7 +86,9 @@ def assert_as_step_by_step(model: StepModel, x: Array) -> None:
 @pytest.mark.parametrize("neuron", ["if", "signed"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_come_to_the_same_states(name: str, neuron: str) -> None:
-    assert_as_step_by_step(converted(NETWORKS[name](), inputs_for(name, 20), neuron), inputs_for(name, 3, seed=2))
+    assert_as_step_by_step(
+        converted(NETWORKS[name](), inputs_for(name, 20), neuron), inputs_for(name, 3, seed=2)
+    )
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
@@ -110,7 +116,9 @@ def along_the_batch(op: str, **attrs: Any) -> onnx.ModelProto:
     """Two spiking layers around an operator that works along the leading axis."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
-    x = b.node(op, x, *(b.const(v, np.int64) for v in attrs.pop("values", [])), name="culprit", **attrs)
+    x = b.node(
+        op, x, *(b.const(v, np.int64) for v in attrs.pop("values", [])), name="culprit", **attrs
+    )
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8), name="h2"), 8, 3), "logits")
     return b.model({"logits": ["batch", 3]})
 
@@ -139,7 +147,9 @@ def test_only_neurons_and_sums_run_step_by_step() -> None:
     assert not isinstance(found, str)
     scans = [n for n in found.graph.node if n.op_type == "Scan"]
     assert len(scans) == len(model.metadata["neurons"])
-    inner = [node.op_type for scan in scans for node in helper.get_node_attr_value(scan, "body").node]
+    inner = [
+        node.op_type for scan in scans for node in helper.get_node_attr_value(scan, "body").node
+    ]
     assert set(inner) <= {"IF", "Identity"}
 
 

@@ -27,13 +27,19 @@ def looped_map(found: list[Array], truth: list[Array]) -> float:
     values = []
     for kind in sorted({row[4] for rows in truth for row in rows}):
         wanted = [rows[rows[:, 4] == kind] for rows in truth]
-        given = [(image, row) for image, rows in enumerate(found) for row in rows[rows[:, 4] == kind]]
+        given = [
+            (image, row) for image, rows in enumerate(found) for row in rows[rows[:, 4] == kind]
+        ]
         given.sort(key=lambda pair: -pair[1][5])
         for threshold in np.arange(0.5, 0.96, 0.05):
             taken: set[tuple[int, int]] = set()
             hits = []
             for image, row in given:
-                overlaps = [(overlap(row, box), i) for i, box in enumerate(wanted[image]) if (image, i) not in taken]
+                overlaps = [
+                    (overlap(row, box), i)
+                    for i, box in enumerate(wanted[image])
+                    if (image, i) not in taken
+                ]
                 best, index = max(overlaps, default=(0.0, -1))
                 hits.append(best >= threshold)
                 if hits[-1]:
@@ -54,7 +60,9 @@ def scene(seed: int, images: int = 12, classes: int = 3) -> tuple[Array, Array, 
     wanted = np.concatenate([corners, corners + rng.uniform(15, 40, (images, 5, 2))], axis=2)
     kinds = np.where(rng.random((images, 5)) < 0.8, rng.integers(0, classes, (images, 5)), -1)
     shifted = wanted + rng.normal(0, 2.0, wanted.shape)
-    false = np.concatenate([wanted[:, :2] + 45, wanted[:, 2:4] + rng.normal(0, 6, (images, 2, 4))], axis=1)
+    false = np.concatenate(
+        [wanted[:, :2] + 45, wanted[:, 2:4] + rng.normal(0, 6, (images, 2, 4))], axis=1
+    )
     boxes = np.concatenate([shifted, false], axis=1).astype(np.float32)
     scores = rng.uniform(0, 0.4, (images, 9, classes)).astype(np.float32)
     for image, anchor in np.argwhere(kinds >= 0):
@@ -65,7 +73,9 @@ def scene(seed: int, images: int = 12, classes: int = 3) -> tuple[Array, Array, 
 def score(outputs: list[Array], wanted: list[Array], pieces: int = 1) -> float:
     metric = MeanAveragePrecision(NAMES)
     parts = np.array_split(np.arange(len(outputs[0])), pieces)
-    return metric.score([metric.measure([o[p] for o in outputs], [w[p] for w in wanted], int(p[0])) for p in parts])
+    return metric.score(
+        [metric.measure([o[p] for o in outputs], [w[p] for w in wanted], int(p[0])) for p in parts]
+    )
 
 
 @pytest.mark.parametrize("pieces", [1, 4])
@@ -85,7 +95,9 @@ def looped_suppression(boxes: Array, scores: Array) -> list[tuple[int, int]]:
     for kind in range(scores.shape[1]):
         mine: list[int] = []
         for anchor in np.argsort(-scores[:, kind], kind="stable"):
-            if scores[anchor, kind] > 0.05 and all(overlap(boxes[anchor], boxes[other]) <= 0.5 for other in mine):
+            if scores[anchor, kind] > 0.05 and all(
+                overlap(boxes[anchor], boxes[other]) <= 0.5 for other in mine
+            ):
                 mine.append(int(anchor))
         kept += [(kind, anchor) for anchor in mine]
     return sorted(kept, key=lambda pair: -scores[pair[1], pair[0]])[:100]
@@ -94,7 +106,9 @@ def looped_suppression(boxes: Array, scores: Array) -> list[tuple[int, int]]:
 def test_suppression_is_greedy_by_class() -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 60, (4, 80, 2))
-    boxes = np.concatenate([corners, corners + rng.uniform(10, 40, (4, 80, 2))], axis=2).astype(np.float32)
+    boxes = np.concatenate([corners, corners + rng.uniform(10, 40, (4, 80, 2))], axis=2).astype(
+        np.float32
+    )
     scores = rng.uniform(0, 1, (4, 80, 3)).astype(np.float32)
     found = MeanAveragePrecision(NAMES).suppress(boxes, scores)
     for image, table in enumerate(found):
@@ -120,7 +134,9 @@ def test_map_of_simple_scenes(kind: str) -> None:
     found, wanted, expected = KNOWN[kind]
     rows, truth = np.array([found], np.float32), np.array([wanted], np.float32)
     outputs = [rows[..., :4], rows[..., 4:]]
-    assert score(outputs, [truth, np.zeros(truth.shape[:2], np.int64)]) == pytest.approx(expected, abs=1e-6)
+    assert score(outputs, [truth, np.zeros(truth.shape[:2], np.int64)]) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_padding_is_no_truth() -> None:
@@ -136,7 +152,11 @@ SQUARES = np.tile([0, 0, 5, 5], (4, 2, 1))
 @pytest.mark.parametrize(
     ("wanted", "kinds", "said"),
     [
-        (np.ones((4, 2, 4)), np.zeros((4, 2)), "sample 0 hold a class outside 0 to 1, or a box without extent"),
+        (
+            np.ones((4, 2, 4)),
+            np.zeros((4, 2)),
+            "sample 0 hold a class outside 0 to 1, or a box without extent",
+        ),
         (
             np.tile([0, 0, 5, 5], (4, 2, 1)),
             np.array([[0, 0]] * 2 + [[0, 2]] * 2),
@@ -147,7 +167,10 @@ SQUARES = np.tile([0, 0, 5, 5], (4, 2, 1))
     ],
 )
 def test_truth_that_makes_no_sense_is_named(wanted: Array, kinds: Array, said: str) -> None:
-    outputs = [np.tile(np.array([0, 0, 5, 5], np.float32), (4, 3, 1)), np.full((4, 3, 2), 0.5, np.float32)]
+    outputs = [
+        np.tile(np.array([0, 0, 5, 5], np.float32), (4, 3, 1)),
+        np.full((4, 3, 2), 0.5, np.float32),
+    ]
     with pytest.raises(DataError, match=said):
         score(outputs, [wanted, kinds], pieces=2)
 
@@ -157,5 +180,7 @@ def test_outputs_are_found_by_name() -> None:
     metric = MeanAveragePrecision(["other", "scores", "boxes"])
     rows = metric.measure([boxes[:, :, 0], scores, boxes], [wanted, kinds])
     assert metric.score([rows]) == score([boxes, scores], [wanted, kinds])
-    with pytest.raises(UsageError, match="there is no 'boxes', only 'logits'; name the model's outputs so"):
+    with pytest.raises(
+        UsageError, match="there is no 'boxes', only 'logits'; name the model's outputs so"
+    ):
         MeanAveragePrecision(["logits"])

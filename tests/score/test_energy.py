@@ -46,8 +46,15 @@ def test_a_price_is_a_positive_number(name: str, price: float) -> None:
 
 
 def test_a_tally_is_a_mean_over_samples_of_every_layer() -> None:
-    tally = Tally(Wiring({"a": np.array([3.0, 1.0]), "b": np.array([2.0])}, encoder=100.0, step=10.0, readout=1.0))
-    for activity in ({"a": [[1, 2], [0, 4], [9, 9]], "b": [[1], [1], [9]]}, {"a": [[1, 1]], "b": [[0]]}):
+    tally = Tally(
+        Wiring(
+            {"a": np.array([3.0, 1.0]), "b": np.array([2.0])}, encoder=100.0, step=10.0, readout=1.0
+        )
+    )
+    for activity in (
+        {"a": [[1, 2], [0, 4], [9, 9]], "b": [[1], [1], [9]]},
+        {"a": [[1, 1]], "b": [[0]]},
+    ):
         arrays = {site: np.array(values, np.float32) for site, values in activity.items()}
         count = min(2, len(arrays["a"]))  # the third sample only fills a fixed batch up
         tally.add(count, {4: tally.measure(arrays, len(arrays["a"]), count)})
@@ -70,7 +77,9 @@ def test_a_tally_is_a_mean_over_samples_of_every_layer() -> None:
         ({4: 0.81}, 95, None),
     ],
 )
-def test_the_first_time_that_keeps_a_share_counts(scores: dict[int, float], percent: int, expected: int | None) -> None:
+def test_the_first_time_that_keeps_a_share_counts(
+    scores: dict[int, float], percent: int, expected: int | None
+) -> None:
     rows = [{"timesteps": t, "top1": score} for t, score in scores.items()]
     found = sops_at(percent, METRICS["top1"](), 0.9, rows, "top1")
     assert (found and found["timesteps"]) == expected
@@ -101,13 +110,17 @@ def test_every_step_up_to_the_largest_is_scored_in_the_same_simulation(
     steps = result["energy"]["steps"]
     assert [row["timesteps"] for row in steps] == list(range(1, 25))
     assert [row["sops"] for row in steps] == sorted(row["sops"] for row in steps)
-    alone = evaluate(resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[7], delay=0)["snn"][0]
+    alone = evaluate(resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[7], delay=0)[
+        "snn"
+    ][0]
     assert {key: alone[key] for key in steps[6]} == steps[6]
     for row in result["snn"]:
         assert steps[row["timesteps"] - 1] == {key: row[key] for key in steps[0]}
 
 
-def test_without_every_step_only_the_times_asked_for_are_scored(snn: onnx.ModelProto, result: dict[str, Any]) -> None:
+def test_without_every_step_only_the_times_asked_for_are_scored(
+    snn: onnx.ModelProto, result: dict[str, Any]
+) -> None:
     data = inputs_for("resnet", 60, seed=3)
     found = evaluate(resnet(), snn, data, timesteps=[3, 24], delay=0, every_step=False)
     steps = [row for row in result["energy"]["steps"] if row["timesteps"] in (3, 24)]
@@ -137,12 +150,18 @@ def test_prices_scale_the_energy(snn: onnx.ModelProto, result: dict[str, Any]) -
     (row,), before = dear["snn"], result["snn"][-1]
     assert row["sops"] == before["sops"]
     assert row["energy_j"] == pytest.approx(row["sops"] * 1e-12)
-    assert dear["energy"]["ann"]["energy_j"] == pytest.approx(result["energy"]["ann"]["flops"] * 1e-10)
+    assert dear["energy"]["ann"]["energy_j"] == pytest.approx(
+        result["energy"]["ann"]["flops"] * 1e-10
+    )
     assert row["ratio"] == pytest.approx(dear["energy"]["ann"]["energy_j"] / row["energy_j"])
 
 
 def test_without_energy_nothing_of_it_is_told(snn: onnx.ModelProto, result: dict[str, Any]) -> None:
-    plain = evaluate(resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[3, 24], delay=0, energy=False)
+    plain = evaluate(
+        resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[3, 24], delay=0, energy=False
+    )
     assert "energy" not in plain
-    assert [set(row) for row in plain["snn"]] == [{"timesteps", "delay", "agreement", "drop", "drop_95"}] * 2
+    assert [set(row) for row in plain["snn"]] == [
+        {"timesteps", "delay", "agreement", "drop", "drop_95"}
+    ] * 2
     assert [row["agreement"] for row in plain["snn"]] == [row["agreement"] for row in result["snn"]]

@@ -19,7 +19,10 @@ Array = NDArray[Any]
 def score(name: str, outputs: list[Array], wanted: list[Array], pieces: int = 1) -> float:
     metric = METRICS[name]()
     parts = np.array_split(np.arange(len(outputs[0])), pieces)
-    rows = [metric.measure([o[part] for o in outputs], [w[part] for w in wanted], int(part[0])) for part in parts]
+    rows = [
+        metric.measure([o[part] for o in outputs], [w[part] for w in wanted], int(part[0]))
+        for part in parts
+    ]
     return metric.score(rows)
 
 
@@ -35,7 +38,9 @@ def test_agreement_is_the_share_of_equal_classes(shape: tuple[int, ...], pieces:
 
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("shape", [(12, 1), (12,), (12, 1, 4, 4), (12, 6, 4)])
-def test_agreement_without_classes_is_one_minus_the_relative_error(shape: tuple[int, ...], pieces: int) -> None:
+def test_agreement_without_classes_is_one_minus_the_relative_error(
+    shape: tuple[int, ...], pieces: int
+) -> None:
     rng = np.random.default_rng(0)
     wanted = rng.standard_normal(shape).astype(np.float32)
     found = wanted + 0.1 * rng.standard_normal(shape).astype(np.float32)
@@ -61,7 +66,8 @@ def test_outputs_of_different_shapes_agree_nowhere(dtype: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"), [([1.0, -np.inf, np.nan], 1.0), ([0.5, -np.inf, np.nan], 0.5), ([1.0, 0.0, np.nan], 0.0)]
+    ("found", "expected"),
+    [([1.0, -np.inf, np.nan], 1.0), ([0.5, -np.inf, np.nan], 0.5), ([1.0, 0.0, np.nan], 0.0)],
 )
 def test_agreement_with_values_that_are_not_finite(found: list[float], expected: float) -> None:
     wanted = np.array([1.0, -np.inf, np.nan])[:, None]
@@ -97,7 +103,9 @@ def test_scores_that_are_not_numbers_are_never_right() -> None:
 @pytest.mark.parametrize("wrong", [3, -1, 1.5])
 def test_a_label_that_is_no_class_is_named(wrong: float) -> None:
     labels = np.where(np.arange(8) == 6, wrong, 0)
-    with pytest.raises(DataError, match=f"'labels' of sample 6 holds {wrong:g}.*the classes 0 to 2; number them"):
+    with pytest.raises(
+        DataError, match=f"'labels' of sample 6 holds {wrong:g}.*the classes 0 to 2; number them"
+    ):
         score("top1", [np.zeros((8, 3), np.float32)], [labels], pieces=4)
 
 
@@ -108,7 +116,10 @@ def test_a_label_that_is_no_class_is_named(wrong: float) -> None:
 @pytest.mark.parametrize("labels_shape", [(12, 4), (12, 1, 4), (12, 4, 1)])
 def test_mse_is_a_mean_over_all_values(labels_shape: tuple[int, ...], pieces: int) -> None:
     rng = np.random.default_rng(0)
-    found, labels = rng.standard_normal((12, 4)).astype(np.float32), rng.standard_normal(labels_shape)
+    found, labels = (
+        rng.standard_normal((12, 4)).astype(np.float32),
+        rng.standard_normal(labels_shape),
+    )
     expected = np.mean((found - labels.reshape(12, 4)) ** 2)
     assert score("mse", [found], [labels], pieces) == pytest.approx(expected)
 
@@ -162,14 +173,18 @@ def test_miou_takes_the_first_output_of_the_masks_size() -> None:
     masks = np.zeros((2, 4, 4), np.uint8)
     small, right = np.ones((2, 3, 2, 2), np.float32), np.zeros((2, 3, 4, 4), np.float32)
     assert score("miou", [small, right], [masks]) == 1.0
-    with pytest.raises(DataError, match=r"not outputs \[2, 3, 2, 2\] and masks \[2, 4, 4\]; resize"):
+    with pytest.raises(
+        DataError, match=r"not outputs \[2, 3, 2, 2\] and masks \[2, 4, 4\]; resize"
+    ):
         score("miou", [small], [masks])
 
 
 def test_a_mask_with_an_unknown_class_is_named() -> None:
     masks = np.zeros((5, 2, 2), np.uint8)
     masks[3, 1, 1] = 21
-    with pytest.raises(DataError, match=r"'masks' of sample 3 holds 21, but the model has the classes 0 to 1 \(255"):
+    with pytest.raises(
+        DataError, match=r"'masks' of sample 3 holds 21, but the model has the classes 0 to 1 \(255"
+    ):
         score("miou", [np.zeros((5, 2, 2, 2), np.float32)], [masks], pieces=5)
 
 
@@ -196,7 +211,10 @@ def test_a_script_gets_whatever_stands_beside_the_inputs() -> None:
         metric.measure([np.zeros(2)], [np.full(2, i) for i in range(len(targets))])
     assert got[0] is None
     assert got[1].tolist() == [0, 0]
-    assert {key: value.tolist() for key, value in got[2].items()} == {"boxes": [0, 0], "classes": [1, 1]}
+    assert {key: value.tolist() for key, value in got[2].items()} == {
+        "boxes": [0, 0],
+        "classes": [1, 1],
+    }
 
 
 @pytest.mark.parametrize(
@@ -214,7 +232,9 @@ def test_a_script_that_fails_is_named(function: Any, said: str) -> None:
 
 
 def test_an_unknown_metric_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"metric is 'luck'; it has to be one of top1, .*agreement, map or script"):
+    with pytest.raises(
+        UsageError, match=r"metric is 'luck'; it has to be one of top1, .*agreement, map or script"
+    ):
         metric_class("luck")
 
 
@@ -260,7 +280,9 @@ def test_shares_and_bootstrap_agree_where_both_apply() -> None:
     ann, snn = outcomes(np.random.default_rng(2), 500, 0.1, 0.05)
     (closed,) = drop_intervals(METRICS["top1"](), 500, [ann], [[snn]])
     metric = scripted(None)
-    (resampled,) = drop_intervals(metric, 500, [ann * [0.5, 1]], [[snn * [0.5, 1]]])  # outcomes of 0 and 1/2
+    (resampled,) = drop_intervals(
+        metric, 500, [ann * [0.5, 1]], [[snn * [0.5, 1]]]
+    )  # outcomes of 0 and 1/2
     assert closed is not None
     assert resampled is not None
     np.testing.assert_allclose(np.array(resampled) * 2, closed, atol=0.008)
@@ -269,7 +291,10 @@ def test_shares_and_bootstrap_agree_where_both_apply() -> None:
 def test_a_bootstrap_interval_of_miou_is_seeded_and_holds_the_drop() -> None:
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 3, (40, 6, 6)).astype(np.uint8)
-    noisy = [np.where(rng.random(masks.shape) < p, rng.integers(0, 3, masks.shape), masks) for p in (0.1, 0.3)]
+    noisy = [
+        np.where(rng.random(masks.shape) < p, rng.integers(0, 3, masks.shape), masks)
+        for p in (0.1, 0.3)
+    ]
     metric = METRICS["miou"]()
     ann, snn = ([metric.measure([found], [masks])] for found in noisy)
     first, again = (drop_intervals(metric, 40, ann, [snn])[0] for _ in range(2))

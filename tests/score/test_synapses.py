@@ -30,14 +30,35 @@ Array = NDArray[Any]
 
 
 def converted(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
-    return read_step_model(run_conversion(model, x, Settings(method="max", **options)).model, "model")
+    return read_step_model(
+        run_conversion(model, x, Settings(method="max", **options)).model, "model"
+    )
 
 
 # --- the brute force: every neuron fires alone, once, and what arrives behind is added up, node by node, forwards ---
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
-MIXING = ("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "CumSum", "Resize", "Upsample")
-MOVING = ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "Concat", "Pad", "Identity"]
+MIXING = (
+    "AveragePool",
+    "GlobalAveragePool",
+    "ReduceMean",
+    "ReduceSum",
+    "CumSum",
+    "Resize",
+    "Upsample",
+)
+MOVING = [
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Slice",
+    "Gather",
+    "Concat",
+    "Pad",
+    "Identity",
+]
 MOVING += ["Dropout", "Where", "Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"]
 SUMS = ("Add", "Sub", "Sum", "Mean")
 LINEAR = [*MOVING, *MIXING, *SUMS, "Mul", "Div", "Neg"]
@@ -63,7 +84,9 @@ class Ones:
         feed |= {s.input: np.zeros([1] * s.rank, np.float32) for s in self.model.states}
         self.values = all_values(self.model.proto, feed)
         made = {name: node for node in self.model.proto.graph.node for name in node.output}
-        self.means = {s.mean: made[s.output].input[1] for s in self.model.states if s.mean is not None}
+        self.means = {
+            s.mean: made[s.output].input[1] for s in self.model.states if s.mean is not None
+        }
 
     def run(self, node: onnx.NodeProto, carried: Mapping[str, Array]) -> list[Array]:
         """The node's outputs where all else that it adds is 0 and all that it multiplies with is 1."""
@@ -79,9 +102,14 @@ class Ones:
             else:
                 feeds.append(np.full(self.values[name].shape, float(index < ones), np.float32))
         node = onnx.NodeProto.FromString(node.SerializeToString())
-        node.op_type = {"Sub": "Sum", "Add": "Sum", "Mean": "Sum", "Neg": "Identity"}.get(node.op_type, node.op_type)
+        node.op_type = {"Sub": "Sum", "Add": "Sum", "Mean": "Sum", "Neg": "Identity"}.get(
+            node.op_type, node.op_type
+        )
         if node.op_type not in MIXING:
-            return [np.abs(np.round(out).astype(np.float64)) for out in one_node(node, feeds, self.opset)]
+            return [
+                np.abs(np.round(out).astype(np.float64))
+                for out in one_node(node, feeds, self.opset)
+            ]
         value = feeds[0]
         assert value is not None
         size = int(np.prod(value.shape[1:]))
@@ -106,7 +134,9 @@ class Ones:
                 continue
             per_sample = [value.reshape(self.count, -1).sum(axis=1) for value in here.values()]
             moving = [name for name in node.input if name in here or name in analog]
-            if node.domain == "onnx2snn" or not (node.op_type in WEIGHTED or is_linear(node, moving)):
+            if node.domain == "onnx2snn" or not (
+                node.op_type in WEIGHTED or is_linear(node, moving)
+            ):
                 arrived += sum(per_sample)
                 continue
             out, *more = self.run(node, here)
@@ -114,7 +144,11 @@ class Ones:
                 arrived += out.reshape(self.count, -1).sum(axis=1)
                 continue
             carried.update(zip(node.output[1:], more, strict=True))
-            others = {name: analog[name].astype(float) for name in node.input if name not in here and name in analog}
+            others = {
+                name: analog[name].astype(float)
+                for name in node.input
+                if name not in here and name in analog
+            }
             mixed = bool(others) and node.op_type in SUMS
             joined = self.run(node, others)[0] > 0 if mixed else np.zeros_like(out, bool)
             arrived += (out * joined).reshape(self.count, -1).sum(axis=1)
@@ -137,7 +171,10 @@ class Ones:
             elif node.domain == "onnx2snn":
                 marks[out] = np.zeros(self.values[out].shape)
             elif here and is_linear(node, here):
-                marks |= {name: value > 0 for name, value in zip(node.output, self.run(node, here), strict=True)}
+                marks |= {
+                    name: value > 0
+                    for name, value in zip(node.output, self.run(node, here), strict=True)
+                }
             elif here and node.op_type not in ("Shape", "Size"):
                 marks |= {name: np.ones(self.values[name].shape) for name in node.output}
         return marks
@@ -148,7 +185,10 @@ def one_node(node: onnx.NodeProto, feeds: Sequence[Array | None], opset: int) ->
     node.input[:] = [f"in{i}" if value is not None else "" for i, value in enumerate(feeds)]
     given = {f"in{i}": value for i, value in enumerate(feeds) if value is not None}
     kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in given.items()}
-    inputs = [helper.make_tensor_value_info(name, kinds[name], value.shape) for name, value in given.items()]
+    inputs = [
+        helper.make_tensor_value_info(name, kinds[name], value.shape)
+        for name, value in given.items()
+    ]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
     graph = helper.make_graph([node], "node", inputs, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
@@ -170,7 +210,9 @@ def fan_outs(model: StepModel) -> dict[str, Array]:
 def networks(draw: st.DrawFn) -> onnx.ModelProto:
     """A few random blocks, most of them fed with spikes, and convolutions more often than others."""
     block = st.sampled_from(sorted(BLOCKS) + ["conv"] * 10 + ["deconv"] * 5)
-    pieces = st.sampled_from([["relu"], ["relu"], []]).flatmap(lambda before: block.map(lambda kind: [*before, kind]))
+    pieces = st.sampled_from([["relu"], ["relu"], []]).flatmap(
+        lambda before: block.map(lambda kind: [*before, kind])
+    )
     drawn = draw(st.lists(pieces, min_size=1, max_size=4))
     return assemble([kind for piece in drawn for kind in piece], draw(st.integers(0, 2**16)))
 
@@ -191,7 +233,9 @@ def test_synapses_are_what_a_neuron_firing_alone_arrives_at(model: onnx.ModelPro
 # --- in loops ---
 
 
-def looped(shape: tuple[int, ...], out: tuple[int, ...], node: dict[str, Any], weights: tuple[int, ...]) -> Array:
+def looped(
+    shape: tuple[int, ...], out: tuple[int, ...], node: dict[str, Any], weights: tuple[int, ...]
+) -> Array:
     """Fan-out of a convolution's input [C,H,W], product by product."""
     found = np.zeros(shape)
     filters, block = out[0] // node["group"], shape[0] // node["group"]
@@ -226,7 +270,9 @@ def test_a_convolutions_synapses_are_its_products(kind: str) -> None:
     x = np.random.default_rng(0).standard_normal((4, 2, 6, 7)).astype(np.float32)
     shape = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})[0].shape[1:]
     wanted = looped((4, 6, 7), shape, attrs, (8, 4 // attrs["group"], 3, 3))
-    assert np.array_equal(wiring(converted(model, x), {"input": x[:1]}).fan_out["site"], wanted.ravel())
+    assert np.array_equal(
+        wiring(converted(model, x), {"input": x[:1]}).fan_out["site"], wanted.ravel()
+    )
 
 
 AUTOMATIC: dict[str, dict[str, Any]] = {
@@ -243,11 +289,15 @@ TRANSPOSED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("op", "kind"), [("Conv", k) for k in AUTOMATIC] + [("ConvTranspose", k) for k in TRANSPOSED])
+@pytest.mark.parametrize(
+    ("op", "kind"), [("Conv", k) for k in AUTOMATIC] + [("ConvTranspose", k) for k in TRANSPOSED]
+)
 def test_padding_is_counted_as_onnxruntime_computes_it(op: str, kind: str) -> None:
     """With weights of 1, the gradient of the sum of all outputs is the fan-out; here by one-hot inputs."""
     attrs = TRANSPOSED[kind]
-    weights = np.ones((8, 4, 3, 3) if op == "Conv" else (4, 8 // attrs.get("group", 1), 3, 3), np.float32)
+    weights = np.ones(
+        (8, 4, 3, 3) if op == "Conv" else (4, 8 // attrs.get("group", 1), 3, 3), np.float32
+    )
     node = helper.make_node(op, ["x", "w"], ["y"], **attrs)
     alone = np.eye(4 * 5 * 6, dtype=np.float32).reshape(-1, 4, 5, 6)
     wanted = one_node(node, [alone, weights], 18)[0].reshape(120, -1).sum(axis=1)
@@ -260,12 +310,17 @@ def test_padding_is_counted_as_onnxruntime_computes_it(op: str, kind: str) -> No
 def test_resizing_passes_spikes_to_every_pixel_they_have_a_part_in(mode: str) -> None:
     rng = np.random.default_rng(0)
     node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
-    alone, scales = np.eye(20, dtype=np.float32).reshape(20, 1, 4, 5), np.array([1, 1, 2, 1.5], np.float32)
+    alone, scales = (
+        np.eye(20, dtype=np.float32).reshape(20, 1, 4, 5),
+        np.array([1, 1, 2, 1.5], np.float32),
+    )
     (out,) = one_node(node, [alone, None, scales], 18)
     values = {"x": alone[:1], "scales": scales, "y": out[:1]}
     pattern = PATTERNS["Resize"](Wire(node, 18, values))
     counts = rng.integers(1, 9, out[:1].shape).astype(np.float64)
-    assert np.array_equal(pattern.pull(counts).ravel(), ((out != 0) * counts).reshape(20, -1).sum(axis=1))
+    assert np.array_equal(
+        pattern.pull(counts).ravel(), ((out != 0) * counts).reshape(20, -1).sum(axis=1)
+    )
     marks = rng.random((1, 1, 4, 5)) < 0.2
     assert np.array_equal(pattern.push(marks)[0], (out[marks.ravel()] != 0).any(axis=0))
 
@@ -317,12 +372,15 @@ def test_operations_are_spikes_times_synapses(name: str, neuron: str, levels: in
     for step in SpikingSession(snn.proto).steps({"input": x}, timesteps=5):
         for t in (t for t in wanted if step.t <= t):
             wanted[t] += sum(
-                float((np.abs(s).reshape(7, -1) @ synapses[site]).sum()) for site, s in step.spikes.items()
+                float((np.abs(s).reshape(7, -1) @ synapses[site]).sum())
+                for site, s in step.spikes.items()
             )
             spikes[t] += sum(float(np.abs(s).sum()) for s in step.spikes.values())
     rows = evaluate(ann, snn.proto, x, timesteps=[5, 2])["snn"]
     for row in rows:
-        assert row["sops"] == pytest.approx(wanted[row["timesteps"]] / 7, rel=2e-3)  # a spike may flip
+        assert row["sops"] == pytest.approx(
+            wanted[row["timesteps"]] / 7, rel=2e-3
+        )  # a spike may flip
         assert row["spikes"] == pytest.approx(spikes[row["timesteps"]] / 7, rel=2e-3)
 
 
@@ -339,7 +397,9 @@ def test_an_anns_operations_are_its_multiply_accumulates() -> None:
 def test_what_does_not_spike_is_counted_beside() -> None:
     x = inputs_for("resnet", 20)
     found = wiring(converted(NETWORKS["resnet"](), x), {"input": x[:1]})
-    assert found.encoder == 64 * 6 * 2 * 9 + 16 * 6 * 4  # the stem, and its max-pool of windows of 4
+    assert (
+        found.encoder == 64 * 6 * 2 * 9 + 16 * 6 * 4
+    )  # the stem, and its max-pool of windows of 4
     assert found.step == 16 * 6  # the scale on the identity shortcut
     assert found.readout == 4 * 8  # the global average
 
@@ -358,6 +418,10 @@ def test_a_fixed_batch_counts_one_sample(batch: int) -> None:
     x = inputs_for("resnet", 6)
     fixed, free = (converted(NETWORKS["resnet"](batch=size), x) for size in (batch, "batch"))  # type: ignore[call-arg]
     found, wanted = wiring(fixed, {"input": x[:batch]}), wiring(free, {"input": x[:1]})
-    assert (found.encoder, found.step, found.readout) == (wanted.encoder, wanted.step, wanted.readout)
+    assert (found.encoder, found.step, found.readout) == (
+        wanted.encoder,
+        wanted.step,
+        wanted.readout,
+    )
     for site, synapses in wanted.fan_out.items():
         assert np.array_equal(found.fan_out[site], synapses)

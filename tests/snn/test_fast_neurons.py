@@ -80,9 +80,14 @@ def test_a_neuron_takes_three_operators_where_one_initial_potential_serves_all()
     assert ops(lean(IF, [0.5]).functions[0]) == ["Add", "HardSigmoid", "Sub"]
 
 
-@pytest.mark.parametrize(("op", "levels", "count"), [(SIGNED_IF, 1, 7), (GRADED_IF, 2, 5), (SIGNED_GRADED_IF, 2, 8)])
+@pytest.mark.parametrize(
+    ("op", "levels", "count"), [(SIGNED_IF, 1, 7), (GRADED_IF, 2, 5), (SIGNED_GRADED_IF, 2, 8)]
+)
 def test_other_neurons_take_a_few_more(op: str, levels: int, count: int) -> None:
-    assert len([name for name in ops(lean(op, [0.5], levels).functions[0]) if name != "Constant"]) == count
+    assert (
+        len([name for name in ops(lean(op, [0.5], levels).functions[0]) if name != "Constant"])
+        == count
+    )
 
 
 @pytest.mark.parametrize("levels", [2, 3])
@@ -98,15 +103,29 @@ def test_graded_neurons_send_what_the_numpy_twins_send(initial: float, levels: i
     signed = ort.InferenceSession(lean(SIGNED_GRADED_IF, [initial], levels).SerializeToString())
     for sent in (zeros, zeros + 1, zeros + 7):
         found = signed.run(None, {"x": m, "potential": zeros, "sent": sent})
-        for one, other in zip(found, signed_graded_if_step(m, zeros, sent, 1.0, initial, levels), strict=True):
+        for one, other in zip(
+            found, signed_graded_if_step(m, zeros, sent, 1.0, initial, levels), strict=True
+        ):
             np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
     ("op", "v_init", "single"),
-    [(IF, [0.5, 0.25], True), (IF, [0.5], False), (IF, [1.0], True), (GRADED_IF, [0.5, 0.25], True)],
-    ids=["an initial potential per neuron", "float64", "a bound of 0", "graded, an initial potential per neuron"],
+    [
+        (IF, [0.5, 0.25], True),
+        (IF, [0.5], False),
+        (IF, [1.0], True),
+        (GRADED_IF, [0.5, 0.25], True),
+    ],
+    ids=[
+        "an initial potential per neuron",
+        "float64",
+        "a bound of 0",
+        "graded, an initial potential per neuron",
+    ],
 )
-def test_elsewhere_the_function_is_the_general_one(op: str, v_init: list[float], single: bool) -> None:
+def test_elsewhere_the_function_is_the_general_one(
+    op: str, v_init: list[float], single: bool
+) -> None:
     node = neuron_model(BY_OP[op], 2, np.array(v_init), rank=1).graph.node[0]
     assert function_for(op, 18, [node], single=single) == BY_OP[op].function(18)

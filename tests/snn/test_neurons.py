@@ -10,7 +10,16 @@ import onnx
 import onnxruntime as ort
 import pytest
 from helpers.networks import inputs_for, mlp
-from helpers.stages import Array, evaluator, feed_for, neuron_model, random_networks, stable, staged, step_graph
+from helpers.stages import (
+    Array,
+    evaluator,
+    feed_for,
+    neuron_model,
+    random_networks,
+    stable,
+    staged,
+    step_graph,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -37,7 +46,9 @@ from onnx2snn.snn.neurons import (
 Runner = Callable[[Array, Array], list[Array]]
 
 
-def neuron(threshold: float, v_init: Array, rank: int, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
+def neuron(
+    threshold: float, v_init: Array, rank: int, kind: int = TensorProto.FLOAT
+) -> onnx.ModelProto:
     """A model of one IF node: (x, u) -> (spike, u_next)."""
     attrs: dict[str, Any] = {
         "threshold": threshold,
@@ -47,11 +58,17 @@ def neuron(threshold: float, v_init: Array, rank: int, kind: int = TensorProto.F
         "levels": 1,
         "scale": numpy_helper.from_array(np.ones(1, np.float32)),
     }
-    node = helper.make_node(IF, ["x", "u"], ["spike", "u_next"], "neuron", domain=SNN_DOMAIN, **attrs)
-    values = [helper.make_tensor_value_info(n, kind, [None] * rank) for n in ("x", "u", "spike", "u_next")]
+    node = helper.make_node(
+        IF, ["x", "u"], ["spike", "u_next"], "neuron", domain=SNN_DOMAIN, **attrs
+    )
+    values = [
+        helper.make_tensor_value_info(n, kind, [None] * rank) for n in ("x", "u", "spike", "u_next")
+    ]
     graph = helper.make_graph([node], "neuron", values[:2], values[2:])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid(SNN_DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=[if_function(18)], ir_version=10)
+    model = helper.make_model(
+        graph, opset_imports=opsets, functions=[if_function(18)], ir_version=10
+    )
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -132,7 +149,9 @@ values = arrays.arrays(np.float64, (3, 4), elements=st.floats(-4, 4))
 
 @given(values, st.floats(0.125, 4), st.floats(0, 1))
 @stable(60)
-def test_no_current_is_lost_and_spikes_are_zero_or_one(x: Array, threshold: float, share: float) -> None:
+def test_no_current_is_lost_and_spikes_are_zero_or_one(
+    x: Array, threshold: float, share: float
+) -> None:
     u = np.zeros((1, 1))
     count = np.zeros_like(x)
     for _ in range(9):
@@ -144,7 +163,9 @@ def test_no_current_is_lost_and_spikes_are_zero_or_one(x: Array, threshold: floa
 
 @given(arrays.arrays(np.float64, 20, elements=st.floats(-0.5, 1.5)), st.integers(1, 40))
 @stable(60)
-def test_the_mean_of_a_constant_current_is_the_rounded_and_clipped_current(x: Array, timesteps: int) -> None:
+def test_the_mean_of_a_constant_current_is_the_rounded_and_clipped_current(
+    x: Array, timesteps: int
+) -> None:
     """r(T) = clip(floor(T x + 1/2), 0, T) / T, but where a membrane rounds to the other side."""
     levels = timesteps * x + 0.5
     u = count = np.zeros_like(x)
@@ -181,10 +202,15 @@ def signed_neuron(threshold: float, v_init: float) -> onnx.ModelProto:
     }
     names = (["x", "u", "n"], ["spike", "u_next", "n_next"])
     node = helper.make_node(SIGNED_IF, *names, "neuron", domain=SNN_DOMAIN, **attrs)
-    before, after = ([helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 2) for n in side] for side in names)
+    before, after = (
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 2) for n in side]
+        for side in names
+    )
     graph = helper.make_graph([node], "neuron", before, after)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid(SNN_DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=[signed_if_function(18)], ir_version=10)
+    model = helper.make_model(
+        graph, opset_imports=opsets, functions=[signed_if_function(18)], ir_version=10
+    )
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -195,7 +221,10 @@ def test_the_signed_function_equals_its_numpy_twin_and_takes_back_no_more_than_i
     threshold: float, v_init: float
 ) -> None:
     model = signed_neuron(threshold, v_init)
-    engines = (ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]), evaluator(model))
+    engines = (
+        ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]),
+        evaluator(model),
+    )
     rng = np.random.default_rng(3)
     states = [np.zeros((1, 1), np.float32)] * 2
     taken_back = 0
@@ -233,11 +262,16 @@ GRADED: dict[str, tuple[Neuron, Any]] = {
 @pytest.mark.parametrize("kind", GRADED)
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("v_init", [0.5, 0.25])
-def test_the_graded_functions_equal_their_numpy_twins(kind: str, levels: int, v_init: float) -> None:
+def test_the_graded_functions_equal_their_numpy_twins(
+    kind: str, levels: int, v_init: float
+) -> None:
     kept, twin = GRADED[kind]
     model = neuron_model(kept, levels, np.array([v_init]), rank=2)
     onnx.checker.check_model(model, full_check=True)
-    engines = (ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]), evaluator(model))
+    engines = (
+        ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]),
+        evaluator(model),
+    )
     names = [value.name for value in model.graph.input]
     rng = np.random.default_rng(4)
     states = [np.zeros((1, 1), np.float32)] * len(kept.states)
@@ -272,5 +306,7 @@ def test_emitted_spikes_are_no_higher_than_the_levels(levels: int) -> None:
     nodes = [n for n in model.model.graph.node if n.domain == SNN_DOMAIN]
     assert {helper.get_node_attr_value(n, "levels") for n in nodes} == {levels}
     x = np.random.default_rng(6).standard_normal((20, 10)).astype(np.float32) * 3
-    found = [s for step in SpikingSession(model.model).steps({"input": x}) for s in step.spikes.values()]
+    found = [
+        s for step in SpikingSession(model.model).steps({"input": x}) for s in step.spikes.values()
+    ]
     assert set(np.unique(np.concatenate([s.ravel() for s in found]))) <= set(range(-1, levels + 1))

@@ -9,7 +9,14 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import constant, keeps_shape, rank, scaled_values, static_dims
 from onnx2snn.graph.types import Node, Tensor
-from onnx2snn.rewrite.fold_rules.moves import NOT_PER_CHANNEL, FoldOutcome, Move, Scales, as_vector, compress
+from onnx2snn.rewrite.fold_rules.moves import (
+    NOT_PER_CHANNEL,
+    FoldOutcome,
+    Move,
+    Scales,
+    as_vector,
+    compress,
+)
 
 
 def _reshaped(scale: Array, source: Tensor, target: Tensor) -> Array | None:
@@ -30,7 +37,11 @@ def reshape_back(node: Node, scale: Array) -> FoldOutcome:
 
 
 def reshape_forward(node: Node, scales: Scales) -> FoldOutcome:
-    moved = _reshaped(scales[0], node.inputs[0], node.outputs[0]) if 0 in scales and rank(node.outputs[0]) else None
+    moved = (
+        _reshaped(scales[0], node.inputs[0], node.outputs[0])
+        if 0 in scales and rank(node.outputs[0])
+        else None
+    )
     return _UNKNOWN_SIZES if moved is None else Move(scales={0: moved})
 
 
@@ -78,7 +89,8 @@ def concat_forward(node: Node, scales: Scales) -> FoldOutcome:
     parts = [scales.get(index, one) for index in range(len(sizes))]
     common = [max(part.shape[a] for part in parts) for a in range(ndim)]
     full = [
-        np.broadcast_to(p, [*common[:axis], size, *common[axis + 1 :]]) for p, size in zip(parts, sizes, strict=True)
+        np.broadcast_to(p, [*common[:axis], size, *common[axis + 1 :]])
+        for p, size in zip(parts, sizes, strict=True)
     ]
     return Move(scales={0: compress(np.concatenate(full, axis))})
 
@@ -86,8 +98,16 @@ def concat_forward(node: Node, scales: Scales) -> FoldOutcome:
 def _pads(node: Node, ndim: int) -> list[tuple[int, int]] | None:
     """Per axis, what a zero padding adds before and behind; None for any other padding."""
     pads = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    value = constant(node.inputs[2]) if len(node.inputs) > 2 and not node.inputs[2].is_empty() else np.zeros(1)
-    axes = constant(node.inputs[3]) if len(node.inputs) > 3 and not node.inputs[3].is_empty() else np.arange(ndim)
+    value = (
+        constant(node.inputs[2])
+        if len(node.inputs) > 2 and not node.inputs[2].is_empty()
+        else np.zeros(1)
+    )
+    axes = (
+        constant(node.inputs[3])
+        if len(node.inputs) > 3 and not node.inputs[3].is_empty()
+        else np.arange(ndim)
+    )
     if pads is None or value is None or axes is None or np.any(value != 0) or np.any(pads < 0):
         return None
     found = [(0, 0)] * ndim
@@ -128,7 +148,9 @@ def _slices(node: Node, ndim: int) -> dict[int, slice] | None:
     steps = np.asarray(given[3]).tolist() if len(given) > 3 else [1] * len(starts)
     if any(step <= 0 for step in steps):
         return None
-    return {axis % ndim: slice(b, e, s) for axis, b, e, s in zip(axes, starts, ends, steps, strict=True)}
+    return {
+        axis % ndim: slice(b, e, s) for axis, b, e, s in zip(axes, starts, ends, steps, strict=True)
+    }
 
 
 _SLICED = "it selects along the scaled axis"
@@ -148,7 +170,12 @@ def slice_forward(node: Node, scales: Scales) -> FoldOutcome:
         return _SLICED
     return Move(
         scales={
-            0: scale[tuple(cuts.get(a, slice(None)) if scale.shape[a] > 1 else slice(None) for a in range(scale.ndim))]
+            0: scale[
+                tuple(
+                    cuts.get(a, slice(None)) if scale.shape[a] > 1 else slice(None)
+                    for a in range(scale.ndim)
+                )
+            ]
         }
     )
 
@@ -156,7 +183,11 @@ def slice_forward(node: Node, scales: Scales) -> FoldOutcome:
 def gather_back(node: Node, scale: Array) -> FoldOutcome:
     indices = constant(node.inputs[1])
     axis = node.attrs.get("axis", 0) % scale.ndim
-    return Move(scales={0: scale}) if indices is not None and indices.ndim == 1 and scale.shape[axis] == 1 else _SLICED
+    return (
+        Move(scales={0: scale})
+        if indices is not None and indices.ndim == 1 and scale.shape[axis] == 1
+        else _SLICED
+    )
 
 
 def gather_forward(node: Node, scales: Scales) -> FoldOutcome:
@@ -204,7 +235,9 @@ def expand_forward(node: Node, scales: Scales) -> FoldOutcome:
 def tile_back(node: Node, scale: Array) -> FoldOutcome:
     """s tile(x) = tile(s x), where s is the same along the axes repeated."""
     repeats = constant(node.inputs[1])
-    if repeats is None or any(r > 1 and size > 1 for r, size in zip(repeats, scale.shape, strict=True)):
+    if repeats is None or any(
+        r > 1 and size > 1 for r, size in zip(repeats, scale.shape, strict=True)
+    ):
         return "it repeats the scaled axis"
     return Move(scales={0: scale})
 
@@ -214,7 +247,9 @@ def tile_forward(node: Node, scales: Scales) -> FoldOutcome:
     repeats, scale = constant(node.inputs[1]), scales.get(0)
     if repeats is None or scale is None:
         return "its repeats are not constant"
-    tiled = np.tile(scale, [r if size > 1 else 1 for r, size in zip(repeats.tolist(), scale.shape, strict=True)])
+    tiled = np.tile(
+        scale, [r if size > 1 else 1 for r, size in zip(repeats.tolist(), scale.shape, strict=True)]
+    )
     return Move(scales={0: tiled})
 
 

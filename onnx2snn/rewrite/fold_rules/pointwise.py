@@ -75,11 +75,19 @@ def _terms_forward(node: Node, scales: Scales, first: int) -> FoldOutcome:
 
 
 def pool_back(node: Node, scale: Array) -> FoldOutcome:
-    return "the scale varies within the pooled area" if per_position(scale) else Move(scales={0: scale})
+    return (
+        "the scale varies within the pooled area"
+        if per_position(scale)
+        else Move(scales={0: scale})
+    )
 
 
 def max_back(node: Node, scale: Array) -> FoldOutcome:
-    return "a factor that is not positive cannot pass a maximum" if np.any(scale <= 0) else pool_back(node, scale)
+    return (
+        "a factor that is not positive cannot pass a maximum"
+        if np.any(scale <= 0)
+        else pool_back(node, scale)
+    )
 
 
 def anywhere_back(node: Node, scale: Array) -> FoldOutcome:
@@ -115,7 +123,9 @@ def reduce_back(node: Node, scale: Array) -> FoldOutcome:
     axes = None if ndim is None else _reduced(node, ndim)
     if axes is None:
         return "its axes are not constant"
-    return Move(scales={0: scale if node.attrs.get("keepdims", 1) else np.expand_dims(scale, tuple(axes))})
+    return Move(
+        scales={0: scale if node.attrs.get("keepdims", 1) else np.expand_dims(scale, tuple(axes))}
+    )
 
 
 def reduce_forward(node: Node, scales: Scales) -> FoldOutcome:
@@ -143,4 +153,8 @@ def resize(node: Node, scale: Array) -> FoldOutcome:
     if before is None or after is None or node.attrs.get("extrapolation_value", 0.0) != 0.0:
         return "its sizes are unknown, or it extrapolates"
     kept = [isinstance(b, int) and b == a for b, a in zip(before, after, strict=True)]
-    return Move(scales={0: scale}) if all(k or n == 1 for k, n in zip(kept, scale.shape, strict=True)) else _VARIES
+    return (
+        Move(scales={0: scale})
+        if all(k or n == 1 for k, n in zip(kept, scale.shape, strict=True))
+        else _VARIES
+    )

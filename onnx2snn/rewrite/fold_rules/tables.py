@@ -15,7 +15,9 @@ from onnx2snn.snn.format import SNN_DOMAIN
 
 def _of_first(rule: BackwardRule) -> ForwardRule:
     """For an operator that takes the scale of its first input alone."""
-    return lambda node, scales: rule(node, scales[0]) if set(scales) == {0} else "its parameters are not constants"
+    return lambda node, scales: (
+        rule(node, scales[0]) if set(scales) == {0} else "its parameters are not constants"
+    )
 
 
 _PASSES: dict[str, BackwardRule] = {

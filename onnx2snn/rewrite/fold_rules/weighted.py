@@ -31,7 +31,9 @@ def _absorbing(node: Node, scale: Array) -> tuple[Array, Array] | str:
 def _grouped(weights: Array, vector: Array, group: int) -> Array:
     """Scale weights whose axis 1 holds channels of one group: channel g·n+j of the vector meets block g, index j."""
     blocks = weights.reshape(group, weights.shape[0] // group, *weights.shape[1:])
-    vector = np.broadcast_to(vector, (group * weights.shape[1],)).reshape(group, 1, -1, *[1] * (weights.ndim - 2))
+    vector = np.broadcast_to(vector, (group * weights.shape[1],)).reshape(
+        group, 1, -1, *[1] * (weights.ndim - 2)
+    )
     return scaled_values(blocks, vector).reshape(weights.shape)
 
 
@@ -46,12 +48,20 @@ def conv_back(node: Node, scale: Array) -> FoldOutcome:
 
 def conv_forward(node: Node, scale: Array) -> FoldOutcome:
     found = _absorbing(node, scale)
-    return found if isinstance(found, str) else Move(constants={1: _grouped(*found, node.attrs.get("group", 1))})
+    return (
+        found
+        if isinstance(found, str)
+        else Move(constants={1: _grouped(*found, node.attrs.get("group", 1))})
+    )
 
 
 def deconv_back(node: Node, scale: Array) -> FoldOutcome:
     found = _absorbing(node, scale)
-    return found if isinstance(found, str) else _with_bias(node, _grouped(*found, node.attrs.get("group", 1)), found[1])
+    return (
+        found
+        if isinstance(found, str)
+        else _with_bias(node, _grouped(*found, node.attrs.get("group", 1)), found[1])
+    )
 
 
 def deconv_forward(node: Node, scale: Array) -> FoldOutcome:
@@ -64,7 +74,11 @@ def gemm_back(node: Node, scale: Array) -> FoldOutcome:
     if isinstance(found, str):
         return found
     weights, vector = found
-    return _with_bias(node, scaled_values(weights, vector[:, None] if node.attrs.get("transB", 0) else vector), vector)
+    return _with_bias(
+        node,
+        scaled_values(weights, vector[:, None] if node.attrs.get("transB", 0) else vector),
+        vector,
+    )
 
 
 def gemm_forward(node: Node, scale: Array) -> FoldOutcome:
@@ -72,7 +86,11 @@ def gemm_forward(node: Node, scale: Array) -> FoldOutcome:
     if isinstance(found, str):
         return found
     weights, vector = found
-    return Move(constants={1: scaled_values(weights, vector if node.attrs.get("transB", 0) else vector[:, None])})
+    return Move(
+        constants={
+            1: scaled_values(weights, vector if node.attrs.get("transB", 0) else vector[:, None])
+        }
+    )
 
 
 def _matmul(node: Node, scale: Array, backward: bool) -> FoldOutcome:
