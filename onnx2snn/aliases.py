@@ -1,13 +1,18 @@
-"""Types that the package's signatures share."""
+"""Types that the package's signatures share.
+
+Importing them loads neither onnx nor onnxruntime, so that modules which only compute or draw stay light.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy.typing as npt
-import onnx
+
+if TYPE_CHECKING:
+    import onnx
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many steps of it are done, and how many there are."""
@@ -28,4 +33,5 @@ Delay = int | str | None
 """Steps left out of the answer: a number, "half", "auto", or None for the number stored in the model."""
 
 
-ModelSource = str | os.PathLike[str] | bytes | onnx.ModelProto
+ModelSource: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
+"""A model: its path, its bytes, or the model itself."""
