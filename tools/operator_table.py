@@ -1,6 +1,6 @@
-"""The tables of operators as text, for the README.
+"""The tables of operators as text, for docs/operators.md.
 
-`python tools/operator_table.py README.md` brings the section between the two marks up to date.
+`python tools/operator_table.py docs/operators.md` brings the section between the marks up to date.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnx2snn.prepare.activations import CONDITIONS
 from onnx2snn.protos.nodes import MAX_POOLS, SHAPE_ONLY
 
 BEGIN, END = (
-    "<!-- operators: python tools/operator_table.py README.md -->",
+    "<!-- operators: python tools/operator_table.py docs/operators.md -->",
     "<!-- end of operators -->",
 )
 
@@ -65,7 +65,8 @@ def _operands(row: Linear) -> str:
         return "one of the first two inputs"
     if row.varying == (0,):
         return "the first input, the others constant in time"
-    return f"inputs {' and '.join(str(index + 1) for index in row.varying)}, the others constant in time"
+    numbers = " and ".join(str(index + 1) for index in row.varying)
+    return f"inputs {numbers}, the others constant in time"
 
 
 def updated(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The README's examples run, and its tables mention every command and option."""
+"""The examples of the README and of the documentation run."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ import sys
 from pathlib import Path
 
 import pytest
-from operator_table import BEGIN, END, catalogue, updated
 
 import onnx2snn
-from onnx2snn.cli.commands import COMMANDS
-from onnx2snn.graph.operators import LINEAR, NOT_TELESCOPED
-from onnx2snn.prepare.activations import CONDITIONS, RULES
-from onnx2snn.protos.nodes import MAX_POOLS
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.name: path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
+
+
+def examples(language: str) -> list[object]:
+    """Return each block of a language once, named by its first page.
+
+    The README's first two `sh` blocks are CI's.
+    """
+    seen: dict[str, str] = {}
+    for page in PAGES:
+        for number, block in enumerate(blocks(page, language), 1):
+            if not (page == "README.md" and language == "sh" and number <= 2):
+                seen.setdefault(block, f"{page}-{number}")
+    return [pytest.param(block, id=name) for block, name in seen.items()]
 
 
 @pytest.fixture(scope="module")
@@ -51,43 +62,17 @@ def run(command: list[str] | str, folder: Path) -> None:
 
 
 def test_the_first_two_blocks_install_and_are_run_by_ci() -> None:
-    convert, test = blocks("sh")[:2]
+    convert, test = blocks("README.md", "sh")[:2]
     assert "pip install . && .venv/bin/onnx2snn models/fashion_resnet.onnx" in convert
     assert "pip install '.[test]' && .venv/bin/pytest" in test
     assert len(convert.splitlines()) == len(test.splitlines()) == 1
 
 
-@pytest.mark.parametrize("lines", blocks("sh")[2:])
+@pytest.mark.parametrize("lines", examples("sh"))
 def test_shell_example_runs(lines: str, workspace: Path) -> None:
     run(f"set -e\n{lines}", workspace)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize("code", examples("python"))
 def test_python_example_runs(code: str, workspace: Path) -> None:
     run([sys.executable, "-W", "error", "-c", code], workspace)
-
-
-@pytest.mark.parametrize("command", list(COMMANDS))
-def test_every_command_and_option_is_mentioned(command: str) -> None:
-    assert not command or f"`onnx2snn {command} " in README
-    about = README[README.index(f"`onnx2snn {command or 'MODEL'}") :]
-    for action in COMMANDS[command][0]()._actions:
-        for option in action.option_strings:
-            if option.startswith("--") and option not in ("--help", "--output", "--version"):
-                assert option in about, f"{option} of 'onnx2snn {command}' is not in the README"
-
-
-def test_the_supported_operators_are_those_of_the_tables() -> None:
-    """If this fails: python tools/operator_table.py README.md."""
-    assert updated(README) == README
-    section = README[README.index(BEGIN) : README.index(END)]
-    for op in [*LINEAR, *MAX_POOLS, *RULES, *NOT_TELESCOPED]:
-        assert re.search(rf"\b{op}\b", section), f"{op} is not in the README's table"
-    assert set(RULES) | {"Relu"} == set(CONDITIONS)
-
-
-def test_the_script_puts_the_tables_between_the_marks(tmp_path: Path) -> None:
-    path = tmp_path / "page.md"
-    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    run([sys.executable, str(ROOT / "tools" / "operator_table.py"), "page.md"], tmp_path)
-    assert path.read_text(encoding="utf-8") == f"before\n{BEGIN}\n{catalogue()}\n{END}\nafter\n"
