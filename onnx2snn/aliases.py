@@ -1,37 +1,35 @@
 """Types that the package's signatures share.
 
-Importing them loads neither onnx nor onnxruntime, so that modules which only compute or draw stay light.
+Importing them loads neither onnx nor onnxruntime, so that modules which only compute or draw stay
+light.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy.typing as npt
 
 if TYPE_CHECKING:
     import onnx
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many steps of it are done, and how many there are."""
+Array: TypeAlias = npt.NDArray[Any]
+"""A NumPy array of any type."""
 
-
-def silent_progress(_what: str, _done: int, _total: int) -> None:
-    """Say nothing."""
-
-
-Array = npt.NDArray[Any]
-
-
-Dim = int | str | None
+Dim: TypeAlias = int | str | None
 """A dimension: a size, a symbolic name, or unknown."""
 
+Delay: TypeAlias = int | str | None
+"""Time-steps left out of the answer: a number, "half", "auto", or None for the model's own."""
 
-Delay = int | str | None
-"""Steps left out of the answer: a number, "half", "auto", or None for the number stored in the model."""
+ModelSource: TypeAlias = Union[str, os.PathLike[str], bytes, "onnx.ModelProto"]
+"""A model: the path of its file, the bytes of one, or the loaded message."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""A callback for progress: the name of the work, the steps that are done, and all its steps."""
 
 
-ModelSource: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
-"""A model: its path, its bytes, or the model itself."""
+def silent_progress(_work: str, _done: int, _total: int) -> None:
+    """Report nothing."""

@@ -1,4 +1,4 @@
-"""Every exception onnx2snn raises on purpose, and the exit code the command line gives it.
+"""Exceptions that onnx2snn raises on purpose, the exit code of each, and helpers for their sentences.
 
 * Onnx2snnError
   * UsageError             (2) an option or argument that makes no sense
@@ -9,16 +9,21 @@
   * GateError              (1) a gate that failed; nothing is written
     * StageMismatchError   (1) a stage computes something else than the one before it
 
-Each message is one sentence that names the file, node or value, and says how to mend it.
+The number in brackets is the exit code of the command line. Each message is one sentence that names
+the file, node or value, and says how to mend it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+MOST_NAMES = 8
+"""Names that a sentence lists; of the others it gives the number."""
 
 
 class Onnx2snnError(Exception):
-    """Base of all errors of this package; `exit_code` is what the command line returns for it."""
+    """Base of all errors of this package; `exit_code` is the exit code of the command line for it."""
 
     exit_code: ClassVar[int] = 2
 
@@ -40,19 +45,25 @@ class OutputError(Onnx2snnError):
 
 
 class UnsupportedGraphError(Onnx2snnError):
-    """A graph that cannot be converted.
-
-    `node` and `op` name the culprit ("" where the graph as a whole is meant), `reason` says why.
-    """
+    """A graph that cannot be converted."""
 
     exit_code: ClassVar[int] = 3
 
     def __init__(self, node: str, op: str, reason: str) -> None:
+        """Name the node, its operator and the reason.
+
+        Args:
+            node: Name of the node that cannot be converted ("" where the whole graph is meant).
+            op: Operator of that node ("" where the whole graph is meant).
+            reason: Why it cannot be converted, and how to mend it.
+        """
         self.node = node
         self.op = op
         self.reason = reason
-        where = f"node '{node}' ({op}) cannot be converted: " if op else ""
-        super().__init__(f"{where}{reason}")
+        message = reason
+        if op:
+            message = f"node '{node}' ({op}) cannot be converted: {reason}"
+        super().__init__(message)
 
 
 class GateError(Onnx2snnError):
@@ -63,3 +74,25 @@ class GateError(Onnx2snnError):
 
 class StageMismatchError(GateError):
     """A stage of the pipeline computes something else than the stage before it."""
+
+
+def one_line(error: object) -> str:
+    """Return the first line with text of an error's message, to stand in a sentence.
+
+    An error without a message is called by the name of its class.
+    """
+    for line in str(error).splitlines():
+        text = line.strip()
+        if text:
+            return text
+    return type(error).__name__
+
+
+def quoted(names: Iterable[str]) -> str:
+    """List names in quotation marks for a sentence, the first 8 of them."""
+    every = [f"'{name}'" for name in names]
+    listed = ", ".join(every[:MOST_NAMES])
+    left_out = len(every) - MOST_NAMES
+    if left_out > 0:
+        listed += f" and {left_out} more"
+    return listed

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx2snn.aliases import Dim
-from onnx2snn.errors import DataError
+from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos.specs import TensorSpec
 
 Array = NDArray[Any]
@@ -162,19 +162,6 @@ class Fit:
                 raise DataError(
                     f"dimension '{dim}' is {size} for {what} but {before} for '{other}': make them agree"
                 )
-
-
-def image_axes(spec: TensorSpec) -> tuple[int, ...]:
-    """Return the axes of height, width and channels of an image input, or () if `spec` cannot be one."""
-    if spec.shape is None or len(spec.shape) != 4:
-        return ()
-    return (1, 2, 3) if spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3) else (2, 3, 1)
-
-
-def quoted(names: Iterable[str]) -> str:
-    """List names for a sentence, the first 8 of them."""
-    listed = [f"'{name}'" for name in names]
-    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
 
 
 def _dims(shape: Iterable[Dim]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnx2snn.data.intake import Array, Rows, image_axes
+from onnx2snn.data.intake import Array, Rows
 from onnx2snn.data.samples import Samples
 from onnx2snn.errors import DataError
-from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.protos.specs import TensorSpec, image_axes
 from onnx2snn.protos.walk import tensors
 
 _KEEPS_VALUES = (

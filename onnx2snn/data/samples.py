@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnx2snn.data.intake import Array, Fit, Rows, quoted
+from onnx2snn.data.intake import Array, Fit, Rows
 from onnx2snn.data.sources import open_source
-from onnx2snn.errors import DataError
+from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos.specs import TensorSpec
 
 

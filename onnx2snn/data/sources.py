@@ -9,20 +9,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from importlib import util
 from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnx2snn.data.intake import Array, Fit, Rows, image_axes, quoted
-from onnx2snn.errors import DataError
+from onnx2snn.data.blame import reading, users_code
+from onnx2snn.data.intake import Array, Fit, Rows
+from onnx2snn.data.scripts import script_function
+from onnx2snn.errors import DataError, quoted
+from onnx2snn.protos.specs import image_axes
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 _END = object()
@@ -94,7 +94,7 @@ def _npy(path: Path, what: str) -> Rows:
             raise DataError(
                 f"{what} holds pickled Python objects: save it again as an array of numbers"
             )
-    with _reading(what, ".npy array"):
+    with reading(what, ".npy array"):
         head = np.lib.format.open_memmap(path, mode="r")
     return Rows(head.dtype, head.shape, partial(_read_npy, path))
 
@@ -107,7 +107,7 @@ def _read_npy(path: Path, indices: Array) -> Array:
 
 def _npz(fit: Fit, path: Path) -> dict[str, Rows]:
     spooled: dict[str, Path] = {}
-    with _reading(path, ".npz archive"), zipfile.ZipFile(path) as archive:
+    with reading(path, ".npz archive"), zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         fit.check_names(str(path), members)  # before anything is unpacked
         for key, name in members.items():
@@ -120,7 +120,7 @@ def _npz(fit: Fit, path: Path) -> dict[str, Rows]:
 def _pb(path: Path) -> Rows:
     import onnx
 
-    with _reading(path, "ONNX tensor"):
+    with reading(path, "ONNX tensor"):
         return _in_memory(onnx.numpy_helper.to_array(onnx.load_tensor(str(path)), str(path.parent)))
 
 
@@ -155,7 +155,7 @@ def _image_folder(fit: Fit, folder: Path, paths: list[Path]) -> dict[str, Rows]:
             "fixed height and width and 1 or 3 channels: fix the model's input shape or give arrays"
         )
     for path in paths:
-        with _reading(path, "image"), Image.open(path) as image:
+        with reading(path, "image"), Image.open(path) as image:
             image.verify()
     read = partial(_read_images, paths, shape, axes, spec.dtype)
     group = {spec.name: Rows(spec.dtype, shape, read, finite=True)}
@@ -178,7 +178,7 @@ def _read_images(
     height, width, channels = (shape[axis] for axis in axes)
     mode = "L" if channels == 1 else "RGB"
     for row, index in enumerate(indices):
-        with _reading(paths[index], "image"), Image.open(paths[index]) as image:
+        with reading(paths[index], "image"), Image.open(paths[index]) as image:
             pixels = np.asarray(
                 image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
             )
@@ -190,7 +190,7 @@ def _read_images(
 def _labels(file: Path, images: list[Path]) -> Array:
     """Read lines "file name,label" into int64 [N], in the order of `images`."""
     labels: dict[str, int] = {}
-    with _reading(file, "table of labels"):
+    with reading(file, "table of labels"):
         lines = file.read_text("utf-8-sig").splitlines()
     for number, line in enumerate(lines):
         name, _, label = (part.strip() for part in line.rpartition(","))
@@ -216,28 +216,6 @@ def _open_script(fit: Fit, path: Path, function: str) -> None:
         _open_object(fit, f"{path}:{function}", source)
 
 
-@contextmanager
-def script_function(path: Path, function: str) -> Iterator[Callable[..., Any]]:
-    """Run a user's script and yield its function; inside, neighbours may be imported. DataError."""
-    sys.path.insert(
-        0, str(path.parent)
-    )  # as for `python script.py`, which may import its neighbours
-    try:
-        spec = util.spec_from_file_location(f"_onnx2snn_data_{path.stem}", path)
-        assert spec is not None and spec.loader is not None  # a .py file always has both
-        module = util.module_from_spec(spec)
-        sys.modules[module.__name__] = module  # dataclasses look their module up
-        with _users_code(str(path)):
-            spec.loader.exec_module(module)
-        found = getattr(module, function, None)
-        if not callable(found):
-            raise DataError(f"{path} has no function '{function}': define it or correct the name")
-        yield found
-    finally:
-        with suppress(ValueError):  # the script may have changed it
-            sys.path.remove(str(path.parent))
-
-
 def _open_object(fit: Fit, where: str, source: object) -> None:
     if isinstance(source, Mapping) or hasattr(source, "__array__"):
         fit.add(where, _group(fit, where, source))
@@ -247,7 +225,7 @@ def _open_object(fit: Fit, where: str, source: object) -> None:
     elif isinstance(source, Iterable):
         fit.spool(_batches(fit, where, source))
     elif callable(source):
-        with _users_code(where):
+        with users_code(where):
             source = source()
         _open_object(fit, where, source)
     else:
@@ -259,11 +237,11 @@ def _open_object(fit: Fit, where: str, source: object) -> None:
 def _batches(
     fit: Fit, where: str, source: Iterable[object]
 ) -> Iterator[tuple[str, dict[str, Rows]]]:
-    with _users_code(where):
+    with users_code(where):
         batches = iter(source)
     for number in count_up():
         what = f"batch {number} of {where}"
-        with _users_code(what):
+        with users_code(what):
             batch = next(batches, _END)
         if batch is _END:
             return
@@ -276,41 +254,9 @@ def _group(fit: Fit, where: str, batch: object) -> dict[str, Rows]:
             f"{where} is a {type(batch).__name__}: make it an array or a dict of arrays"
         )
     named = batch if isinstance(batch, Mapping) else {fit.only(where): batch}
-    with _users_code(where):
+    with users_code(where):
         return {str(key): _in_memory(np.asarray(value)) for key, value in named.items()}
-
-
-@contextmanager
-def _users_code(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        raise DataError(
-            f"{where} raised {type(error).__name__} ({_brief(error)}): mend the code that makes the data"
-        ) from error
-
-
-@contextmanager
-def _reading(what: Path | str, kind: str) -> Iterator[None]:
-    """Blame `what` for whatever its decoder raises: damaged files make decoders raise nearly anything."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        if (
-            isinstance(error, OSError) and error.errno
-        ):  # the disk or its permissions, not the content
-            raise
-        raise DataError(
-            f"{what} is truncated or no {kind} ({_brief(error)}): replace or remove it"
-        ) from error
 
 
 def _in_memory(array: Array) -> Rows:
     return Rows(array.dtype, array.shape, lambda indices: np.asarray(array[indices]))
-
-
-def _brief(error: BaseException) -> str:
-    """Return the first line of a foreign message, to be part of a sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -11,10 +11,9 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 from onnx2snn.aliases import Array, Delay
-from onnx2snn.data.intake import quoted
 from onnx2snn.data.samples import Samples
 from onnx2snn.display.pictures import SHOWN_SCORE, image, legend, painted, picture, strip
-from onnx2snn.errors import UsageError
+from onnx2snn.errors import UsageError, quoted
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import fixed_batch, input_specs, output_specs

@@ -12,9 +12,8 @@ from html import escape
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.data.intake import image_axes
 from onnx2snn.display.svg import text
-from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.protos.specs import TensorSpec, image_axes
 from onnx2snn.score.metrics import IGNORE
 
 CLEAR = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")

@@ -256,7 +256,7 @@ def infer_shapes(graph: Graph) -> None:
     onnxruntime is asked for those that ONNX knows nothing about, outputs of operators of other domains above all.
     """
     proto = to_proto(graph)
-    inferred = large.infer_shapes(proto)
+    inferred = large.infer_model_shapes(proto)
     tensors = {name: t for name, t in graph.tensors().items() if not isinstance(t, gs.Constant)}
     for value in inferred.graph.value_info:
         tensor, kind = tensors.get(value.name), value.type.tensor_type

@@ -15,9 +15,9 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from onnx2snn.errors import ModelFileError, UnsupportedGraphError
+from onnx2snn.errors import ModelFileError, UnsupportedGraphError, one_line
 from onnx2snn.protos import large
-from onnx2snn.protos.load import LoadedModel, one_line
+from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.opset import raised
 from onnx2snn.protos.sessions import session_options, session_with
 from onnx2snn.protos.walk import bodies

@@ -47,7 +47,7 @@ def in_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     if not _present(proto) & frozenset.union(*GROUPS):
         return proto
-    graph = large.infer_shapes(proto).graph
+    graph = large.infer_model_shapes(proto).graph
     types = {v.name: _type(v) for v in [*graph.input, *graph.value_info, *graph.output]}
     computed = {
         types.get(n.output[0]) for n in proto.graph.node if n.op_type in LAYERS and n.output

@@ -79,7 +79,7 @@ def light(proto: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def with_weights(model: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelProto:
+def restore_weights(model: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelProto:
     """Put the heavy initializers of `proto` back into what a tool made of its light copy (changed)."""
     weights = heavy(proto)
     names = {t.name for t in weights}
@@ -90,7 +90,7 @@ def with_weights(model: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelPr
     return model
 
 
-def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+def infer_model_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A light copy with inferred types and shapes of every tensor that can be inferred."""
     inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(light(proto), data_prop=True)
     return inferred

@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from onnx2snn.aliases import ModelSource
-from onnx2snn.errors import ModelFileError
+from onnx2snn.errors import ModelFileError, one_line
 from onnx2snn.protos import large
 from onnx2snn.protos.float32 import in_float32
 from onnx2snn.protos.opset import runnable
@@ -98,10 +98,3 @@ def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str, Path | No
         raise ModelFileError(f"there is no model at '{path}'; check the path") from error
     except OSError as error:
         raise ModelFileError(f"'{path}' cannot be read: {error.strerror}") from error
-
-
-def one_line(error: object) -> str:
-    """The first non-empty line of an error's message, for a one-sentence report."""
-    return next(
-        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-    )

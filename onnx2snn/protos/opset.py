@@ -36,7 +36,7 @@ def raised(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
         raise UnsupportedGraphError("", "", reason) from error
     if before < NEW_RESIZE <= version:
         _resize_as_before(converted)
-    return large.with_weights(converted, proto)
+    return large.restore_weights(converted, proto)
 
 
 NEW_RESIZE = 11
@@ -76,7 +76,7 @@ def runnable(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _give_slopes_the_rank_of_their_input(model: onnx.ModelProto) -> None:
     """PRelu: before opset 7 slopes [C] went along axis 1, since then they go along the last; [C,1,1] says axis 1."""
-    graph = large.infer_shapes(model).graph
+    graph = large.infer_model_shapes(model).graph
     ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in [*graph.input, *graph.value_info]}
     slopes = {
         n.input[1]: ranks.get(n.input[0], 0) for n in model.graph.node if n.op_type == "PRelu"

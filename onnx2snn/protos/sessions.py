@@ -12,9 +12,8 @@ import onnx
 import onnxruntime as ort
 
 from onnx2snn.aliases import Dim
-from onnx2snn.errors import DataError
+from onnx2snn.errors import DataError, one_line
 from onnx2snn.protos.large import as_argument
-from onnx2snn.protos.load import one_line
 from onnx2snn.protos.specs import TensorSpec
 
 

@@ -79,3 +79,10 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
     if dim.HasField("dim_value") and dim.dim_value > 0:
         return int(dim.dim_value)
     return str(dim.dim_param) or None
+
+
+def image_axes(spec: TensorSpec) -> tuple[int, ...]:
+    """Return the axes of height, width and channels of an image input, or () if `spec` cannot be one."""
+    if spec.shape is None or len(spec.shape) != 4:
+        return ()
+    return (1, 2, 3) if spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3) else (2, 3, 1)

@@ -17,8 +17,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.data.intake import quoted
-from onnx2snn.errors import DataError, UsageError
+from onnx2snn.errors import DataError, UsageError, quoted
 from onnx2snn.score.metrics import Metric
 
 SCORE_THRESHOLD = 0.05

@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from onnx2snn.aliases import Array, Delay, ModelSource, Progress, silent_progress
 from onnx2snn.data.samples import Samples, open_samples
-from onnx2snn.data.sources import script_function
+from onnx2snn.data.scripts import script_function
 from onnx2snn.errors import DataError, GateError, UsageError
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.sessions import computing, open_session

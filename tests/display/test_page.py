@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnx2snn.cli.commands import main
-from onnx2snn.data.intake import image_axes
 from onnx2snn.display.pictures import colour, painted, picture, png
 from onnx2snn.display.svg import Axis, Series, bars, boxes, lines, raster, shortened
-from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.protos.specs import TensorSpec, image_axes
 
 Array = NDArray[Any]
 CHARTS = ["accuracy", "energy", "rates", "thresholds", "raster", "parts"]
