@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from module_map import MARK, PACKAGE, module_map, on_page_markdown
 from operator_table import BEGIN, END, catalogue, updated
 
 import onnx2snn
@@ -116,6 +117,13 @@ def test_every_folder_is_explained() -> None:
     folders = [path.parent.name for path in (ROOT / "onnx2snn").glob("*/__init__.py")]
     for folder in folders:
         assert f"| `{folder}/` |" in section, f"{folder}/ has no row in docs/architecture.md"
+
+
+def test_the_map_of_the_site_has_a_line_for_every_module() -> None:
+    assert on_page_markdown(f"above\n{MARK}\nbelow") == f"above\n{module_map()}\nbelow"
+    assert MARK in ARCHITECTURE
+    assert len(module_map().splitlines()) == 2 + len(list(PACKAGE.rglob("*.py")))
+    assert not re.search(r"\|  \|$", module_map(), re.MULTILINE), "a module has no docstring"
 
 
 def test_public_names_in_the_code_of_examples_exist() -> None:
