@@ -188,7 +188,7 @@ def calibrate(job: Job) -> Calibration:
     They are the largest outputs of a layer: `levels` times the threshold of a neuron that sends that many at once.
     """
     settings, progress = job.settings, job.progress
-    method = str(settings.chosen("method"))
+    method = settings.threshold_method
     run = Calibrator(job)
     by_method = {
         "local": lambda: run.local(settings.iterations, settings.seed, progress),

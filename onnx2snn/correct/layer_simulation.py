@@ -256,7 +256,7 @@ def fire(
     `session` computes the layer's input current.
     """
     settings = sweep.settings
-    neuron = neuron_for(str(settings.chosen("neuron")), settings.height)
+    neuron = neuron_for(settings.neuron_kind, settings.height)
     layer = open_session(
         spike_train_model(neuron, settings.height, potential, theta.ndim), settings.threads
     )

@@ -70,7 +70,7 @@ def cost(inference: float, seconds: dict[str, float], samples: int, settings: Se
         for stage in ("calibrate", "correct")
     }
     balanced = settings.iterations * min(settings.batch_size, samples)
-    local = settings.chosen("method") == "local" and settings.thresholds is None
+    local = settings.threshold_method == "local" and settings.thresholds is None
     return Cost(
         inference,
         passes,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onnx2snn import UsageError
-from onnx2snn.cli.commands import convert_parser
+from onnx2snn.cli.parsers import convert_parser
 from onnx2snn.settings import Settings
 
 

@@ -1,0 +1,165 @@
+"""Presets, choices and checks: the parts of the table of options (`settings.Settings`).
+
+Imports nothing heavy: `onnx2snn --help` is made of the table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import Field, field
+from typing import Any, Literal, TypeGuard
+
+from onnx2snn.errors import UsageError
+
+Preset = Literal["paper", "low-latency"]
+Method = Literal["local", "percentile", "max", "mmse"]
+Granularity = Literal["channel", "layer"]
+MaxPool = Literal["accumulate", "current"]
+NeuronKind = Literal["if", "signed"]
+
+METHODS = ("local", "percentile", "max", "mmse")
+CORRECTIONS = ("bias", "potential", "weights")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"method": "local", "neuron": "if", "levels": 1, "correct": "none", "delay": "half"},
+    "low-latency": {
+        "method": "mmse",
+        "neuron": "signed",
+        "levels": 2,
+        "correct": "weights",
+        "delay": 0,
+    },
+}
+"""The values of options that are not given, by preset."""
+
+LEAST = {
+    "timesteps": 1,
+    "iterations": 1,
+    "batch_size": 1,
+    "seed": 0,
+    "threads": 1,
+    "levels": 1,
+    "rounds": 0,
+}
+"""The smallest value of every whole number."""
+
+PATHS = ("save_thresholds", "thresholds")
+"""The options that name a file."""
+
+
+def option(default: Any, help_: str, **more: Any) -> Any:
+    """Return a row of the table: a field with its help, and more keywords for argparse."""
+    return field(default=default, metadata={"help": help_, **more})
+
+
+def parse_timesteps(text: str) -> int | str:
+    """Return a number where the text is one; "auto", and any mistake, is left to the check."""
+    return _number_or_text(text)
+
+
+def parse_delay(text: str) -> int | str:
+    """Return a number where the text is one; a name, and any mistake, is left to the check."""
+    return _number_or_text(text)
+
+
+def _number_or_text(text: str) -> int | str:
+    return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def check_given(row: Field[Any], value: object) -> None:
+    """Raise UsageError for a value that is none of the choices, or None where no preset has one."""
+    if value is None and row.default is not None:
+        raise UsageError(f"{row.name} is None; leave it out for the default, {row.default!r}")
+    choices = row.metadata.get("choices")
+    if choices and value is not None and value not in choices:
+        raise UsageError(f"{row.name} is {value!r}; it has to be one of {', '.join(choices)}")
+
+
+def check_whole_numbers(values: Mapping[str, object]) -> None:
+    """Raise UsageError for a whole number of another type, or below its least."""
+    for name, least in LEAST.items():
+        value = values[name]
+        if value is None or (name == "timesteps" and value == "auto"):
+            continue
+        if not is_whole(value) or value < least:
+            raise UsageError(
+                f"{name} is {value!r}; it has to be a whole number of at least {least}"
+            )
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number (a bool is none)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a number (a bool is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_paths(values: Mapping[str, object]) -> None:
+    """Raise UsageError for a path that is no path."""
+    for name in PATHS:
+        value = values[name]
+        if value is not None and not isinstance(value, str | os.PathLike):
+            raise UsageError(f"{name} is {value!r}; it has to be the path of a file")
+
+
+def check_percentile(value: Any) -> None:
+    """Raise UsageError for a percentile outside 0 to 100."""
+    if not is_number(value) or not 0 < value <= 100:
+        raise UsageError(f"percentile is {value}; it has to be above 0 and at most 100")
+
+
+def check_max_drop(value: Any) -> None:
+    """Raise UsageError for a drop that is no number, or below 0."""
+    if value is not None and (not is_number(value) or not value >= 0):
+        raise UsageError(f"max_drop is {value}; it has to be 0 or more percentage points")
+
+
+def check_strict(value: object) -> None:
+    """Raise UsageError for anything but True and False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"strict is {value!r}; it has to be True or False")
+
+
+def check_correct(correct: object, corrections: tuple[str, ...], rounds: int) -> None:
+    """Raise UsageError for an unknown correction, or one that rounds cannot make.
+
+    Args:
+        correct: The option as it was given.
+        corrections: The corrections it names.
+        rounds: In how many rounds they are to be made; 0: layer by layer.
+    """
+    unknown = [name for name in corrections if name not in CORRECTIONS]
+    if unknown:
+        raise UsageError(
+            f"correct is {correct!r}, with '{unknown[0]}'; it has to be none, or a list of "
+            f"{', '.join(CORRECTIONS)}, like bias,weights"
+        )
+    if rounds and "weights" in corrections:
+        raise UsageError(
+            "weights are corrected layer by layer; leave rounds out, or take weights out of correct"
+        )
+
+
+def check_window(timesteps: int | str, delay: object, max_drop: float | None) -> None:
+    """Raise UsageError for a delay that leaves no time-step, or an automatic T without a gate."""
+    if timesteps == "auto":
+        if max_drop is None:
+            raise UsageError(
+                "timesteps auto needs max_drop: how many points of agreement may be lost"
+            )
+        if delay not in (None, 0, "auto", "half"):
+            raise UsageError(
+                f"delay is {delay!r}; with timesteps auto it has to be 'auto', 'half' or 0"
+            )
+        return
+    if delay in (None, "auto", "half"):
+        return
+    if not isinstance(timesteps, int) or not isinstance(delay, int) or not 0 <= delay < timesteps:
+        raise UsageError(
+            f"delay is {delay!r}; it has to be 'auto', 'half' or a number from 0 to "
+            f"{int(timesteps) - 1} at {timesteps} time-steps"
+        )
