@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 """A NumPy array of any type."""
+
+DType: TypeAlias = np.dtype[Any]
+"""The type of an array's elements."""
 
 Dim: TypeAlias = int | str | None
 """A dimension: a size, a symbolic name, or unknown."""

@@ -1,4 +1,8 @@
-"""Batches of samples in order; a fixed batch is filled up, and what filled it up is left out of the outputs."""
+"""Batches of samples in order.
+
+A model with a fixed batch size gets full batches: the last one is filled up with samples that come
+again, and what filled it up is left out of the outputs.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,8 @@ from onnx2snn.protos.specs import first_samples
 class Batch:
     """Samples that run together.
 
-    `indices`: their numbers; `feed`: their inputs by name, filled up to a fixed batch with samples that come again.
+    `indices`: their numbers, int64 [count]. `feed`: their inputs by name, filled up to a fixed
+    batch with samples that come again.
     """
 
     indices: Array
@@ -25,7 +30,7 @@ class Batch:
 
     @property
     def count(self) -> int:
-        """Samples in it, those that fill it up left out."""
+        """Number of its samples, without those that fill it up."""
         return len(self.indices)
 
     @property
@@ -35,8 +40,9 @@ class Batch:
 
     @property
     def fed(self) -> int:
-        """Samples in its feed."""
-        return len(next(iter(self.feed.values())))
+        """Number of samples in its feed, with those that fill it up."""
+        inputs = iter(self.feed.values())
+        return len(next(inputs))
 
     def own(self, outputs: Sequence[Array]) -> list[Array]:
         """Return the outputs of its own samples alone."""
@@ -44,9 +50,12 @@ class Batch:
 
 
 def filled(samples: Samples, indices: ArrayLike, fixed: int | None) -> Batch:
-    """Return the batch of some samples; with a fixed batch size they are repeated until it is full."""
+    """Return the batch of some samples; they are repeated until a fixed batch size is reached."""
     own = np.asarray(indices, np.int64).reshape(-1)
-    return Batch(own, samples.batch(own if fixed is None else np.resize(own, fixed)))
+    fed = own
+    if fixed is not None:
+        fed = np.resize(own, fixed)  # repeats them, or cuts them off
+    return Batch(own, samples.batch(fed))
 
 
 def batches(
@@ -56,11 +65,12 @@ def batches(
 
     Args:
         samples: Where they are read from.
-        size: Samples a batch, where the batch is not fixed.
+        size: Number of samples in a batch, where the batch size is not fixed.
         fixed: The batch size a model insists on, or None.
-        count: How many samples in all (None: all there are).
+        count: Number of samples in all (None: all there are).
     """
     total = len(samples) if count is None else count
     step = fixed or size
     for start in range(0, total, step):
-        yield filled(samples, np.arange(start, min(start + step, total)), fixed)
+        stop = min(start + step, total)
+        yield filled(samples, np.arange(start, stop), fixed)

@@ -1,44 +1,40 @@
-"""What fits a model's inputs: arrays are checked, cast, spooled and joined, or refused in one sentence.
+"""Intake of data: arrays are checked against a model's inputs, cast, spooled and joined.
 
-Axis 0 of every array counts samples.
+Everything that does not fit the model is refused in one sentence that names the file or batch at
+fault (DataError). Axis 0 of every array counts samples.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnx2snn.aliases import Dim
+from onnx2snn.aliases import Dim, DType
+from onnx2snn.data.rows import Rows, concatenated, converted, first_not_finite, raw_file
 from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos.specs import TensorSpec
 
-Array = NDArray[Any]
-_CHUNK_BYTES = 1 << 22  # what the search for NaN reads at a time
+Group = Mapping[str, Rows]
+"""Arrays by name that come together, from one file or one batch, with as many samples each."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """An array [N, ...] of which only the rows asked for need to exist; `finite` if it cannot hold NaN."""
+class SymbolSize(NamedTuple):
+    """The size that a symbolic dimension has, and the input that set it."""
 
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    read: Callable[[Array], Array]
-    finite: bool = False
+    size: int
+    input_name: str
 
 
 @dataclass
-class Fit:
-    """Gathers what a source gives, group by group (a file, a batch), and refuses what does not fit the model.
+class Intake:
+    """Gathers the arrays of a source, group by group, and refuses those that do not fit the model.
 
     `allowed` names the arrays that may stand beside the inputs; temporary files go to `folder`.
     """
@@ -46,186 +42,203 @@ class Fit:
     inputs: dict[str, TensorSpec]
     allowed: tuple[str, ...]
     folder: Path
-    _parts: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
-    _first: dict[str, Rows] = field(
-        default_factory=dict
-    )  # of each key: later ones must look like it
-    _dims: dict[str, tuple[int, str]] = field(
-        default_factory=dict
-    )  # symbolic ones: size, and the input that set it
+    _arrays: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
+    # of each name the first array: later ones must look like it
+    _first: dict[str, Rows] = field(default_factory=dict)
+    _symbols: dict[str, SymbolSize] = field(default_factory=dict)
 
     def only(self, where: str) -> str:
-        """Name the one input an unnamed array can serve."""
+        """Name the one input that an unnamed array can serve."""
         if len(self.inputs) != 1:
             raise DataError(
-                f"{where} is one array, but the model's inputs are {quoted(self.inputs)}: name the arrays"
+                f"{where} is one array, but the model's inputs are {quoted(self.inputs)}: "
+                "name the arrays"
             )
         return next(iter(self.inputs))
 
+    def knows(self, name: str) -> bool:
+        """Return whether an array of this name is an input or may stand beside the inputs."""
+        return name in self.inputs or name in self.allowed
+
     def temporary(self) -> Path:
-        """Return the path of a new file; never made of a key, which may hold any character."""
-        handle, name = tempfile.mkstemp(dir=self.folder)
+        """Return the path of a new file; never made of a name, which may hold any character."""
+        handle, path = tempfile.mkstemp(dir=self.folder)
         os.close(handle)
-        return Path(name)
+        return Path(path)
 
-    def add(self, where: str, group: Mapping[str, Rows]) -> None:
+    def add(self, where: str, group: Group) -> None:
         """Append a group that can be read at any time."""
-        for key, rows in self._check(where, group).items():
-            self._parts[key].append(rows)
+        for name, rows in self._checked(where, group).items():
+            self._arrays[name].append(rows)
 
-    def spool(self, groups: Iterable[tuple[str, Mapping[str, Rows]]]) -> None:
-        """Append every group to one raw file per key: memory holds one group at a time."""
+    def spool(self, groups: Iterable[tuple[str, Group]]) -> None:
+        """Append every group to one raw file per name: memory holds one group at a time."""
         files: defaultdict[str, Path] = defaultdict(self.temporary)
         counts: Counter[str] = Counter()
         for where, group in groups:
-            for key, rows in self._check(where, group).items():
-                dtype = self._first[key].dtype
-                if not np.can_cast(rows.dtype, dtype, "safe"):
-                    raise DataError(
-                        f"'{key}' in {where} is {rows.dtype} after {dtype}: give it one type throughout"
-                    )
-                with files[key].open("ab") as file:
-                    np.ascontiguousarray(rows.read(np.arange(rows.shape[0])), dtype).tofile(file)
-                counts[key] += rows.shape[0]
-        for key, path in files.items():
-            first = self._first[key]
-            shape = (counts[key], *first.shape[1:])
-            self._parts[key].append(
-                Rows(first.dtype, shape, partial(_read_raw, path, first.dtype, shape))
+            for name, rows in self._checked(where, group).items():
+                self._append(where, name, rows, files[name])
+                counts[name] += rows.count
+        for name, path in files.items():
+            first = self._first[name]
+            shape = (counts[name], *first.row_shape)
+            self._arrays[name].append(raw_file(path, first.dtype, shape))
+
+    def _append(self, where: str, name: str, rows: Rows, path: Path) -> None:
+        """Append all rows to a raw file, which has the type of the first of this name."""
+        dtype = self._first[name].dtype
+        if not np.can_cast(rows.dtype, dtype, "safe"):
+            raise DataError(
+                f"'{name}' in {where} is {rows.dtype} after {dtype}: give it one type throughout"
             )
+        values = rows.read(np.arange(rows.count))
+        with path.open("ab") as file:
+            np.ascontiguousarray(values, dtype).tofile(file)
 
     def joined(self, where: str) -> dict[str, Rows]:
-        """Return the whole of every key."""
-        if missing := [name for name in self.inputs if name not in self._parts]:
-            found = quoted(self._parts) if self._parts else "nothing"
+        """Return the whole of every array by name; all inputs are there, as long as each other."""
+        missing = [name for name in self.inputs if name not in self._arrays]
+        if missing:
+            found = quoted(self._arrays) if self._arrays else "nothing"
             raise DataError(
                 f"{where} lacks the model's inputs {quoted(missing)} and holds {found}: add them"
             )
-        return _same_count(where, {key: _join(parts) for key, parts in self._parts.items()})
+        whole = {name: concatenated(arrays) for name, arrays in self._arrays.items()}
+        _check_counts(where, whole)
+        return whole
 
-    def check_names(self, where: str, keys: Iterable[str]) -> None:
+    def check_names(self, where: str, names: Iterable[str]) -> None:
         """Refuse names that are neither inputs nor allowed beside them."""
-        if unknown := [key for key in keys if key not in self.inputs and key not in self.allowed]:
+        unknown = [name for name in names if not self.knows(name)]
+        if unknown:
             raise DataError(
-                f"{where} holds {quoted(unknown)}, but the model's inputs are {quoted(self.inputs)} and beside them "
-                f"may stand {quoted(self.allowed)}: rename or remove"
+                f"{where} holds {quoted(unknown)}, but the model's inputs are "
+                f"{quoted(self.inputs)} and beside them may stand {quoted(self.allowed)}: "
+                "rename or remove"
             )
 
-    def _check(self, where: str, group: Mapping[str, Rows]) -> dict[str, Rows]:
+    def _checked(self, where: str, group: Group) -> dict[str, Rows]:
         """Return the group with inputs cast to the model's types."""
         self.check_names(where, group)
-        return _same_count(
-            where, {key: self._check_rows(key, f"'{key}' in {where}", group[key]) for key in group}
-        )
+        checked = {}
+        for name, rows in group.items():
+            checked[name] = self._checked_array(name, f"'{name}' in {where}", rows)
+        _check_counts(where, checked)
+        return checked
 
-    def _check_rows(self, key: str, what: str, rows: Rows) -> Rows:
-        if rows.dtype.hasobject:
-            raise DataError(
-                f"{what} is an array of Python objects: convert to numbers, e.g. `.astype(np.float32)`"
-            )
-        spec = self.inputs.get(key)
-        if spec and spec.shape == ():
-            raise DataError(
-                f"input '{spec}' has no axis for samples: make it a constant of the model"
-            )
-        if not rows.shape or 0 in rows.shape:
-            raise DataError(
-                f"{what} has shape {_dims(rows.shape)}, no samples: give an array with samples on axis 0"
-            )
-        if spec:
+    def _checked_array(self, name: str, what: str, rows: Rows) -> Rows:
+        """Return one array cast to the model's type; `what` names it in errors."""
+        spec = self.inputs.get(name)
+        _check_samples(what, rows, spec)
+        if spec is not None:
             self._check_shape(spec, what, rows.shape)
             rows = _cast(what, rows, spec.dtype)
-        first = self._first.setdefault(key, rows)
-        if first.shape[1:] != rows.shape[1:] or first.dtype.kind != rows.dtype.kind:
-            found, before = (f"{r.dtype}{_dims(('N', *r.shape[1:]))}" for r in (rows, first))
-            raise DataError(
-                f"{what} is {found} after {before}: make all parts alike but for axis 0"
-            )
-        if spec and spec.dtype.kind in "fV" and not rows.finite:  # V: bfloat16 and the like
-            _check_finite(what, rows)
+        first = self._first.setdefault(name, rows)
+        _check_alike(what, rows, first)
+        if spec is not None and not rows.finite:
+            _check_finite(what, rows, spec)
         return rows
 
     def _check_shape(self, spec: TensorSpec, what: str, shape: tuple[int, ...]) -> None:
+        """Refuse a shape that an input does not take, or that contradicts another input's."""
         if spec.shape is None:
             return
-        pairs = list(zip(spec.shape, shape, strict=False))[1:]
-        if len(shape) != len(spec.shape) or any(
-            isinstance(dim, int) and dim != size for dim, size in pairs
-        ):
-            expected = _dims(("N", *spec.shape[1:]) if spec.shape else ())
+        if not _fits(spec.shape, shape):
+            expected = _dims(("N", *spec.shape[1:]))
             raise DataError(
-                f"{what} has shape {_dims(shape)}, but the model takes {expected}: reshape or resize the data"
+                f"{what} has shape {_dims(shape)}, but the model takes {expected}: "
+                "reshape or resize the data"
             )
-        for dim, size in pairs:
-            if isinstance(dim, str) and self._dims.setdefault(dim, (size, spec.name))[0] != size:
-                before, other = self._dims[dim]
-                raise DataError(
-                    f"dimension '{dim}' is {size} for {what} but {before} for '{other}': make them agree"
-                )
+        for dim, size in zip(spec.shape[1:], shape[1:], strict=True):
+            if isinstance(dim, str):
+                self._check_symbol(dim, SymbolSize(size, spec.name), what)
+
+    def _check_symbol(self, symbol: str, found: SymbolSize, what: str) -> None:
+        """Refuse a size of a symbolic dimension that another array gave another size."""
+        before = self._symbols.setdefault(symbol, found)
+        if before.size != found.size:
+            raise DataError(
+                f"dimension '{symbol}' is {found.size} for {what} but {before.size} for "
+                f"'{before.input_name}': make them agree"
+            )
+
+
+def _fits(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> bool:
+    """Return whether an array has the rank and the fixed sizes of an input, but for axis 0."""
+    if len(dims) != len(shape):
+        return False
+    for dim, size in zip(dims[1:], shape[1:], strict=True):
+        if isinstance(dim, int) and dim != size:
+            return False
+    return True
+
+
+def _check_samples(what: str, rows: Rows, spec: TensorSpec | None) -> None:
+    """Refuse an array without samples, and an input that cannot have any."""
+    if rows.dtype.hasobject:
+        raise DataError(
+            f"{what} is an array of Python objects: convert to numbers, e.g. `.astype(np.float32)`"
+        )
+    if spec is not None and spec.shape == ():
+        raise DataError(f"input '{spec}' has no axis for samples: make it a constant of the model")
+    if not rows.shape or 0 in rows.shape:
+        raise DataError(
+            f"{what} has shape {_dims(rows.shape)}, no samples: give an array with samples on "
+            "axis 0"
+        )
+
+
+def _check_alike(what: str, rows: Rows, first: Rows) -> None:
+    """Refuse an array that differs from the first of its name in shape or kind of type."""
+    same_shape = rows.row_shape == first.row_shape
+    same_kind = rows.dtype.kind == first.dtype.kind
+    if not (same_shape and same_kind):
+        raise DataError(
+            f"{what} is {_described(rows)} after {_described(first)}: "
+            "make all parts alike but for axis 0"
+        )
+
+
+def _check_finite(what: str, rows: Rows, spec: TensorSpec) -> None:
+    """Refuse NaN and infinity in a float input."""
+    if spec.dtype.kind not in "fV":  # V: bfloat16 and the like
+        return
+    bad = first_not_finite(rows)
+    if bad is not None:
+        raise DataError(
+            f"{what} has NaN or infinity (as {rows.dtype}) in sample {bad}: "
+            "mend or drop that sample"
+        )
+
+
+def _check_counts(where: str, group: Group) -> None:
+    """Refuse a group in which one array has more samples than another."""
+    counts = {rows.count for rows in group.values()}
+    if len(counts) > 1:
+        each = [f"{rows.count} of '{name}'" for name, rows in group.items()]
+        raise DataError(f"{where} holds {', '.join(each)}: give as many samples of each")
+
+
+def _cast(what: str, rows: Rows, dtype: DType) -> Rows:
+    """Let rows be read as `dtype` where that loses nothing but a float's last digits."""
+    if rows.dtype == dtype:
+        return rows
+    both_float = rows.dtype.kind == dtype.kind == "f"
+    safe_integer = dtype.kind in "iu" and np.can_cast(rows.dtype, dtype, "safe")
+    if not (both_float or safe_integer):
+        raise DataError(
+            f"{what} is {rows.dtype}, but the model takes {dtype}: "
+            f"convert it, e.g. `.astype(np.{dtype.type.__name__})`"
+        )
+    return converted(rows, dtype)
+
+
+def _described(rows: Rows) -> str:
+    """Return the type and shape of an array for a sentence, like float32[N,3]."""
+    return f"{rows.dtype}{_dims(('N', *rows.row_shape))}"
 
 
 def _dims(shape: Iterable[Dim]) -> str:
-    return "[" + ",".join("?" if dim is None else str(dim) for dim in shape) + "]"
-
-
-def _read_raw(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], indices: Array) -> Array:
-    return np.asarray(np.memmap(path, dtype, "r", shape=shape)[indices])
-
-
-def _cast(what: str, rows: Rows, dtype: np.dtype[Any]) -> Rows:
-    """Let rows be read as `dtype` if that loses nothing but a float's last digits; DataError otherwise."""
-    if rows.dtype == dtype:
-        return rows
-    if not (
-        rows.dtype.kind == dtype.kind == "f"
-        or (dtype.kind in "iu" and np.can_cast(rows.dtype, dtype, "safe"))
-    ):
-        raise DataError(
-            f"{what} is {rows.dtype}, but the model takes {dtype}: convert it, e.g. `.astype(np.{dtype.type.__name__})`"
-        )
-
-    def read(indices: Array) -> Array:
-        with np.errstate(over="ignore"):  # an overflow is found as an infinity
-            return rows.read(indices).astype(dtype)
-
-    return replace(rows, dtype=dtype, read=read)
-
-
-def _check_finite(what: str, rows: Rows) -> None:
-    count = rows.shape[0]
-    step = max(1, _CHUNK_BYTES // (math.prod(rows.shape[1:]) * rows.dtype.itemsize))
-    for start in range(0, count, step):
-        values = rows.read(np.arange(start, min(start + step, count)))
-        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-        if not finite.all():
-            bad = start + int(finite.argmin())
-            raise DataError(
-                f"{what} has NaN or infinity (as {rows.dtype}) in sample {bad}: mend or drop that sample"
-            )
-
-
-def _join(parts: list[Rows]) -> Rows:
-    """Concatenate along axis 0."""
-    if len(parts) == 1:
-        return parts[0]
-    starts = np.cumsum([0, *(rows.shape[0] for rows in parts)])
-    dtype = np.result_type(*{rows.dtype for rows in parts})
-    shape = (int(starts[-1]), *parts[0].shape[1:])
-
-    def read(indices: Array) -> Array:
-        out = np.empty((len(indices), *shape[1:]), dtype)
-        owners = np.searchsorted(starts, indices, side="right") - 1
-        for owner in np.unique(owners):
-            mine = owners == owner
-            out[mine] = parts[owner].read(indices[mine] - starts[owner])
-        return out
-
-    return Rows(dtype, shape, read)
-
-
-def _same_count(where: str, group: dict[str, Rows]) -> dict[str, Rows]:
-    """Return the group if all of it has as many samples."""
-    if len({rows.shape[0] for rows in group.values()}) > 1:
-        each = ", ".join(f"{rows.shape[0]} of '{key}'" for key, rows in group.items())
-        raise DataError(f"{where} holds {each}: give as many samples of each")
-    return group
+    """Return a shape for a sentence, like [N,?,3]."""
+    sizes = ["?" if dim is None else str(dim) for dim in shape]
+    return f"[{','.join(sizes)}]"

@@ -1,7 +1,8 @@
-"""Calibration and evaluation data: files, folders, scripts or Python objects become batches of model inputs.
+"""Calibration and evaluation data: files, folders, scripts or Python objects become model inputs.
 
-Axis 0 of every array counts samples. Nothing is kept in memory that did not come in memory: what cannot be read in
-place is spooled to a folder that `Samples.close` removes. `data.sources` reads, `data.intake` checks.
+Axis 0 of every array counts samples. Nothing is kept in memory that did not come in memory: an
+array that cannot be read in place is spooled to a folder that `Samples.close` removes.
+`data.sources` reads, `data.intake` checks.
 """
 
 from __future__ import annotations
@@ -11,21 +12,29 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnx2snn.data.intake import Array, Fit, Rows
+from onnx2snn.aliases import Array
+from onnx2snn.data.intake import Intake
+from onnx2snn.data.rows import Rows, chosen
 from onnx2snn.data.sources import open_source
 from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos.specs import TensorSpec
 
+TARGETS = ("labels", "masks", "boxes", "classes")
+"""Names of arrays that may stand beside the inputs, to score outputs with."""
+
 
 @dataclass(eq=False)
 class Samples:
-    """Random access to N samples that fit a model's inputs; a context manager that removes its temporary files."""
+    """Random access to N samples that fit a model's inputs.
+
+    As a context manager it removes its temporary files.
+    """
 
     _inputs: dict[str, Rows]
     _targets: dict[str, Rows] = field(default_factory=dict)
@@ -34,14 +43,13 @@ class Samples:
     def __post_init__(self) -> None:
         """Arrange that the temporary folder also goes when nobody calls `close`."""
         self.targets = tuple(self._targets)
-        folder = self._folder
         self.close: Callable[[], object] = lambda: None
-        if folder is not None:
-            self.close = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        if self._folder is not None:
+            self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def __len__(self) -> int:
         """N, the number of samples."""
-        return next(iter(self._inputs.values())).shape[0]
+        return next(iter(self._inputs.values())).count
 
     def __enter__(self) -> Samples:
         """Return itself."""
@@ -52,73 +60,94 @@ class Samples:
         self.close()
 
     def batch(self, indices: ArrayLike) -> dict[str, Array]:
-        """Return the inputs by name, each [len(indices), ...] of its spec's dtype; IndexError outside 0..N-1."""
+        """Return the inputs by name, each [len(indices), ...] of its spec's type.
+
+        Raises:
+            IndexError: For an index outside 0 to N-1.
+        """
         return {name: self._read(rows, indices) for name, rows in self._inputs.items()}
 
     def target(self, key: str, indices: ArrayLike) -> Array:
-        """Return what stands beside the inputs (labels, masks...), [len(indices), ...]; DataError if nothing does."""
+        """Return an array that stands beside the inputs (labels, masks...), [len(indices), ...].
+
+        Raises:
+            DataError: Where the data holds no array of this name.
+            IndexError: For an index outside 0 to N-1.
+        """
         if key not in self._targets:
             found = f"only {quoted(self.targets)}" if self.targets else "nothing"
             raise DataError(
-                f"the data holds {found} beside the inputs: add an array '{key}' with one row per sample"
+                f"the data holds {found} beside the inputs: "
+                f"add an array '{key}' with one row per sample"
             )
         return self._read(self._targets[key], indices)
 
     def subset(self, indices: ArrayLike) -> Samples:
-        """Return the samples at `indices`, [M], as samples of their own; they live as long as these are open."""
-        chosen = np.asarray(indices, np.int64).reshape(-1)
-
-        def view(rows: Rows) -> Rows:
-            return replace(
-                rows,
-                shape=(len(chosen), *rows.shape[1:]),
-                read=lambda wanted: rows.read(chosen[wanted]),
-            )
-
-        inputs, targets = (
-            {k: view(rows) for k, rows in group.items()} for group in (self._inputs, self._targets)
-        )
+        """Return the samples at `indices`, [M], as samples that live as long as these are open."""
+        numbers = _row_numbers(indices)
+        inputs = {name: chosen(rows, numbers) for name, rows in self._inputs.items()}
+        targets = {name: chosen(rows, numbers) for name, rows in self._targets.items()}
         return Samples(inputs, targets)
 
     def _read(self, rows: Rows, indices: ArrayLike) -> Array:
-        wanted = np.asarray(indices, np.int64).reshape(-1)
-        if wanted.size and not 0 <= wanted.min() <= wanted.max() < len(self):
-            raise IndexError(
-                f"samples {wanted.min()} to {wanted.max()} asked for, but there are {len(self)}"
-            )
+        numbers = _row_numbers(indices)
+        self._check_range(numbers)
         try:
-            return rows.read(wanted)
+            return rows.read(numbers)
         except OSError as error:
             raise DataError(
                 f"the data can no longer be read ({error}): leave its files in place during use"
             ) from error
+
+    def _check_range(self, numbers: Array) -> None:
+        """Refuse numbers of samples that there are not."""
+        if not numbers.size:
+            return
+        low = numbers.min()
+        high = numbers.max()
+        if low < 0 or high >= len(self):
+            raise IndexError(f"samples {low} to {high} asked for, but there are {len(self)}")
+
+
+def _row_numbers(indices: ArrayLike) -> Array:
+    """Return indices as int64 [M]."""
+    return np.asarray(indices, np.int64).reshape(-1)
 
 
 def open_samples(
     source: object,
     inputs: Sequence[TensorSpec],
     *,
-    targets_allowed: Collection[str] = ("labels", "masks", "boxes", "classes"),
+    targets_allowed: Collection[str] = TARGETS,
 ) -> Samples:
-    """Open `source`, a path, `script.py:function` or Python arrays, and check all of it against `inputs`.
+    """Open a source of data and check all of it against a model's inputs.
 
-    Raises DataError where something is missing, unreadable, misnamed, misshapen, of a wrong type, or not finite.
+    Args:
+        source: A path, `script.py:function` or Python arrays.
+        inputs: The inputs of the model.
+        targets_allowed: Names of the arrays that may stand beside the inputs.
+
+    Returns:
+        The samples; their temporary files last until they are closed.
+
+    Raises:
+        DataError: Where something is missing, unreadable, misnamed, misshapen, of a wrong type, or
+            not finite.
     """
-    fit = Fit(
-        {spec.name: spec for spec in inputs},
-        tuple(targets_allowed),
-        Path(tempfile.mkdtemp(prefix="onnx2snn-")),
-    )
-    where = str(source) if isinstance(source, str | os.PathLike) else "the data"
+    folder = Path(tempfile.mkdtemp(prefix="onnx2snn-"))
+    specs = {spec.name: spec for spec in inputs}
+    intake = Intake(specs, tuple(targets_allowed), folder)
+    is_path = isinstance(source, str | os.PathLike)
+    where = str(source) if is_path else "the data"
     try:
-        open_source(fit, where, source)
-        joined = fit.joined(where)
-        targets = {key: rows for key, rows in joined.items() if key not in fit.inputs}
-        return Samples({name: joined[name] for name in fit.inputs}, targets, fit.folder)
+        open_source(intake, where, source)
+        joined = intake.joined(where)
     except BaseException as error:
-        shutil.rmtree(fit.folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise DataError(
                 f"{where} cannot be read ({error}): check permissions and free disk space"
             ) from error
         raise
+    in_order = {name: joined.pop(name) for name in specs}
+    return Samples(in_order, joined, folder)

@@ -1,4 +1,4 @@
-"""Which samples thresholds are fitted on, and which are held back to score on."""
+"""The split of the calibration data: samples to fit on, and samples held back to score on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,35 @@ from onnx2snn.data.random import random_samples
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
 
+HELD_BACK_SHARE = 10
+"""One of so many samples is held back."""
+
+MOST_HELD_BACK = 256
+"""Samples that are held back at most."""
+
+MOST_COMPARED = 4
+"""Samples on which stages of the pipeline are compared."""
+
 RANDOM_SAMPLES = 64
-HELD_BACK_SHARE, HELD_BACK_MOST = 10, 256
+"""Random samples to fit on, where there are no data; fewer where one is large."""
+
+LEAST_RANDOM_SAMPLES = 8
+"""Random samples to fit on, however large one is."""
+
+FITTED_VALUES = 2**22
+"""Values of all random samples to fit on: without data a conversion takes seconds."""
+
+SCORED_VALUES = 2**18
+"""Values of all random samples to score on."""
 
 
 @dataclass
 class CalibrationData:
-    """Samples to fit on, and samples held back from fitting to score on (the same ones where there are too few).
+    """Samples to fit on, and samples held back from fitting to score on.
 
-    `samples` are all of them, which the others read from: close these when all is done. `random`: they were made up,
-    since there were no data, and `notes` say what had to be guessed for it.
+    Where there are too few, both are the same samples. `samples` are all of them, which the others
+    read from: close these when all is done. `random`: they were made up, since there were no data;
+    `notes` name the sizes and ranges that were guessed for it.
     """
 
     samples: Samples
@@ -33,8 +52,10 @@ class CalibrationData:
 
     @property
     def guesses(self) -> str:
-        """The notes in brackets, to stand behind "random inputs" (empty where nothing was guessed)."""
-        return f" ({'; '.join(self.notes)})" if self.notes else ""
+        """The notes in brackets, to stand behind "random inputs" (empty without a guess)."""
+        if not self.notes:
+            return ""
+        return f" ({'; '.join(self.notes)})"
 
     @property
     def scored_is_fitted(self) -> bool:
@@ -42,9 +63,10 @@ class CalibrationData:
         return self.held_back is self.fitting
 
     def check_feed(self, specs: Sequence[TensorSpec]) -> dict[str, Array]:
-        """A few samples for comparing stages."""
-        size = fixed_batch(specs) or min(4, len(self.held_back))
-        return filled(self.held_back, np.arange(len(self.held_back)), size).feed
+        """Return the inputs of a few held-back samples, to compare stages of the pipeline on."""
+        available = len(self.held_back)
+        size = fixed_batch(specs) or min(MOST_COMPARED, available)
+        return filled(self.held_back, np.arange(available), size).feed
 
 
 def open_calibration(
@@ -53,30 +75,43 @@ def open_calibration(
     seed: int,
     bounds: Mapping[str, int] | None = None,
 ) -> CalibrationData:
-    """Open the calibration data, or make random inputs up where there is none (DataError); `bounds`: of indices."""
+    """Open the calibration data and hold some of it back, or make random inputs up.
+
+    Args:
+        calibration: The source of the data (see `open_samples`), or None for random inputs.
+        specs: The inputs of the model.
+        seed: Decides which samples are held back, and what is random.
+        bounds: For random inputs, the number of valid indices of an input (see `index_bounds`).
+
+    Returns:
+        The data, split.
+
+    Raises:
+        DataError: Where the data do not fit the model, or an input cannot be made up.
+    """
     if calibration is None:
-        return _random(specs, seed, bounds)
+        return _random_calibration(specs, seed, bounds)
     samples = open_samples(calibration, specs)
     count = len(samples)
     order = np.random.default_rng(seed).permutation(count)
-    back = min(HELD_BACK_MOST, count // HELD_BACK_SHARE)
+    back = min(MOST_HELD_BACK, count // HELD_BACK_SHARE)
     if back == 0:
         return CalibrationData(samples, samples, samples, random=False)
-    held_back, fitting = (samples.subset(np.sort(part)) for part in (order[:back], order[back:]))
+    held_back = samples.subset(np.sort(order[:back]))
+    fitting = samples.subset(np.sort(order[back:]))
     return CalibrationData(samples, fitting, held_back, random=False)
 
 
-def _random(
+def _random_calibration(
     specs: Sequence[TensorSpec], seed: int, bounds: Mapping[str, int] | None
 ) -> CalibrationData:
-    """At most 64 random inputs, fewer where one input is large: without data a conversion takes seconds."""
+    """Make calibration data up: at most 64 samples to fit on, fewer where one input is large."""
     one, notes = random_samples(specs, 1, seed, bounds)
-    size = sum(value.size for value in one.batch([0]).values())
-    count = int(np.clip(2**22 // size, 8, RANDOM_SAMPLES))
-    scored = int(np.clip(2**18 // size, 1, count // 4))
-    samples, _ = random_samples(specs, count + scored, seed, bounds)
-    fitting, held_back = (
-        samples.subset(np.arange(count)),
-        samples.subset(np.arange(count, count + scored)),
-    )
+    values = sum(array.size for array in one.batch([0]).values())
+    fitted = int(np.clip(FITTED_VALUES // values, LEAST_RANDOM_SAMPLES, RANDOM_SAMPLES))
+    scored = int(np.clip(SCORED_VALUES // values, 1, fitted // 4))
+    total = fitted + scored
+    samples, _ = random_samples(specs, total, seed, bounds)
+    fitting = samples.subset(np.arange(fitted))
+    held_back = samples.subset(np.arange(fitted, total))
     return CalibrationData(samples, fitting, held_back, random=True, notes=notes)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
+from onnx2snn.protos.nodes import attribute
+
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """A graph and all subgraphs in it."""
@@ -35,3 +37,15 @@ def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
         yield from graph.initializer
     for node in nodes(model):
         yield from (a.t for a in node.attribute if a.type == AttributeProto.TENSOR)
+
+
+def constants(graph: GraphProto) -> dict[str, TensorProto]:
+    """Return the constant tensors of a graph by name: initializers, and values of Constant nodes."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Constant":
+            continue
+        value = attribute(node, "value")
+        if value is not None:
+            found[node.output[0]] = value
+    return found

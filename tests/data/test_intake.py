@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.data.intake: types, shapes, names and values that serve a model's inputs, and those that do not."""
+"""Behaviour of onnx2snn.data.intake: types, shapes, names and values that fit a model's inputs."""
 
 from __future__ import annotations
 

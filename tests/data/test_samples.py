@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.data.samples: random access to samples, their temporary files and memory, and random samples."""
+"""Behaviour of onnx2snn.data.samples: access, temporary files, memory, and random samples."""
 
 from __future__ import annotations
 

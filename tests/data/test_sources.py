@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.data.sources: what is accepted as data, and how what cannot be read is refused."""
+"""Behaviour of onnx2snn.data.sources: data that is accepted, and how other data is refused."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def temporary_folder(
 
 
 def put(folder: Path, name: str, content: Content) -> Path:
-    """Write one file, of the format its suffix names: an array, the arrays of a .npz, or bytes as they are."""
+    """Write one file, of the format its suffix names: an array, the arrays of a .npz, or bytes."""
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     if isinstance(content, bytes):

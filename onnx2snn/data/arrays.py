@@ -1,0 +1,86 @@
+"""Readers of array files: `.npy` stays in place, `.npz` members are unpacked, `.pb` is loaded."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from onnx2snn.aliases import Array
+from onnx2snn.data.blame import reading
+from onnx2snn.data.intake import Intake
+from onnx2snn.data.rows import Rows, in_memory
+from onnx2snn.errors import DataError, quoted
+
+HEADER_BYTES = 1024
+"""Bytes of a .npy file that hold the type in its header."""
+
+
+def npy_rows(path: Path, what: str) -> Rows:
+    """Return the rows of a .npy file; `what` names it in errors."""
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+    header = start[: start.find(b"}")]  # a dict in plain text
+    if b"|O'" in header:
+        raise DataError(
+            f"{what} holds pickled Python objects: save it again as an array of numbers"
+        )
+    with reading(what, ".npy array"):
+        array = np.lib.format.open_memmap(path, mode="r")
+    return Rows(array.dtype, array.shape, partial(_read_npy, path))
+
+
+def _read_npy(path: Path, indices: Array) -> Array:
+    # mapped anew each time, so that its pages are released
+    array = np.load(path, mmap_mode="r")
+    rows = array[indices]
+    return np.asarray(rows)
+
+
+def npz_group(intake: Intake, path: Path) -> dict[str, Rows]:
+    """Unpack the arrays of a .npz archive to temporary files, once their names are checked."""
+    files: dict[str, Path] = {}
+    with reading(path, ".npz archive"), zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        intake.check_names(str(path), members)
+        for key, member in members.items():
+            files[key] = intake.temporary()
+            _unpack(archive, member, files[key])
+    group = {}
+    for key, file in files.items():
+        group[key] = npy_rows(file, f"'{key}' in {path}")
+    return group
+
+
+def _unpack(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    """Copy a member to a file in small parts: it may be larger than memory."""
+    with archive.open(member) as packed, target.open("wb") as file:
+        shutil.copyfileobj(packed, file)
+
+
+def pb_rows(path: Path) -> Rows:
+    """Return the rows of an ONNX tensor's file."""
+    with reading(path, "ONNX tensor"):
+        tensor = onnx.load_tensor(str(path))
+        array = onnx.numpy_helper.to_array(tensor, str(path.parent))
+    return in_memory(array)
+
+
+def onnx_test_group(intake: Intake, folder: Path) -> dict[str, Rows]:
+    """Return the inputs of a `test_data_set_*` folder; input_0.pb is the model's first input."""
+    paths = [folder / f"input_{number}.pb" for number in range(len(intake.inputs))]
+    found = len(list(folder.glob("input_*.pb")))
+    complete = all(path.exists() for path in paths)
+    if found != len(paths) or not complete:
+        raise DataError(
+            f"{folder} holds {found} input_*.pb, but the model's inputs are "
+            f"{quoted(intake.inputs)}: number them from 0"
+        )
+    group = {}
+    for name, path in zip(intake.inputs, paths, strict=True):
+        group[name] = pb_rows(path)
+    return group
