@@ -1,4 +1,4 @@
-"""Steps left out of the answer, and how long the first spikes take to cross the network: the `auto` delay."""
+"""How long the first spikes take to cross the network: the delay `auto`."""
 
 from __future__ import annotations
 
@@ -14,25 +14,40 @@ from onnx2snn.prepare.partition import Site
 def automatic_delay(
     graph: Graph, sites: Sequence[Site], thresholds: Sequence[Array], means: Sequence[Array]
 ) -> int:
-    """Steps until spikes have come through every layer on the slowest path (rounded).
+    """Return the time-steps until spikes have come through every layer on the slowest path.
 
-    A site's first spike comes after the minimum over its channels of (θ_c / 2) / mean(a_c) steps, both in ANN units,
-    since its neurons start at half their threshold; the delay is the largest sum of these over a path.
+    Args:
+        graph: The arranged ANN, its nodes sorted.
+        sites: Its neuron sites.
+        thresholds: The neurons' thresholds per site, in ANN units.
+        means: Mean activations per site, in ANN units and of the thresholds' shapes.
+
+    Returns:
+        The largest sum of first-spike times over a path from input to output, rounded.
     """
-    first = {
-        site.name: _first_spike(theta, mean)
-        for site, theta, mean in zip(sites, thresholds, means, strict=True)
-    }
+    first: dict[str, float] = {}
+    for site, theta, mean in zip(sites, thresholds, means, strict=True):
+        first[site.name] = _first_spike(theta, mean)
     arrival: dict[int, float] = {}
     latest = 0.0
-    for node in graph.nodes:  # sorted
-        before = max((arrival.get(id(t), 0.0) for t in node.inputs), default=0.0)
-        time = before + first.get(node.name, 0.0)
+    for node in graph.nodes:
+        # longest path: a node's spikes leave once those of its slowest input have come
+        entering = [arrival.get(id(tensor), 0.0) for tensor in node.inputs]
+        time = max(entering, default=0.0) + first.get(node.name, 0.0)
+        for tensor in node.outputs:
+            arrival[id(tensor)] = time
         latest = max(latest, time)
-        arrival.update((id(t), time) for t in node.outputs)
     return round(latest)
 
 
 def _first_spike(theta: Array, mean: Array) -> float:
+    """Return a site's first-spike time in steps, 0 where it is silent.
+
+    It is the minimum over its channels of (θ_c / 2) / mean(a_c): neurons start at half their
+    threshold.
+    """
     awake = mean > 0
-    return float(np.min(theta[awake] / 2.0 / mean[awake])) if np.any(awake) else 0.0
+    if not np.any(awake):
+        return 0.0
+    steps = theta[awake] / 2.0 / mean[awake]
+    return float(np.min(steps))

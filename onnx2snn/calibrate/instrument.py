@@ -1,4 +1,13 @@
-"""The ANN with thresholds as inputs and one statistic per neuron site as output."""
+"""The ANN with thresholds as inputs and one statistic per neuron site as output.
+
+Statistics, each of its site's threshold shape but the last:
+
+- `overshoot`: g of local threshold balancing; the site clips at the updated threshold.
+- `maximum` and `mean` of the activations.
+- `histogram`: of each activation the number of its bin, flat; counting them is left to NumPy.
+
+Every name that is added starts with `PREFIX`.
+"""
 
 from __future__ import annotations
 
@@ -8,136 +17,167 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import add_node, make_constant, redirect, tidy, variable
+from onnx2snn.graph.editing import Editor, redirect, tidy, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Site
 
-BINS, POSITIONS = 2048, 48
-"""Of a histogram, and about the least number of a map's positions that it counts in each sample."""
+BINS = 2048
+"""Bins of a histogram."""
+
+POSITIONS = 48
+"""About the least number of a map's positions that a histogram counts in each sample."""
 
 PREFIX = "onnx2snn/"
 """Of every name added to an ANN, which may use any other."""
 
+RATE = f"{PREFIX}2η"
+"""The name under which an instrumented graph takes the rate 2η of local threshold balancing."""
 
-def _axes(site: Site, shape: tuple[int, ...]) -> Array:
-    return np.array(
-        [axis for axis in range(len(shape)) if shape[axis] == 1 or axis != site.axis], np.int64
-    )
+_INT32 = 6  # TensorProto.INT32
+_NO_END = 2**31 - 1
 
 
-def _reduce(
-    graph: Graph, op: str, name: str, source: Tensor, axes: Array, out: Tensor | None = None
-) -> Tensor:
-    out = variable(f"{name}/{op}", dtype=np.float32) if out is None else out
-    fixed = make_constant(f"{name}/{op}/axes", axes)
-    add_node(graph, op, f"{name}/{op}", [source, fixed], [out], {"keepdims": 1})
-    return out
+def threshold_input(site: Site) -> str:
+    """Return the name under which an instrumented graph takes a site's thresholds."""
+    return f"{PREFIX}θ/{site.name}"
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What is added at each site: `build(graph, site, activation, threshold input, rate input, shape)` -> statistic."""
+class Place:
+    """A site in the graph, where a statistic is taken.
 
-    build: Callable[[Graph, Site, Tensor, Tensor, Tensor, tuple[int, ...]], Tensor]
-    needs_threshold: bool
-    needs_rate: bool = False
-    dtype: type = np.float32
+    `threshold` and `rate` are inputs of the graph; `shape` is that of the site's thresholds.
+    """
 
+    editor: Editor
+    site: Site
+    activation: Tensor
+    threshold: Tensor
+    rate: Tensor
+    shape: tuple[int, ...]
 
-def _overshoot(
-    graph: Graph, site: Site, a: Tensor, theta: Tensor, rate: Tensor, shape: tuple[int, ...]
-) -> Tensor:
-    """g = mean((min(z, u) - θ)·[z > θ]) = mean(relu(a - θ)) for θ >= 0; the site then clips at min(θ + 2 η g, u)."""
-
-    def node(op: str, label: str, *inputs: Tensor) -> Tensor:
-        out = variable(f"{PREFIX}{site.name}/{label}", dtype=np.float32)
-        add_node(graph, op, f"{PREFIX}{site.name}/{label}", inputs, [out])
+    def node(
+        self, op: str, label: str, *inputs: Tensor, dtype: type = np.float32, **attrs: object
+    ) -> Tensor:
+        """Append a node and return its one output."""
+        name = f"{PREFIX}{self.site.name}/{label}"
+        out = self.editor.variable(name, dtype=dtype)
+        self.editor.node(op, name, inputs, [out], attrs)
         return out
 
+    def fixed(self, label: str, values: Array) -> Tensor:
+        """Return a new constant."""
+        return self.editor.constant(f"{PREFIX}{self.site.name}/{label}", values)
+
+    def reduced(self, op: str, label: str, source: Tensor) -> Tensor:
+        """Reduce a tensor of the activation's shape to the shape of the thresholds."""
+        axes = []
+        for axis, size in enumerate(self.shape):
+            if size == 1 or axis != self.site.axis:
+                axes.append(axis)
+        fixed = self.fixed(f"{label}/axes", np.array(axes, np.int64))
+        return self.node(op, label, source, fixed, keepdims=1)
+
+
+def _overshoot(place: Place) -> Tensor:
+    """Take g = mean((min(z, u) - θ)·[z > θ]), and clip the activation at min(θ + 2 η g, u).
+
+    a = clip(z, 0, u) is at hand and θ >= 0, so that g = mean(relu(a - θ)).
+    """
+    a, theta = place.activation, place.threshold
     consumers = list(a.outputs)
-    over = node("Relu", "over", node("Sub", "above", a, theta))
-    g = _reduce(graph, "ReduceMean", f"{PREFIX}{site.name}/overshoot", over, _axes(site, shape))
-    step = node("Mul", "step", g, rate)
-    bounds = [node("Add", "updated", theta, step)]
-    if np.isfinite(site.upper):
-        bounds.append(
-            make_constant(f"{PREFIX}{site.name}/upper", np.array([site.upper], np.float32))
-        )
-    clipped = node(
-        "Min", "clipped", a, *([node("Min", "bounded", *bounds)] if len(bounds) > 1 else bounds)
-    )
+    above = place.node("Sub", "above", a, theta)
+    over = place.node("Relu", "over", above)
+    g = place.reduced("ReduceMean", "overshoot", over)
+    # θ + 2 η g, at most u
+    step = place.node("Mul", "step", g, place.rate)
+    bound = place.node("Add", "updated", theta, step)
+    if np.isfinite(place.site.upper):
+        upper = place.fixed("upper", np.array([place.site.upper], np.float32))
+        bound = place.node("Min", "bounded", bound, upper)
+    clipped = place.node("Min", "clipped", a, bound)
+    graph = place.editor.graph
     redirect(graph, a, clipped, consumers)
     graph.outputs = [clipped if tensor is a else tensor for tensor in graph.outputs]
     return g
 
 
-def _maximum(
-    graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]
-) -> Tensor:
-    return _reduce(graph, "ReduceMax", f"{PREFIX}{site.name}/maximum", a, _axes(site, shape))
+def _maximum(place: Place) -> Tensor:
+    return place.reduced("ReduceMax", "maximum", place.activation)
 
 
-def _mean(
-    graph: Graph, site: Site, a: Tensor, _theta: Tensor, _rate: Tensor, shape: tuple[int, ...]
-) -> Tensor:
-    return _reduce(graph, "ReduceMean", f"{PREFIX}{site.name}/mean", a, _axes(site, shape))
+def _mean(place: Place) -> Tensor:
+    return place.reduced("ReduceMean", "mean", place.activation)
 
 
-def _histogram(
-    graph: Graph, site: Site, a: Tensor, top: Tensor, _rate: Tensor, shape: tuple[int, ...]
-) -> Tensor:
-    """The bin min(a / top · bins, bins - 1) of each activation, plus bins times its row; flat.
+def _histogram(place: Place) -> Tensor:
+    """Take the bin min(a / top · bins, bins - 1) of each activation, plus bins times its row; flat.
 
-    A number for each of a large map's activations says no more than one for every few of them: maps are thinned out.
+    The thresholds given are the maxima `top`. A number for each of a large map's activations says
+    no more than one for every few of them: maps are thinned out.
     """
-    rows = int(np.prod(shape))
-    where = f"{PREFIX}{site.name}"
+    a = _thinned(place)
+    bins = place.fixed("bins", np.array([BINS], np.float32))
+    last = place.fixed("last", np.array([BINS - 1], np.float32))
+    scale = place.node("Div", "scale", bins, place.threshold)
+    binned = place.node("Mul", "binned", a, scale)
+    capped = place.node("Min", "capped", binned, last)
+    index = place.node("Cast", "bin", capped, to=_INT32, dtype=np.int32)
+    # rows of bins lie one after another: one bincount serves all of them
+    rows = int(np.prod(place.shape))
+    starts = np.arange(rows, dtype=np.int32) * BINS
+    offsets = place.fixed("offsets", starts.reshape(place.shape))
+    slot = place.node("Add", "slot", index, offsets, dtype=np.int32)
+    flat = place.fixed("all", np.array([-1], np.int64))
+    return place.node("Reshape", "flat", slot, flat, dtype=np.int32)
 
-    def node(
-        op: str, label: str, *inputs: Tensor, dtype: object = np.float32, **attrs: object
-    ) -> Tensor:
-        out = variable(f"{where}/{label}", dtype=dtype)
-        add_node(graph, op, f"{where}/{label}", inputs, [out], attrs)
-        return out
 
-    def fixed(label: str, value: Array) -> Tensor:
-        return make_constant(f"{where}/{label}", value)
-
-    steps = _thinning(site)
-    if steps:
-        axes = list(steps)
-        first, step = [steps[axis] // 2 for axis in axes], [steps[axis] for axis in axes]
-        bounds = [
-            ("first", first),
-            ("end", [2**31 - 1] * len(axes)),
-            ("axes", axes),
-            ("step", step),
-        ]
-        a = node(
-            "Slice",
-            "thinned",
-            a,
-            *(fixed(label, np.array(value, np.int64)) for label, value in bounds),
-        )
-    share = node(
-        "Mul", "binned", a, node("Div", "scale", fixed("bins", np.array([BINS], np.float32)), top)
-    )
-    capped = node("Min", "capped", share, fixed("last", np.array([BINS - 1], np.float32)))
-    index = node("Cast", "bin", capped, to=6, dtype=np.int32)
-    offsets = (np.arange(rows, dtype=np.int32) * BINS).reshape(shape)
-    slot = node("Add", "slot", index, fixed("offsets", offsets), dtype=np.int32)
-    return node("Reshape", "flat", slot, fixed("all", np.array([-1], np.int64)), dtype=np.int32)
+def _thinned(place: Place) -> Tensor:
+    """Return every n-th position of a large map's activations, or all of a small one's."""
+    steps = _thinning(place.site)
+    if not steps:
+        return place.activation
+    bounds = {
+        "first": [step // 2 for step in steps.values()],
+        "end": [_NO_END] * len(steps),
+        "axes": list(steps),
+        "step": list(steps.values()),
+    }
+    fixed = []
+    for label, values in bounds.items():
+        fixed.append(place.fixed(label, np.array(values, np.int64)))
+    return place.node("Slice", "thinned", place.activation, *fixed)
 
 
 def _thinning(site: Site) -> dict[int, int]:
-    """Of which axes of a large map only every n-th position is counted; none where a size is not static."""
-    sizes = {axis: size for axis, size in enumerate(site.shape) if axis not in (0, site.axis)}
-    static = [size for size in sizes.values() if isinstance(size, int)]
-    if len(static) < len(sizes) or np.prod(static) < 2 * POSITIONS:
+    """Return the axes of which only every n-th position is counted, with n.
+
+    There are none in a small map, and none where a size is not static.
+    """
+    sizes = {}
+    for axis, size in enumerate(site.shape):
+        if axis in (0, site.axis):
+            continue
+        if not isinstance(size, int):
+            return {}
+        sizes[axis] = size
+    positions = np.prod(list(sizes.values()))
+    if positions < 2 * POSITIONS:
         return {}
-    step = int((np.prod(static) / POSITIONS) ** (1 / len(sizes)))
-    found = {axis: min(step, size) for axis, size in zip(sizes, static, strict=True)}
-    return {axis: step for axis, step in found.items() if step > 1}
+    # step^axes = positions / POSITIONS, rounded down
+    step = int((positions / POSITIONS) ** (1 / len(sizes)))
+    steps = {axis: min(step, size) for axis, size in sizes.items()}
+    return {axis: step for axis, step in steps.items() if step > 1}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A statistic: the nodes that take it at a place, and the inputs they need."""
+
+    build: Callable[[Place], Tensor]
+    needs_threshold: bool
+    needs_rate: bool = False
+    dtype: type = np.float32
 
 
 PROBES = {
@@ -156,36 +196,37 @@ def instrument(
     *,
     keep_outputs: bool = False,
 ) -> Graph:
-    """A copy of the ANN that returns one statistic a site, of its threshold shape (histogram: flat bin numbers).
+    """Return a copy of the ANN that returns one statistic a site.
 
-    Its inputs are the ANN's own, the thresholds of each site (`threshold_input`) and the rate 2η (`RATE`), as far as
-    the statistic needs them.
-    `keep_outputs` keeps the ANN's outputs too, as the balanced ANN computes them.
+    Args:
+        graph: The arranged ANN.
+        sites: Its neuron sites.
+        statistic: One of `PROBES`.
+        granularity: "channel" or "layer": the shape of thresholds and statistics.
+        keep_outputs: Keep the ANN's outputs too, before the statistics, as the ANN computes them
+            with every activation clipped.
+
+    Returns:
+        A graph whose inputs are the ANN's own and, as far as the statistic needs them, the
+        thresholds of each site (`threshold_input`) and the rate 2η (`RATE`).
     """
     probe = PROBES[statistic]
     graph = graph.copy()
     by_name: dict[str, Node] = {node.name: node for node in graph.nodes}
+    editor = Editor(graph)
     rate = variable(RATE, dtype=np.float32, shape=[1])
     statistics = []
     for site in sites:
         shape = site.threshold_shape(granularity)
         theta = variable(threshold_input(site), dtype=np.float32, shape=list(shape))
-        statistics.append(
-            probe.build(graph, site, by_name[site.name].outputs[0], theta, rate, shape)
-        )
+        activation = by_name[site.name].outputs[0]
+        found = probe.build(Place(editor, site, activation, theta, rate, shape))
+        found.dtype = np.dtype(probe.dtype)
+        statistics.append(found)
         if probe.needs_threshold:
             graph.inputs.append(theta)
     if probe.needs_rate:
         graph.inputs.append(rate)
-    for tensor in statistics:
-        tensor.dtype = np.dtype(probe.dtype)
-    graph.outputs = (list(graph.outputs) if keep_outputs else []) + statistics
+    kept = list(graph.outputs) if keep_outputs else []
+    graph.outputs = kept + statistics
     return tidy(graph)
-
-
-RATE = f"{PREFIX}2η"
-
-
-def threshold_input(site: Site) -> str:
-    """The name under which an instrumented graph takes a site's thresholds."""
-    return f"{PREFIX}θ/{site.name}"

@@ -1,7 +1,12 @@
 """Rules that turn statistics into thresholds: NumPy only.
 
-All thresholds are in ANN units and of the site's threshold shape: [1, C, 1, 1] channel-wise after a Conv, [1, 1, 1, 1]
-layer-wise.
+- `local_update`: a step of local threshold balancing, from the mean overshoot.
+- `percentile`: robust norm, from a histogram of the activations.
+- `mmse`: the least squared error at T time-steps, from a histogram of the activations.
+- `settle`: the last word on any of them: channels that were silent get a threshold.
+
+Thresholds θ are in ANN units. Those of a site have its threshold shape: [1, C, 1, 1] channel-wise
+after a Conv, [1, 1, 1, 1] layer-wise. Those from a histogram are flat, one a row.
 """
 
 from __future__ import annotations
@@ -9,17 +14,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from onnx2snn.aliases import Array
 
 SILENT_BELOW = 1e-4
-"""A channel is silent when its threshold is below this share of the site's median positive threshold."""
+"""A channel is silent when its threshold is below this share of its site's median positive one."""
+
+MMSE_CANDIDATES = np.arange(1, 41) / 40.0
+"""Shares of a channel's maximum among which its MMSE threshold is sought."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """One site's thresholds, none of them zero; `silent` lists the channels that were never active."""
+    """One site's thresholds, none of them zero; `silent` lists channels that were never active."""
 
     values: Array
     silent: tuple[int, ...] = ()
@@ -27,69 +34,102 @@ class Thresholds:
 
 
 def local_update(theta: Array, overshoot: Array, rate: float, upper: float) -> Array:
-    """One step of local threshold balancing (paper, eq. 14-15): min(θ + 2 η g, u).
+    """Return thresholds after one step of local threshold balancing (paper, eq. 14-15).
 
-    `overshoot` is g, the mean of (min(z, u) - θ)·[z > θ] over batch and positions; u bounds Clip(0, u) activations.
+    Args:
+        theta: The thresholds θ before it.
+        overshoot: g, the mean of (min(z, u) - θ)·[z > θ] over batch and positions; as `theta`.
+        rate: The step size η.
+        upper: u of an activation clip(z, 0, u), infinity for Relu.
+
+    Returns:
+        min(θ + 2 η g, u).
     """
     return np.minimum(theta + 2.0 * rate * overshoot, upper)
 
 
-def percentile(histogram: Array, tops: Array, percent: float) -> Array:
-    """Robust norm: a percentile of the activations, zeros included, for each row of a histogram (flat [rows]).
+def percentile(histogram: Array, maxima: Array, percent: float) -> Array:
+    """Return a percentile of the activations, zeros included, for each row of a histogram.
 
-    `histogram` [rows, bins] counts a channel's (or a whole site's) activations in equal bins from 0 to its `tops`. As
-    numpy.percentile, between the two nearest activations; each is known to within its bin. Those in the lowest bin are
-    taken as 0, so that a channel active more rarely than the percentile is silent, not one with a tiny threshold.
+    As numpy.percentile it lies between the two nearest activations, each known to within its bin.
+    Activations in the lowest bin are taken as 0, so that a channel active more rarely than the
+    percentile is silent, not one with a tiny threshold.
+
+    Args:
+        histogram: [rows, bins]: counts of a channel's (or a whole site's) activations, in equal
+            bins from 0 to the row's maximum.
+        maxima: [rows], in ANN units.
+        percent: The percentile, above 0 and at most 100.
+
+    Returns:
+        [rows], in ANN units.
     """
+    bins = histogram.shape[1]
     cumulated = np.cumsum(histogram, axis=1)
     last = cumulated[:, -1] - 1.0
     place = last * (percent / 100.0)
     lower = np.floor(place)
-    below, above = (
-        _ordered(histogram, cumulated, n) for n in (lower, np.minimum(lower + 1.0, last))
-    )
-    estimate: Array = (below + (place - lower) * (above - below)) * tops / histogram.shape[1]
+    upper = np.minimum(lower + 1.0, last)
+    below = _ordered(histogram, cumulated, lower)
+    above = _ordered(histogram, cumulated, upper)
+    # linear between the two activations around the place; from bins to ANN units
+    between = below + (place - lower) * (above - below)
+    estimate: Array = between * maxima / bins
     return estimate
 
 
 def _ordered(histogram: Array, cumulated: Array, n: Array) -> Array:
-    """Where each row's n-th smallest activation (from 0) lies, in bins."""
-    index = (cumulated <= n[:, None]).sum(axis=1)[:, None]
-    inside = np.take_along_axis(histogram, index, 1)[:, 0]
-    through = np.take_along_axis(cumulated, index, 1)[:, 0]
-    place: Array = index[:, 0] + (n + 1.0 - (through - inside)) / inside
-    return np.where(index[:, 0] == 0, 0.0, place)
+    """Return where each row's n-th smallest activation (from 0) lies, in bins; 0 in the lowest."""
+    # its bin is the first one up to which more than n are counted
+    index = (cumulated <= n[:, None]).sum(axis=1)
+    column = index[:, None]
+    inside = np.take_along_axis(histogram, column, axis=1)[:, 0]
+    through = np.take_along_axis(cumulated, column, axis=1)[:, 0]
+    # activations are spread evenly over their bin: this one is the k-th of those inside
+    before = through - inside
+    k = n + 1.0 - before
+    place: Array = index + k / inside
+    return np.where(index == 0, 0.0, place)
 
 
-MMSE_CANDIDATES = np.arange(1, 41) / 40.0
-"""Shares of a channel's maximum among which its MMSE threshold is sought."""
+def mmse(histogram: Array, maxima: Array, timesteps: int) -> Array:
+    """Return the thresholds that minimise the squared error of T time-steps (Li et al. 2021).
 
+    Per row it is the θ among `MMSE_CANDIDATES` of its maximum with the least mean of (a - r(T))²,
+    where r(T) = (θ/T) clip(floor(a T/θ + 1/2), 0, T) is a neuron's answer to a constant input a.
 
-def mmse(histogram: npt.NDArray[np.float64], tops: Array, timesteps: int) -> Array:
-    """The thresholds (flat [rows]) that minimise the squared error of T steps, from histograms as in `percentile`.
+    Args:
+        histogram: [rows, bins], as `percentile` takes it.
+        maxima: [rows], in ANN units.
+        timesteps: T, times the most thresholds one spike is high.
 
-    Per row the θ among `MMSE_CANDIDATES` of its maximum that minimises the mean of (a - r(T))^2 with
-    r(T) = (θ/T) clip(floor(a T / θ + 1/2), 0, T), what a neuron answers to a constant input (Li et al. 2021).
+    Returns:
+        [rows], in ANN units.
     """
     bins = histogram.shape[1]
-    centres = (
-        np.arange(bins) + 0.5
-    ) / bins  # in units of the row's maximum, so one table serves all rows
-    centres[0] = 0.0  # the zeros of a ReLU are exact
+    # activations a in units of their row's maximum: one table serves all rows
+    a = (np.arange(bins) + 0.5) / bins
+    a[0] = 0.0  # the zeros of a ReLU are exact
     theta = MMSE_CANDIDATES[:, None]
-    answers = theta / timesteps * np.clip(np.floor(centres * timesteps / theta + 0.5), 0, timesteps)
-    errors = histogram @ np.square(centres - answers).T
-    best: Array = MMSE_CANDIDATES[errors.argmin(axis=1)] * tops
+    # r(T) of every candidate (rows) to every activation (columns)
+    spikes = np.clip(np.floor(a * timesteps / theta + 0.5), 0, timesteps)
+    answers = theta / timesteps * spikes
+    # errors[row, candidate] = sum over bins of count · (a - r(T))²
+    errors = histogram @ np.square(a - answers).T
+    share = MMSE_CANDIDATES[errors.argmin(axis=1)]
+    best: Array = share * maxima
     return best
 
 
 def settle(theta: Array) -> Thresholds:
-    """Give silent channels a threshold: the site's median positive one, or 1 where the whole site is silent."""
+    """Give silent channels their site's median positive threshold, or 1 where all are silent."""
     flat = theta.ravel()
     positive = flat[flat > 0]
     if positive.size == 0:
-        return Thresholds(np.ones_like(theta), tuple(range(flat.size)), all_silent=True)
+        every = tuple(range(flat.size))
+        return Thresholds(np.ones_like(theta), every, all_silent=True)
     median = float(np.median(positive))
     silent = flat < SILENT_BELOW * median
-    values = np.where(silent, median, flat).reshape(theta.shape)
-    return Thresholds(values, tuple(np.flatnonzero(silent).tolist()))
+    values = np.where(silent, median, flat)
+    channels = np.flatnonzero(silent)
+    return Thresholds(values.reshape(theta.shape), tuple(channels.tolist()))

@@ -1,14 +1,22 @@
-"""A calibration kept in a file: thresholds and mean activations per site, tied to the model they belong to."""
+"""A calibration, and its file: thresholds and mean activations per site, tied to their model.
+
+The file is an .npz with these arrays:
+
+- `threshold:SITE` and `mean:SITE`, of the site's threshold shape, for each site by name.
+- `source_sha256`: the hash of the source model.
+- `settings`: those that decided the thresholds, as JSON.
+- `calibrated`: whether there were data.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,78 +26,133 @@ from onnx2snn.errors import ModelFileError, UsageError
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.save import write_npz
 
-SOURCE, SETTINGS = "source_sha256", "settings"
+SOURCE = "source_sha256"
+SETTINGS = "settings"
+CALIBRATED = "calibrated"
+
+
+class CalibrationSettings(TypedDict):
+    """The settings that decided the thresholds; they are kept with them, in the model too.
+
+    `iterations` and `batch_size` belong to local threshold balancing, `percentile` to robust norm;
+    `fitted_timesteps` and `fitted_levels` to thresholds that are good for these alone.
+    """
+
+    method: str
+    granularity: str
+    seed: int
+    iterations: NotRequired[int]
+    batch_size: NotRequired[int]
+    percentile: NotRequired[float]
+    fitted_timesteps: NotRequired[int]
+    fitted_levels: NotRequired[int]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibrating found, per site in order, in ANN units and of the sites' threshold shapes.
+    """Thresholds and mean activations, per site in order.
 
-    `thresholds` are as the rule left them, silent channels still at 0; `means` are mean activations; `settings` are
-    those that decided them; `calibrated` is false where the inputs were random.
+    Both are in ANN units and of the sites' threshold shapes. `thresholds` are as the rule left
+    them, silent channels still at 0; `calibrated` is false where the inputs were random.
     """
 
     thresholds: tuple[Array, ...]
     means: tuple[Array, ...]
-    settings: dict[str, Any]
+    settings: CalibrationSettings
     calibrated: bool
 
 
 def save(
     path: str | os.PathLike[str], calibration: Calibration, sites: Sequence[Site], sha256: str
 ) -> None:
-    """Write a calibration as .npz, keyed by site name and tied to the source model."""
-    arrays = {
-        f"threshold:{site.name}": t for site, t in zip(sites, calibration.thresholds, strict=True)
-    }
-    arrays |= {f"mean:{site.name}": m for site, m in zip(sites, calibration.means, strict=True)}
-    about = {
-        SOURCE: sha256,
-        SETTINGS: json.dumps(calibration.settings),
-        "calibrated": calibration.calibrated,
-    }
-    write_npz(path, arrays | {key: np.array(value) for key, value in about.items()})
+    """Write a calibration as .npz, keyed by site name and tied to the source model.
+
+    Args:
+        path: The file, written whole or not at all.
+        calibration: The calibration.
+        sites: The sites it is of.
+        sha256: The hash of the source model.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    arrays: dict[str, Array] = {}
+    for site, theta in zip(sites, calibration.thresholds, strict=True):
+        arrays[f"threshold:{site.name}"] = theta
+    for site, mean in zip(sites, calibration.means, strict=True):
+        arrays[f"mean:{site.name}"] = mean
+    arrays[SOURCE] = np.array(sha256)
+    arrays[SETTINGS] = np.array(json.dumps(calibration.settings))
+    arrays[CALIBRATED] = np.array(calibration.calibrated)
+    write_npz(path, arrays)
 
 
 def load(
     path: str | os.PathLike[str], sites: Sequence[Site], sha256: str, granularity: str
 ) -> Calibration:
-    """Read a calibration; UsageError names the first site that does not match this model and granularity."""
+    """Read a calibration.
+
+    Args:
+        path: The file.
+        sites: The sites it has to be of.
+        sha256: The hash of the source model it has to belong to.
+        granularity: "channel" or "layer": the shape its arrays have to have.
+
+    Raises:
+        ModelFileError: The file is no whole .npz archive.
+        UsageError: It belongs to another model, or does not match a site, which is named.
+    """
+    found = _arrays(path)
+    source = str(found.get(SOURCE))
+    if source != sha256:
+        raise UsageError(
+            f"thresholds '{path}' belong to a model with source hash {source[:12]}, "
+            f"this one has {sha256[:12]}; calibrate again"
+        )
+    for key in (SETTINGS, CALIBRATED):
+        if key not in found:
+            raise UsageError(
+                f"thresholds '{path}' hold no '{key}'; calibrate again with --save-thresholds"
+            )
+    values: dict[str, list[Array]] = {"threshold": [], "mean": []}
+    for kind, arrays in values.items():
+        for site in sites:
+            value = _of_site(found, kind, site, granularity)
+            if value is None:
+                shape = site.threshold_shape(granularity)
+                raise UsageError(
+                    f"thresholds '{path}' hold no finite {kind}s of shape {shape} for site "
+                    f"'{site.name}'; calibrate again with --granularity {granularity}"
+                )
+            arrays.append(value)
+    settings: CalibrationSettings = json.loads(str(found[SETTINGS]))
+    calibrated = bool(found[CALIBRATED])
+    return Calibration(tuple(values["threshold"]), tuple(values["mean"]), settings, calibrated)
+
+
+def _arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Return all arrays of an archive, or raise ModelFileError."""
     try:
-        with Path(path).open(
-            "rb"
-        ) as raw:  # left to open it itself, numpy leaves a damaged file open
+        # left to open the file itself, numpy leaves a damaged one open
+        with Path(path).open("rb") as raw:
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadZipFile("a lone array")
-            found = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         said = getattr(error, "strerror", None) or "not a whole .npz archive"
         raise ModelFileError(
             f"thresholds '{path}' cannot be read ({said}); make them with --save-thresholds"
         ) from error
-    if str(found.get(SOURCE)) != sha256:
-        raise UsageError(
-            f"thresholds '{path}' belong to a model with source hash {str(found.get(SOURCE))[:12]}, this one has "
-            f"{sha256[:12]}; calibrate again"
-        )
-    lacking = [key for key in (SETTINGS, "calibrated") if key not in found]
-    if lacking:
-        raise UsageError(
-            f"thresholds '{path}' hold no '{lacking[0]}'; calibrate again with --save-thresholds"
-        )
-    sets: dict[str, tuple[Array, ...]] = {}
-    for kind in ("threshold", "mean"):
-        values = [found.get(f"{kind}:{site.name}") for site in sites]
-        for site, value in zip(sites, values, strict=True):
-            wanted = site.threshold_shape(granularity)
-            fits = value is not None and value.shape == wanted and value.dtype.kind == "f"
-            if value is None or not fits or not np.all(np.isfinite(value)) or np.any(value < 0):
-                raise UsageError(
-                    f"thresholds '{path}' hold no finite {kind}s of shape {wanted} for site '{site.name}'; "
-                    f"calibrate again with --granularity {granularity}"
-                )
-        sets[kind] = tuple(value for value in values if value is not None)
-    return Calibration(
-        sets["threshold"], sets["mean"], json.loads(str(found[SETTINGS])), bool(found["calibrated"])
-    )
+
+
+def _of_site(arrays: Mapping[str, Array], kind: str, site: Site, granularity: str) -> Array | None:
+    """Return a site's thresholds or means, or None where they are not what they have to be."""
+    value = arrays.get(f"{kind}:{site.name}")
+    if value is None or value.shape != site.threshold_shape(granularity):
+        return None
+    if value.dtype.kind != "f":
+        return None
+    if not np.all(np.isfinite(value)) or np.any(value < 0):
+        return None
+    return value

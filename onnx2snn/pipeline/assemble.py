@@ -52,7 +52,7 @@ class Assembly:
             spiking,
             self.job.partition,
             self.source,
-            settings.conversion() | self.found.settings,
+            {**settings.conversion(), **self.found.settings},
             timesteps=settings.steps,
             delay=self.delay,
             delay_auto=self.delay_auto,

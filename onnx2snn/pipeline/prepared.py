@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from onnx2snn.aliases import Array, ModelSource, Progress
-from onnx2snn.calibrate.batchnorm import Gaussian, recorded_statistics, site_statistics
+from onnx2snn.calibrate.batchnorm import recorded_statistics
+from onnx2snn.calibrate.gaussians import Gaussian, site_statistics
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import CalibrationData, open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError

@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.calibrate.batchnorm: thresholds from what BatchNormalization has recorded, without any data."""
+"""Behaviour of calibrate.batchnorm and gaussians: thresholds from recorded statistics, no data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ from helpers.stages import Array, staged
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn import SpikingSession, convert
-from onnx2snn.calibrate.batchnorm import (
-    Gaussian,
-    recorded_statistics,
-    site_statistics,
-    thresholds_for,
-)
+from onnx2snn.calibrate.batchnorm import recorded_statistics, thresholds_for
+from onnx2snn.calibrate.gaussians import Gaussian, site_statistics
 
 MODELS = Path(__file__).parents[2] / "models"
 RNG = np.random.default_rng(3)

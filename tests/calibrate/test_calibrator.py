@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.calibrate: instrument and calibrator: the graph's statistics are NumPy's, whatever the batches."""
+"""Behaviour of calibrate.instrument, calibrator: statistics are NumPy's, whatever the batches."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Plain:
     def balance(
         self, x: Array, thetas: Sequence[Array], rate: float, granularity: str
     ) -> tuple[list[Array], Array]:
-        """Statistics g of both sites and the output, every site clipping at its updated threshold."""
+        """Statistics g of both sites and the output; each clips at its updated threshold."""
         found = []
         for number, theta in enumerate(thetas):
             z = self.layer(number, x)
@@ -154,7 +154,7 @@ def test_a_silent_channel_stays_at_zero_and_is_settled_later() -> None:
 
 
 def test_a_fixed_batch_size_means_several_passes_at_one_threshold_and_one_update() -> None:
-    """The first site's current does not depend on thresholds, so each iteration is known exactly."""
+    """The first site's current does not depend on thresholds: each iteration is known exactly."""
     fixed, free = plain(batch=2), plain()
     x = images(6)
     thetas = np.zeros((1, 4, 1, 1))
@@ -179,17 +179,17 @@ def test_the_passes_of_a_fixed_batch_are_averaged() -> None:
 @pytest.mark.parametrize("count", [5, 6])
 def test_a_fixed_batch_is_always_full(count: int) -> None:
     counter = calibrator(plain(batch=2).model, images(6), 6)
-    assert [len(few) for few in counter.passes(np.arange(count))] == [2, 2, 2]
+    assert [batch.fed for batch in counter.passes(np.arange(count))] == [2, 2, 2]
 
 
 def test_passes_of_large_activations_are_small_and_their_statistics_weighed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first site's current does not depend on thresholds, so its update is that of the whole batch."""
+    """The first site's current does not depend on thresholds: its update is the whole batch's."""
     net, x = plain(), images(7)
     monkeypatch.setattr(calibrator_module, "CACHED", 3 * 4 * 12)
     counter = calibrator(net.model, x, 7)
-    assert [len(few) for few in counter.passes(np.arange(7))] == [3, 2, 2]
+    assert [batch.fed for batch in counter.passes(np.arange(7))] == [3, 2, 2]
     close(counter.means(), [a.mean(axis=(0, 2, 3), keepdims=True) for a in net.activations(x)])
     wanted = 2 * np.mean(np.maximum(net.layer(0, x), 0), axis=(0, 2, 3), keepdims=True)
     np.testing.assert_allclose(counter.local(1, 0, silent_progress)[0], wanted, rtol=1e-5)
@@ -216,10 +216,10 @@ def test_balanced_thresholds_lie_below_the_maximum() -> None:
     model = network("resnet")
     data = inputs_for("resnet", 30)
     counter = calibrator(model, data, 10)
-    tops = counter.maxima(silent_progress)
+    maxima = counter.maxima(silent_progress)
     thetas = counter.local(50, 0, silent_progress)
-    for theta, top in zip(thetas, tops, strict=True):
-        assert np.all(theta > 0) and np.all(theta <= top * 1.001)
+    for theta, maximum in zip(thetas, maxima, strict=True):
+        assert np.all(theta > 0) and np.all(theta <= maximum * 1.001)
 
 
 # Means, maxima and percentiles over all samples.
@@ -281,10 +281,11 @@ def test_histograms_count_every_activation_of_small_maps_and_every_nth_of_large_
 ) -> None:
     net, x = plain(size=size), images(5, size=size)
     sites = net.model.parts.sites
-    tops = [np.full(site.threshold_shape(granularity), 30.0) for site in sites]
+    maxima = [np.full(site.threshold_shape(granularity), 30.0) for site in sites]
     graph = instrument(net.model.arranged, sites, "histogram", granularity)
     feed = {
-        threshold_input(site): top.astype(np.float32) for site, top in zip(sites, tops, strict=True)
+        threshold_input(site): maximum.astype(np.float32)
+        for site, maximum in zip(sites, maxima, strict=True)
     }
     for bins, whole in zip(
         run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True
@@ -309,10 +310,10 @@ def test_statistics_of_any_layer_lie_along_its_channels(name: str, granularity: 
     found = reference(graph, samples(name, 6))
     counter = calibrator(model, data, 4, granularity)
     means, maxima = counter.means(), counter.maxima(silent_progress)
-    for site, a, mean, top in zip(model.parts.sites, found, means, maxima, strict=True):
+    for site, a, mean, maximum in zip(model.parts.sites, found, means, maxima, strict=True):
         over = tuple(axis for axis in range(a.ndim) if axis != site.axis or granularity == "layer")
         np.testing.assert_allclose(mean, a.mean(axis=over, keepdims=True), rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(top, a.max(axis=over, keepdims=True), rtol=1e-4)
+        np.testing.assert_allclose(maximum, a.max(axis=over, keepdims=True), rtol=1e-4)
 
 
 # The instrumented graph.

@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.calibrate.first_spikes: the time the first spikes take to cross a network."""
+"""Behaviour of calibrate.first_spikes: the time the first spikes take to cross a network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ONES = dict.fromkeys(("first", "long", "longer", "short", "last"), (1.0, 1.0))
 
 
 def times(**steps: float) -> Mapping[str, Sequence[float]]:
-    """Mean activations of which the first spike comes after so many steps, at thresholds of 1; never: 0."""
+    """Mean activations whose first spike comes after these steps, at thresholds of 1; never: 0."""
     return {name: (0.5 / steps[name] if steps[name] else 0.0, 0.0) for name in ONES}
 
 

@@ -28,7 +28,8 @@ def test_it_needs_numpy_alone() -> None:
         "import importlib.util, sys\n"
         "import onnx2snn\n"
         "path = onnx2snn.__path__[0] + '/calibrate/rules.py'\n"
-        "loaded = [n for n in sys.modules if n.split('.')[0] in ('onnx', 'onnxruntime', 'onnx2snn')]\n"
+        "ours = ('onnx', 'onnxruntime', 'onnx2snn')\n"
+        "loaded = [n for n in sys.modules if n.split('.')[0] in ours]\n"
         "for name in loaded: del sys.modules[name]\n"
         "spec = importlib.util.spec_from_file_location('balance', path)\n"
         "module = importlib.util.module_from_spec(spec)\n"
@@ -102,9 +103,11 @@ def test_no_threshold_is_left_at_zero_and_active_channels_keep_theirs(theta: Arr
 
 def histogram(values: Array, bins: int) -> tuple[Array, Array]:
     """Rows of values in equal bins from 0 to each row's maximum, as the calibrator counts them."""
-    tops = values.max(axis=1)
-    index = np.minimum((values / np.where(tops > 0, tops, 1)[:, None] * bins).astype(int), bins - 1)
-    return np.stack([np.bincount(row, minlength=bins) for row in index]).astype(np.float64), tops
+    maxima = values.max(axis=1)
+    index = np.minimum(
+        (values / np.where(maxima > 0, maxima, 1)[:, None] * bins).astype(int), bins - 1
+    )
+    return np.stack([np.bincount(row, minlength=bins) for row in index]).astype(np.float64), maxima
 
 
 @given(
@@ -116,10 +119,10 @@ def histogram(values: Array, bins: int) -> tuple[Array, Array]:
 )
 @stable(150)
 def test_a_percentile_is_numpys_within_one_bin(values: Array, percent: float, bins: int) -> None:
-    counts, tops = histogram(values, bins)
-    found = percentile(counts, tops, percent)
-    assert found.shape == tops.shape
-    assert np.all(np.abs(found - np.percentile(values, percent, axis=1)) <= tops / bins + 1e-9)
+    counts, maxima = histogram(values, bins)
+    found = percentile(counts, maxima, percent)
+    assert found.shape == maxima.shape
+    assert np.all(np.abs(found - np.percentile(values, percent, axis=1)) <= maxima / bins + 1e-9)
 
 
 def test_a_channel_active_more_rarely_than_the_percentile_has_a_percentile_of_zero() -> None:
@@ -127,15 +130,15 @@ def test_a_channel_active_more_rarely_than_the_percentile_has_a_percentile_of_ze
     values = np.zeros((2, 1000))
     values[0, :5] = 7.0
     values[1] = np.linspace(0, 3, 1000)
-    counts, tops = histogram(values, 2048)
-    found = percentile(counts, tops, 99.0)
+    counts, maxima = histogram(values, 2048)
+    found = percentile(counts, maxima, 99.0)
     assert found[0] == 0.0
     assert settle(found).silent == (0,)
 
 
 def test_the_hundredth_percentile_is_the_maximum() -> None:
-    counts, tops = histogram(np.random.default_rng(0).exponential(size=(3, 500)), 256)
-    np.testing.assert_allclose(percentile(counts, tops, 100.0), tops)
+    counts, maxima = histogram(np.random.default_rng(0).exponential(size=(3, 500)), 256)
+    np.testing.assert_allclose(percentile(counts, maxima, 100.0), maxima)
 
 
 @pytest.mark.parametrize("timesteps", [1, 2, 4, 8, 32])
@@ -143,12 +146,12 @@ def test_an_mmse_threshold_is_the_best_of_its_candidates(timesteps: int) -> None
     values = np.maximum(
         np.random.default_rng(2).standard_normal((3, 4000)) * [[1.0], [3.0], [0.2]], 0
     )
-    tops, bins = values.max(axis=1), 2048
+    maxima, bins = values.max(axis=1), 2048
     counts = np.stack(
-        [np.histogram(v, bins, (0, top))[0] for v, top in zip(values, tops, strict=True)]
+        [np.histogram(v, bins, (0, maximum))[0] for v, maximum in zip(values, maxima, strict=True)]
     ).astype(float)
-    for found, row, top in zip(mmse(counts, tops, timesteps), values, tops, strict=True):
-        thetas = MMSE_CANDIDATES[:, None] * top
+    for found, row, maximum in zip(mmse(counts, maxima, timesteps), values, maxima, strict=True):
+        thetas = MMSE_CANDIDATES[:, None] * maximum
         answers = (
             thetas / timesteps * np.clip(np.floor(row * timesteps / thetas + 0.5), 0, timesteps)
         )

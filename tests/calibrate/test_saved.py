@@ -1,4 +1,4 @@
-"""Behaviour of --save-thresholds and --thresholds: a calibration that outlives the run that made it."""
+"""Behaviour of --save-thresholds and --thresholds: a calibration outlives the run that made it."""
 
 from __future__ import annotations
 

@@ -92,9 +92,7 @@ def test_potentials_corrected_in_rounds_are_one_a_channel_and_bring_the_answer_n
         assert v_init.shape == site.threshold_shape("channel")
 
 
-def test_the_low_latency_preset_is_mmse_signed_neurons_of_two_thresholds_corrected_and_undelayed() -> (
-    None
-):
+def test_the_low_latency_preset_is_mmse_signed_neurons_corrected_and_undelayed() -> None:
     conversion = convert(mlp(), inputs_for("mlp", 100), preset="low-latency", timesteps=4)
     chosen = {"method": "mmse", "neuron": "signed", "levels": 2, "correct": "weights", "delay": 0}
     assert {name: conversion.report.settings[name] for name in chosen} == chosen

@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.correct.layerwise: corrections found layer by layer hold in the model that is emitted."""
+"""Behaviour of correct.layerwise: corrections found layer by layer hold in the emitted model."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def fitted_on(x: Array, seed: int) -> Array:
 @pytest.mark.parametrize("correct", ["bias", "bias,weights", "bias,potential,weights"])
 @pytest.mark.parametrize("build", [resnet, vgg, mobilenet, mlp])
 def test_the_mean_answer_of_the_emitted_model_is_the_anns(build: Any, correct: str) -> None:
-    # the readout's bias is the last correction: it is exact only where the emitted model sends the very spikes that the
-    # corrections were found with
+    # the readout's bias is the last correction: it is exact only where the emitted model sends the
+    # very spikes that the corrections were found with
     model, x = build(), inputs_for(build.__name__, 100)
     conversion = convert(model, x, correct=correct, **OPTIONS)
     wanted, found = answers(model, conversion, fitted_on(x, OPTIONS["seed"]))

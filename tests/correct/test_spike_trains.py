@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.correct.spike_trains: a layer over all time-steps, as its neurons' NumPy twins step it."""
+"""Behaviour of correct.spike_trains: a layer over all steps, as its neurons' twins step it."""
 
 from __future__ import annotations
 
