@@ -23,6 +23,7 @@ from accuracy import LOW, Row
 
 import onnx2snn
 from onnx2snn.score.energy import SHARES, Prices
+from onnx2snn.score.results import score_of
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 METHODS = {"paper": Row(), "low-latency": Row(LOW, 0, fitted=True)}
@@ -134,7 +135,7 @@ def measure(
             ann,
             energy["ann"]["flops"],
             step["timesteps"],
-            step[network.metric],
+            score_of(step, network.metric),
             step["sops"],
             step["flops"],
         )

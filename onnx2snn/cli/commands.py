@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from onnx2snn.cli.parsers import (
     convert_parser,
@@ -22,6 +21,7 @@ from onnx2snn.cli.parsers import (
     run_parser,
 )
 from onnx2snn.errors import Onnx2snnError, UsageError
+from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
 
 INTERRUPTED = 130
@@ -148,7 +148,7 @@ def _eval(given: argparse.Namespace) -> None:
         raise KeyboardInterrupt(f"the result is of the first {result['samples']} samples")
 
 
-def _evaluated(given: argparse.Namespace) -> dict[str, Any]:
+def _evaluated(given: argparse.Namespace) -> EvaluationResult:
     from onnx2snn.display import terminal
     from onnx2snn.score.evaluate import evaluate
 
@@ -170,7 +170,7 @@ def _evaluated(given: argparse.Namespace) -> dict[str, Any]:
         )
 
 
-def _write_evaluation_page(given: argparse.Namespace, result: dict[str, Any]) -> None:
+def _write_evaluation_page(given: argparse.Namespace, result: EvaluationResult) -> None:
     from onnx2snn.display.build import present_evaluation
     from onnx2snn.protos.save import atomic_write
 

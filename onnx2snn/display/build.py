@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -25,7 +26,7 @@ def present_evaluation(
     ann: ModelSource,
     snn: ModelSource,
     data: object,
-    result: dict[str, Any],
+    result: Mapping[str, Any],
     *,
     delay: Delay = None,
     site: str | None = None,

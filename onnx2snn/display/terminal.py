@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,12 +69,12 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
             bars.stop()
 
 
-def score_tables(result: dict[str, Any]) -> list[RenderableType]:
+def score_tables(result: Mapping[str, Any]) -> list[RenderableType]:
     """What `evaluate` found: scores, and what they cost."""
     return [_scores(result), *([_energy(result)] if "energy" in result else [])]
 
 
-def _scores(result: dict[str, Any]) -> RenderableType:
+def _scores(result: Mapping[str, Any]) -> RenderableType:
     name, ann = next(iter(result["ann"].items()))
     partial = " (interrupted)" if result["partial"] else ""
     table = Table(title=f"{name} on {result['samples']} samples{partial}", title_justify="left")
@@ -106,7 +106,7 @@ def difference(metric: str, row: dict[str, Any]) -> tuple[str, str]:
     ) or "-"
 
 
-def _energy(result: dict[str, Any]) -> RenderableType:
+def _energy(result: Mapping[str, Any]) -> RenderableType:
     energy = result["energy"]
     prices = f"{energy['sop_joules'] * 1e15:g} fJ a SOP, {energy['flop_joules'] * 1e12:g} pJ a FLOP"
     title = f"energy a sample ({prices})"

@@ -15,7 +15,7 @@ from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR
 from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.job import Job
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.score.metrics import difference
+from onnx2snn.score.closeness import deviation
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP
 
@@ -44,7 +44,7 @@ def check_stage(
 def relative_error(found: Array, wanted: Array) -> float:
     """||found - wanted|| / ||wanted||, 0 where both are 0; the same infinity, or both undefined, is no difference."""
     norm = float(np.linalg.norm(wanted[np.isfinite(wanted)].astype(np.float64)))
-    error = float(np.linalg.norm(difference(found, wanted).ravel()))
+    error = float(np.linalg.norm(deviation(found, wanted).ravel()))
     return error / norm if norm else (0.0 if error == 0 else float("inf"))
 
 

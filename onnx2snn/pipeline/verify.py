@@ -18,7 +18,7 @@ from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.session import SpikingSession
-from onnx2snn.score.metrics import Agreement
+from onnx2snn.score.closeness import Agreement
 
 LOW_AGREEMENT = 0.9
 

@@ -1,6 +1,7 @@
 """Mean average precision of decoded boxes: non-maximum suppression, then COCO's own evaluation.
 
-COCO's measure is pycocotools' (extra `detection`), its mean over IoU thresholds 0.50 to 0.95 and classes.
+COCO's measure is pycocotools' (extra `detection`): its mean over classes and over IoU thresholds
+from 0.50 to 0.95. That library is imported only where it is used.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from onnx2snn.errors import DataError, UsageError, quoted
 from onnx2snn.score.metrics import Metric
 
 SCORE_THRESHOLD = 0.05
-"""Weaker detections are left out before suppression, as RetinaNet's and FCOS's reference implementations do."""
+"""Weaker detections are left out before suppression, as RetinaNet and FCOS do."""
 IOU_THRESHOLD = 0.5
 MOST = 100
 """Detections an image, the limit of COCO's measure."""
 
 
 class MeanAveragePrecision(Metric):
-    """COCO mAP@[.5:.95] of outputs `boxes` [N,A,4] (x1, y1, x2, y2 in pixels) and `scores` [N,A,C]."""
+    """COCO mAP@[.5:.95] of the outputs `boxes` [N, A, 4] and `scores` [N, A, C].
+
+    A box is x1, y1, x2, y2 in pixels.
+    """
 
     targets = ("boxes", "classes")
     additive = False
@@ -36,151 +40,172 @@ class MeanAveragePrecision(Metric):
     proportion = False
 
     def __init__(self, outputs: Sequence[str] = ()) -> None:
-        """UsageError where outputs or library are missing."""
+        """Take the outputs' names; UsageError where outputs or library are missing."""
         super().__init__(outputs)
-        if missing := [name for name in ("boxes", "scores") if name not in outputs]:
+        missing = [name for name in ("boxes", "scores") if name not in outputs]
+        if missing:
             raise UsageError(
-                f"map needs the outputs 'boxes' [N,A,4] and 'scores' [N,A,C], but there is no '{missing[0]}', only "
-                f"{quoted(outputs)}; name the model's outputs so, or choose another metric"
+                "map needs the outputs 'boxes' [N,A,4] and 'scores' [N,A,C], "
+                f"but there is no '{missing[0]}', only {quoted(outputs)}; "
+                "name the model's outputs so, or choose another metric"
             )
         try:
-            import pycocotools  # noqa: F401
+            import pycocotools  # noqa: F401 - whether it is there is told before any work
         except ImportError as error:
             raise UsageError(
                 "map needs pycocotools: run `pip install 'onnx2snn[detection]'`"
             ) from error
-        self.where = [self.outputs.index(name) for name in ("boxes", "scores")]
+        self.places = [self.outputs.index(name) for name in ("boxes", "scores")]
 
     def measure(
         self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0
     ) -> list[tuple[Array, Array]]:
-        """wanted: boxes [N,M,4] and classes [N,M], -1 where a row is padding. A sample's row: detections [D,6] and
-        truth [G,6], each x1, y1, x2, y2, class, score (0 in the truth).
+        """Return the detections [D, 6] and the truth [G, 6] of each sample.
+
+        Their columns are x1, y1, x2, y2, class and score (0 in the truth).
+
+        Args:
+            outputs: The model's outputs.
+            wanted: Boxes [N, M, 4] and classes [N, M], -1 where a row is padding.
+            first: The number of the batch's first sample, for errors.
         """
-        boxes, scores = (outputs[i] for i in self.where)
+        boxes, scores = (outputs[place] for place in self.places)
         truth, classes = wanted
-        if (
-            boxes.ndim != 3
-            or boxes.shape[2] != 4
-            or scores.ndim != 3
-            or scores.shape[:2] != boxes.shape[:2]
-        ):
-            raise DataError(
-                f"map needs outputs boxes [N,A,4] and scores [N,A,C], not {list(boxes.shape)} and {list(scores.shape)}"
-            )
-        if truth.ndim != 3 or truth.shape[2] != 4 or classes.shape != truth.shape[:2]:
-            raise DataError(
-                f"map needs boxes [N,M,4] and classes [N,M], not {list(truth.shape)} and {list(classes.shape)}"
-            )
-        bad = (classes < -1) | (classes >= scores.shape[2]) | (classes != classes.astype(np.int64))
-        bad |= (classes >= 0) & ~(
-            np.isfinite(truth).all(axis=2) & (truth[..., 2:] > truth[..., :2]).all(axis=2)
-        )
-        if bad.any():
-            row = int(np.argmax(bad.any(axis=1)))
-            raise DataError(
-                f"'boxes' and 'classes' of sample {first + row} hold a class outside 0 to {scores.shape[2] - 1}, or a "
-                "box without extent (x1, y1, x2, y2); mend it, or pad with class -1"
-            )
+        _check_shapes(boxes, scores, truth, classes)
+        _check_truth(truth, classes, scores.shape[2], first)
         found = self.suppress(boxes, scores)
-        kept = (
-            np.column_stack([t, c, np.zeros(len(c))])[c >= 0]
-            for t, c in zip(truth, classes, strict=True)
-        )
+        no_scores = np.zeros(classes.shape)
+        table = np.concatenate([truth, classes[..., None], no_scores[..., None]], axis=2)
+        kept = [rows[rows[:, 4] >= 0] for rows in table]
         return list(zip(found, kept, strict=True))
 
     def suppress(self, boxes: Array, scores: Array) -> list[Array]:
-        """Non-maximum suppression by class; the strongest detections [D,6] of each image."""
-        boxes, scores = (
-            np.nan_to_num(boxes.astype(np.float32)),
-            np.nan_to_num(scores.astype(np.float32)),
-        )
-        (chosen,) = self._suppression.run(
-            None, {"boxes": boxes, "scores": np.moveaxis(scores, 2, 1).copy()}
-        )
+        """Return the strongest detections [D, 6] of each image, after suppression by class."""
+        boxes = np.nan_to_num(boxes.astype(np.float32))
+        scores = np.nan_to_num(scores.astype(np.float32))
+        by_class = np.moveaxis(scores, 2, 1).copy()
+        (chosen,) = self._suppression.run(None, {"boxes": boxes, "scores": by_class})
         image, kind, anchor = chosen.T
         strength = scores[image, anchor, kind]
         table = np.column_stack([boxes[image, anchor], kind, strength])
+        # by image, the strongest first
         order = np.lexsort((-strength, image))
-        image, table = image[order], table[order]
-        bounds = np.searchsorted(image, np.arange(len(boxes) + 1))
-        return [table[a : min(b, a + MOST)] for a, b in pairwise(bounds)]
+        table = table[order]
+        bounds = np.searchsorted(image[order], np.arange(len(boxes) + 1))
+        return [table[start : min(end, start + MOST)] for start, end in pairwise(bounds)]
 
     @cached_property
     def _suppression(self) -> ort.InferenceSession:
-        limits: list[Array] = [
-            np.array([MOST], np.int64),
-            *(np.array([v], np.float32) for v in (IOU_THRESHOLD, SCORE_THRESHOLD)),
-        ]
-        names = ["most", "iou", "score"]
-        node = helper.make_node("NonMaxSuppression", ["boxes", "scores", *names], ["chosen"])
-        inputs = [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 3)
-            for n in ("boxes", "scores")
+        limits: dict[str, Array] = {
+            "most": np.array([MOST], np.int64),
+            "iou": np.array([IOU_THRESHOLD], np.float32),
+            "score": np.array([SCORE_THRESHOLD], np.float32),
+        }
+        inputs = ["boxes", "scores"]
+        node = helper.make_node("NonMaxSuppression", [*inputs, *limits], ["chosen"])
+        given = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 3) for name in inputs
         ]
         output = helper.make_tensor_value_info("chosen", TensorProto.INT64, [None, 3])
-        fixed = [
-            numpy_helper.from_array(value, name) for name, value in zip(names, limits, strict=True)
-        ]
-        graph = helper.make_graph([node], "nms", inputs, [output], fixed)
+        fixed = [numpy_helper.from_array(value, name) for name, value in limits.items()]
+        graph = helper.make_graph([node], "nms", given, [output], fixed)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
         return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
     def score(self, batches: Sequence[Any]) -> float:
-        """A fraction; DataError where no sample has a box."""
+        """Return a fraction; DataError where no sample has a box."""
         rows = [row for batch in batches for row in batch]
-        return coco_map([found for found, _ in rows], [truth for _, truth in rows])
+        found = [detections for detections, _ in rows]
+        truth = [boxes for _, boxes in rows]
+        return coco_map(found, truth)
 
 
 def coco_map(found: Sequence[Array], truth: Sequence[Array]) -> float:
-    """COCO mAP@[.5:.95], all areas, 100 detections an image; each image's rows are x1, y1, x2, y2, class, score."""
+    """Return COCO mAP@[.5:.95] over all areas, of 100 detections an image.
+
+    Args:
+        found: Each image's detections [D, 6]: x1, y1, x2, y2, class, score.
+        truth: Each image's boxes [G, 6], the same way.
+
+    Raises:
+        DataError: No image has a box.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if not any(map(len, truth)):
+    if not any(len(boxes) for boxes in truth):
         raise DataError(
             "no sample has a box that map could be scored against; give 'boxes' and 'classes'"
         )
-    if not any(map(len, found)):
+    if not any(len(boxes) for boxes in found):
         return 0.0
+    classes = np.unique(np.concatenate([*truth, *found])[:, 4])
+    images = [{"id": image} for image in range(len(truth))]
+    categories = [{"id": int(kind)} for kind in classes]
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints
-        wanted = COCO()
-        wanted.dataset = {
-            "images": [{"id": image} for image in range(len(truth))],
-            "categories": [
-                {"id": int(c)} for c in np.unique(np.concatenate([*truth, *found])[:, 4])
-            ],
-            "annotations": _annotations(truth),
-        }
-        wanted.createIndex()
-        run = COCOeval(wanted, _loaded(COCO(), wanted, found), "bbox")
-        run.params.areaRng, run.params.areaRngLbl, run.params.maxDets = [[0, 1e10]], ["all"], [MOST]
+        indexed = []
+        for rows in (truth, found):
+            coco = COCO()
+            annotations = _annotations(rows)
+            coco.dataset = {"images": images, "categories": categories, "annotations": annotations}
+            coco.createIndex()
+            indexed.append(coco)
+        run = COCOeval(*indexed, "bbox")
+        run.params.areaRng = [[0, 1e10]]
+        run.params.areaRngLbl = ["all"]
+        run.params.maxDets = [MOST]
         run.evaluate()
         run.accumulate()
     precision = run.eval["precision"]
+    # -1 stands where a class has no truth
     return float(np.mean(precision[precision > -1]))
 
 
-def _loaded(found: Any, wanted: Any, rows: Sequence[Array]) -> Any:
-    """Detections as the library indexes them."""
-    found.dataset = {**wanted.dataset, "annotations": _annotations(rows)}
-    found.createIndex()
+def _annotations(images: Sequence[Array]) -> list[dict[str, Any]]:
+    """Return boxes as the library takes them; numbers count from 1, for it takes 0 for no match."""
+    found: list[dict[str, Any]] = []
+    for image, rows in enumerate(images):
+        for x1, y1, x2, y2, kind, score in rows.tolist():
+            width, height = x2 - x1, y2 - y1
+            found.append(
+                {
+                    "id": len(found) + 1,
+                    "image_id": image,
+                    "category_id": int(kind),
+                    "bbox": [x1, y1, width, height],
+                    "area": width * height,
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
     return found
 
 
-def _annotations(images: Sequence[Array]) -> list[dict[str, Any]]:
-    image = np.repeat(np.arange(len(images)), [len(rows) for rows in images])
-    rows = np.concatenate([*images, np.zeros((0, 6))])
-    sizes = rows[:, 2:4] - rows[:, :2]
-    return [
-        {
-            "id": number,  # from 1: the library takes 0 for no match
-            "image_id": int(i),
-            "category_id": int(row[4]),
-            "bbox": [*row[:2], *size],
-            "area": float(size[0] * size[1]),
-            "iscrowd": 0,
-            "score": float(row[5]),
-        }
-        for number, (i, row, size) in enumerate(zip(image, rows, sizes, strict=True), 1)
-    ]
+def _check_shapes(boxes: Array, scores: Array, truth: Array, classes: Array) -> None:
+    of_boxes = boxes.ndim == 3 and boxes.shape[2] == 4
+    of_scores = scores.ndim == 3 and scores.shape[:2] == boxes.shape[:2]
+    if not (of_boxes and of_scores):
+        raise DataError(
+            "map needs outputs boxes [N,A,4] and scores [N,A,C], "
+            f"not {list(boxes.shape)} and {list(scores.shape)}"
+        )
+    if truth.ndim != 3 or truth.shape[2] != 4 or classes.shape != truth.shape[:2]:
+        raise DataError(
+            "map needs boxes [N,M,4] and classes [N,M], "
+            f"not {list(truth.shape)} and {list(classes.shape)}"
+        )
+
+
+def _check_truth(truth: Array, classes: Array, count: int, first: int) -> None:
+    """Raise DataError for a class that the model has not, or a box without extent."""
+    unknown = (classes < -1) | (classes >= count) | (classes != classes.astype(np.int64))
+    finite = np.isfinite(truth).all(axis=2)
+    extended = (truth[..., 2:] > truth[..., :2]).all(axis=2)
+    no_box = (classes >= 0) & ~(finite & extended)
+    bad = (unknown | no_box).any(axis=1)
+    if bad.any():
+        raise DataError(
+            f"'boxes' and 'classes' of sample {first + int(np.argmax(bad))} hold a class outside "
+            f"0 to {count - 1}, or a box without extent (x1, y1, x2, y2); "
+            "mend it, or pad with class -1"
+        )

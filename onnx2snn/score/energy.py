@@ -1,20 +1,31 @@
-"""What a spiking model's answer costs in synaptic operations and energy, beside its ANN (paper, appendix F).
+"""Cost of a spiking model's answer in synaptic operations and energy, beside its ANN's.
 
-One spike arriving at one synapse is a synaptic operation (SOP), whatever its sign; a spike of height k is k of them.
-One multiply-accumulate is a floating-point operation (FLOP), as the paper counts.
+One spike arriving at one synapse is a synaptic operation (SOP), whatever its sign; a spike of
+height k is k of them. One multiply-accumulate is a floating-point operation (FLOP). So counts the
+paper (appendix F).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import UsageError
 from onnx2snn.score.metrics import Metric
+from onnx2snn.score.results import (
+    AnnCost,
+    CostedRow,
+    EnergyResult,
+    LayerCost,
+    SnnCost,
+    StepRow,
+    WindowCost,
+    score_of,
+)
 from onnx2snn.score.synapses import Wiring
 
 SOP_JOULES = 77e-15
@@ -23,6 +34,10 @@ FLOP_JOULES = 12.5e-12
 """Energy of one FLOP (paper, appendix F: 12.5 pJ)."""
 SHARES = (90, 95)
 """SOPs are told for the first T that keeps these percentages of the ANN's score."""
+
+Sent = Mapping[str, Array]
+"""Spikes and SOPs by site: [2]."""
+Row = TypeVar("Row", bound=Mapping[str, object])
 
 
 @dataclass(frozen=True)
@@ -33,95 +48,159 @@ class Prices:
     flop: float = FLOP_JOULES
 
     def __post_init__(self) -> None:
-        """UsageError for what is no price."""
+        """Raise UsageError for a number that is no price."""
         for name, value in (("sop_joules", self.sop), ("flop_joules", self.flop)):
             if not 0 < value < float("inf"):
                 raise UsageError(f"{name} is {value:g}; it has to be a number of joules above 0")
 
-    def ann(self, flops: float) -> dict[str, float | None]:
-        """An ANN of so many FLOPs a sample."""
+    def ann(self, flops: float) -> AnnCost:
+        """Return the cost of an ANN with a number of FLOPs a sample."""
         joules = flops * self.flop
-        return {"flops": flops, "energy_j": joules, "frames_per_joule": _ratio(1.0, joules)}
+        return {"flops": flops, "energy_j": joules, "frames_per_joule": _quotient(1.0, joules)}
 
-    def snn(self, sops: float, flops: float, ann_flops: float) -> dict[str, float | None]:
-        """An SNN of so many SOPs a sample, and of FLOPs beside them: `ratio` is how many times less energy than the
-        ANN's the SOPs take, as the paper has it; `ratio_with_analog` counts the FLOPs, too. None: nothing was spent.
-        """
-        joules, analog, ann = sops * self.sop, flops * self.flop, ann_flops * self.flop
+    def snn(self, sops: float, flops: float, ann_flops: float) -> SnnCost:
+        """Return the cost of an SNN, from SOPs, FLOPs and its ANN's FLOPs a sample."""
+        spiking = sops * self.sop
+        analog = flops * self.flop
+        ann = ann_flops * self.flop
         return {
             "sops": sops,
             "flops": flops,
-            "energy_j": joules,
+            "energy_j": spiking,
             "analog_j": analog,
-            "frames_per_joule": _ratio(1.0, joules),
-            "ratio": _ratio(ann, joules),
-            "ratio_with_analog": _ratio(ann, joules + analog),
+            "frames_per_joule": _quotient(1.0, spiking),
+            "ratio": _quotient(ann, spiking),
+            "ratio_with_analog": _quotient(ann, spiking + analog),
         }
 
 
 @dataclass
 class Tally:
-    """Adds up, over samples, what each site's neurons sent in the first T steps."""
+    """Adds up, over samples, the spikes that each site's neurons sent in the first T time-steps."""
 
     wiring: Wiring
     samples: int = 0
-    sent: dict[int, dict[str, Array]] = field(default_factory=dict)
-    """By T and site: spikes and SOPs."""
+    sent: dict[int, Sent] = field(default_factory=dict)
+    """By T."""
 
-    def measure(self, activity: Mapping[str, Array], size: int, count: int) -> dict[str, Array]:
-        """Spikes and SOPs of the first `count` of `size` samples, by site; `activity`: summed heights [size, ...]."""
+    def measure(self, activity: Mapping[str, Array], size: int, count: int) -> Sent:
+        """Return spikes and SOPs of some samples, by site.
+
+        Args:
+            activity: Summed heights of each neuron's spikes, by site: [size, ...].
+            size: Samples that ran.
+            count: How many of them count; the others fill a fixed batch up.
+        """
         figures = {}
         for site, heights in activity.items():
-            total = heights.reshape(size, -1)[:count].sum(axis=0, dtype=np.float64)
-            figures[site] = np.array([total.sum(), total @ self.wiring.fan_out[site]])
+            by_sample = heights.reshape(size, -1)
+            by_neuron = by_sample[:count].sum(axis=0, dtype=np.float64)
+            # SOPs = sum over neurons of (heights of its spikes) x (synapses it has)
+            sops = by_neuron @ self.wiring.fan_out[site]
+            figures[site] = np.array([by_neuron.sum(), sops])
         return figures
 
-    def add(self, count: int, sent: Mapping[int, Mapping[str, Array]]) -> None:
-        """Add what `count` samples sent, by T."""
+    def add(self, count: int, sent: Mapping[int, Sent]) -> None:
+        """Add the spikes and SOPs of `count` samples, by T."""
         self.samples += count
         for timesteps, figures in sent.items():
             before = self.sent.get(timesteps)
-            self.sent[timesteps] = {s: f + before[s] if before else f for s, f in figures.items()}
+            if before is None:
+                self.sent[timesteps] = figures
+            else:
+                self.sent[timesteps] = {site: figures[site] + before[site] for site in figures}
 
-    def layers(self, timesteps: int) -> list[dict[str, Any]]:
-        """Per site and sample, in the first T steps: spikes, spikes a neuron and step, SOPs."""
-        rows = []
+    def layers(self, timesteps: int) -> list[LayerCost]:
+        """Return spikes, rate and SOPs of each site for a sample, in the first T time-steps."""
+        rows: list[LayerCost] = []
         for site, fan_out in self.wiring.fan_out.items():
-            spikes, sops = (self.sent[timesteps][site] / self.samples).tolist()
-            rate = spikes / fan_out.size / timesteps
+            a_sample = self.sent[timesteps][site] / self.samples
+            spikes, sops = a_sample.tolist()
+            neurons = fan_out.size
+            rate = spikes / neurons / timesteps
             rows.append(
-                {
-                    "site": site,
-                    "neurons": fan_out.size,
-                    "spikes": spikes,
-                    "rate": rate,
-                    "sops": sops,
-                }
+                {"site": site, "neurons": neurons, "spikes": spikes, "rate": rate, "sops": sops}
             )
         return rows
 
-    def row(self, timesteps: int, prices: Prices, ann_flops: float) -> dict[str, float | None]:
-        """An evaluation row's columns, for one answer after T steps."""
+    def row(self, timesteps: int, prices: Prices, ann_flops: float) -> WindowCost:
+        """Return the cost of one answer after T time-steps."""
         layers = self.layers(timesteps)
-        spikes, sops, neurons = (
-            sum(layer[key] for layer in layers) for key in ("spikes", "sops", "neurons")
-        )
+        spikes = sum(layer["spikes"] for layer in layers)
+        sops = sum(layer["sops"] for layer in layers)
+        neurons = sum(layer["neurons"] for layer in layers)
+        # The encoder runs once an input, the core at each time-step, the readout once an answer.
         flops = self.wiring.encoder + timesteps * self.wiring.step + self.wiring.readout
         rate = spikes / neurons / timesteps
         return {"spikes": spikes, "rate": rate, **prices.snn(sops, flops, ann_flops)}
 
 
+@dataclass(frozen=True)
+class Bill:
+    """Energy of an evaluation: the tally of spikes, the prices, and the ANN's FLOPs a sample."""
+
+    tally: Tally
+    prices: Prices
+    ann_flops: float
+
+    def cost(self, timesteps: int) -> WindowCost:
+        """Return the cost of one answer after T time-steps."""
+        return self.tally.row(timesteps, self.prices, self.ann_flops)
+
+    def result(
+        self, metric: Metric, name: str, ann: float, rows: Sequence[CostedRow]
+    ) -> EnergyResult:
+        """Return the part of an evaluation's result that is about energy.
+
+        Args:
+            metric: The metric.
+            name: Its name, the key of a row's score.
+            ann: The ANN's score.
+            rows: Score and cost at each T, in any order.
+        """
+        ascending = sorted(rows, key=lambda row: row["timesteps"])
+        sops90, sops95 = (sops_at(share, metric, ann, ascending, name) for share in SHARES)
+        return {
+            "sop_joules": self.prices.sop,
+            "flop_joules": self.prices.flop,
+            "ann": self.prices.ann(self.ann_flops),
+            "sops90": sops90,
+            "sops95": sops95,
+            "layers": self.tally.layers(ascending[-1]["timesteps"]),
+            "steps": [_step(row, name) for row in ascending],
+        }
+
+
 def sops_at(
-    percent: float, metric: Metric, ann: float, rows: Sequence[Mapping[str, Any]], score: str
-) -> Mapping[str, Any] | None:
-    """The row of the smallest T whose score keeps `percent` of the ANN's, None where none does."""
-    kept = (
-        row
-        for row in sorted(rows, key=lambda row: row["timesteps"])
-        if metric.keeps(ann, row[score], percent / 100)
-    )
-    return next(kept, None)
+    percent: float, metric: Metric, ann: float, rows: Sequence[Row], name: str
+) -> Row | None:
+    """Return the row of the smallest T whose score keeps a percentage of the ANN's.
+
+    None where none does.
+
+    Args:
+        percent: The percentage, such as 90.
+        metric: The metric.
+        ann: The ANN's score.
+        rows: Score and cost at each T, in any order.
+        name: The key of a row's score.
+    """
+    for row in sorted(rows, key=lambda row: cast(int, row["timesteps"])):
+        if metric.keeps(ann, score_of(row, name), percent / 100):
+            return row
+    return None
 
 
-def _ratio(part: float, whole: float) -> float | None:
+def _step(row: CostedRow, name: str) -> StepRow:
+    step = {
+        "timesteps": row["timesteps"],
+        name: score_of(row, name),
+        "sops": row["sops"],
+        "flops": row["flops"],
+        "energy_j": row["energy_j"],
+    }
+    return cast(StepRow, step)
+
+
+def _quotient(part: float, whole: float) -> float | None:
     return part / whole if whole else None

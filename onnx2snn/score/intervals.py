@@ -1,82 +1,110 @@
-"""How sure a drop is: 95 % intervals, paired over the samples that ANN and SNN were both scored on."""
+"""Confidence of a drop: 95 % intervals, paired over the samples that both models were scored on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.score.metrics import Metric
+from onnx2snn.score.metrics import Metric, Rows
+
+Interval = tuple[float, float]
 
 Z95 = 1.959964
 """The standard normal distribution's 97.5 % point."""
 RESAMPLES = 1000
-_AT_ONCE = 1 << 22
+WEIGHTS_AT_ONCE = 1 << 22
+"""Numbers in the matrix of weights that resamplings are drawn in."""
 
 
 def drop_intervals(
-    metric: Metric, samples: int, ann: Sequence[Any], snns: Sequence[Sequence[Any]], seed: int = 0
-) -> list[tuple[float, float] | None]:
-    """For each SNN the 95 % interval of its drop below the ANN, a fraction; all are given as batches of rows.
+    metric: Metric,
+    samples: int,
+    ann: Sequence[Rows],
+    snns: Sequence[Sequence[Rows]],
+    seed: int = 0,
+) -> list[Interval | None]:
+    """Return the 95 % interval of each SNN's drop below the ANN, a fraction.
 
-    Outcomes that are right or wrong: Wald's interval of a difference of paired proportions with half a sample added to
-    each cell (Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions").
-    Other sums over samples: the bootstrap's percentiles over 1,000 resamplings of samples, the same for all. None where
-    the figure is no sum over samples (map), or where outputs have no batch axis.
+    Outcomes that are right or wrong: Wald's interval of a difference of paired proportions with
+    half a sample added to each cell (Agresti and Min 2005, "Simple improved confidence intervals
+    for comparing matched proportions"). Other sums over samples: the bootstrap's percentiles over
+    1,000 resamplings of samples, the same for all.
+
+    Args:
+        metric: The metric.
+        samples: How many samples were scored.
+        ann: The ANN's batches of rows.
+        snns: Each SNN's batches of rows.
+        seed: Of the resamplings.
+
+    Returns:
+        Low and high, or None where the figure is no sum over samples (map), or where outputs have
+        no batch axis.
     """
+    found: list[Interval | None] = [None] * len(snns)
     if not metric.additive:
-        return [None] * len(snns)
-    rows = np.concatenate(ann)
-    others = [np.concatenate(batches) for batches in snns]
-    usable = [
-        len(r) == len(rows) == samples and np.isfinite(r).all() and np.isfinite(rows).all()
-        for r in others
-    ]
-    binary = [
-        metric.proportion and ok and _binary(rows) and _binary(other)
-        for ok, other in zip(usable, others, strict=True)
-    ]
-    found: list[tuple[float, float] | None] = [
-        _matched(rows[:, 0], other[:, 0]) if yes else None
-        for yes, other in zip(binary, others, strict=True)
-    ]
-    left = [i for i, ok in enumerate(usable) if ok and not binary[i]]
-    for i, interval in zip(
-        left, _bootstrap(metric, rows, [others[i] for i in left], seed), strict=True
-    ):
-        found[i] = interval
+        return found
+    before = np.concatenate(ann)
+    if not _one_row_a_sample(before, samples):
+        return found
+    to_resample: dict[int, Array] = {}
+    for index, batches in enumerate(snns):
+        after = np.concatenate(batches)
+        if not _one_row_a_sample(after, samples):
+            continue
+        if metric.proportion and _right_or_wrong(before) and _right_or_wrong(after):
+            found[index] = _matched(before[:, 0], after[:, 0])
+        else:
+            to_resample[index] = after
+    resampled = _bootstrap(metric, before, list(to_resample.values()), seed)
+    for index, interval in zip(to_resample, resampled, strict=True):
+        found[index] = interval
     return found
 
 
-def _binary(rows: Array) -> bool:
-    """Whether each row is right or wrong: 0 or 1 out of 1."""
-    return bool(
-        np.isin(rows[:, 0], (0, 1)).all() and (rows[:, 1] == 1).all() and not rows[:, 2:].any()
-    )
+def _one_row_a_sample(rows: Array, samples: int) -> bool:
+    """Return whether rows are finite, one a sample."""
+    return len(rows) == samples and bool(np.isfinite(rows).all())
 
 
-def _matched(ann: Array, snn: Array) -> tuple[float, float]:
-    """The interval of mean(ann) - mean(snn) for outcomes 0 or 1, paired."""
-    lost, won, count = np.sum(ann > snn) + 0.5, np.sum(snn > ann) + 0.5, len(ann) + 2
+def _right_or_wrong(rows: Array) -> bool:
+    """Return whether each row is 0 or 1 out of 1."""
+    outcomes = np.isin(rows[:, 0], (0, 1)).all()
+    out_of_1 = (rows[:, 1] == 1).all()
+    nothing_else = not rows[:, 2:].any()
+    return bool(outcomes and out_of_1 and nothing_else)
+
+
+def _matched(ann: Array, snn: Array) -> Interval:
+    """Return the interval of mean(ann) - mean(snn) for outcomes 0 or 1, paired."""
+    # half a sample more in each of the four cells of right and wrong
+    lost = np.sum(ann > snn) + 0.5
+    won = np.sum(snn > ann) + 0.5
+    count = len(ann) + 2
     middle = (lost - won) / count
+    # Wald: variance of the difference = (lost + won - (lost - won)^2 / n) / n^2
     half = Z95 * np.sqrt(lost + won - (lost - won) ** 2 / count) / count
     return float(middle - half), float(middle + half)
 
 
-def _bootstrap(
-    metric: Metric, ann: Array, snns: Sequence[Array], seed: int
-) -> list[tuple[float, float]]:
+def _bootstrap(metric: Metric, ann: Array, snns: Sequence[Array], seed: int) -> list[Interval]:
+    """Return the interval of each SNN's drop over resamplings of the samples."""
     if not snns:
         return []
-    rng, count = np.random.default_rng(seed), len(ann)
+    rng = np.random.default_rng(seed)
+    count = len(ann)
+    step = max(1, WEIGHTS_AT_ONCE // count)
     drops: list[Array] = []
-    step = max(1, _AT_ONCE // count)
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
+        # A resampling draws `count` samples with replacement: weights [size, count] of whole
+        # numbers, whose product with the rows is the sum of the rows drawn.
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=size)
+        weights = weights.astype(np.float64)
         before = metric.figure(weights @ ann)
-        drops.append(np.stack([metric.drop(before, metric.figure(weights @ snn)) for snn in snns]))
+        after = [metric.figure(weights @ snn) for snn in snns]
+        drops.append(np.stack([metric.drop(before, figure) for figure in after]))
     low, high = np.percentile(np.concatenate(drops, axis=1), [2.5, 97.5], axis=1)
     return list(zip(low.tolist(), high.tolist(), strict=True))

@@ -1,23 +1,12 @@
-"""TODO."""
+"""Metrics by name."""
 
 from __future__ import annotations
 
 from onnx2snn.errors import UsageError
-from onnx2snn.score.metrics import Agreement, MeanIoU, MeanSquaredError, Metric, Top1, Top5
-
-
-def metric_class(name: str) -> type[Metric]:
-    """The metric of this name; the detection library is imported only for `map`. UsageError for an unknown one."""
-    if name == "map":
-        from onnx2snn.score.detection import MeanAveragePrecision
-
-        return MeanAveragePrecision
-    if name not in METRICS:
-        raise UsageError(
-            f"metric is '{name}'; it has to be one of {', '.join([*METRICS, 'map'])} or script.py:function"
-        )
-    return METRICS[name]
-
+from onnx2snn.score.class_metrics import MeanIoU, Top1, Top5
+from onnx2snn.score.closeness import Agreement, MeanSquaredError
+from onnx2snn.score.detection import MeanAveragePrecision
+from onnx2snn.score.metrics import Metric
 
 METRICS: dict[str, type[Metric]] = {
     "top1": Top1,
@@ -25,4 +14,13 @@ METRICS: dict[str, type[Metric]] = {
     "miou": MeanIoU,
     "mse": MeanSquaredError,
     "agreement": Agreement,
+    "map": MeanAveragePrecision,
 }
+
+
+def metric_class(name: str) -> type[Metric]:
+    """Return the metric of a name; UsageError for an unknown one."""
+    if name not in METRICS:
+        known = ", ".join(METRICS)
+        raise UsageError(f"metric is '{name}'; it has to be one of {known} or script.py:function")
+    return METRICS[name]

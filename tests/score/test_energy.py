@@ -101,7 +101,8 @@ def snn() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def result(snn: onnx.ModelProto) -> dict[str, Any]:
-    return evaluate(resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[3, 24], delay=0)
+    found = evaluate(resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[3, 24], delay=0)
+    return cast(dict[str, Any], found)
 
 
 def test_every_step_up_to_the_largest_is_scored_in_the_same_simulation(
@@ -110,7 +111,7 @@ def test_every_step_up_to_the_largest_is_scored_in_the_same_simulation(
     steps = result["energy"]["steps"]
     assert [row["timesteps"] for row in steps] == list(range(1, 25))
     assert [row["sops"] for row in steps] == sorted(row["sops"] for row in steps)
-    alone = evaluate(resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[7], delay=0)[
+    alone: Any = evaluate(resnet(), snn, inputs_for("resnet", 60, seed=3), timesteps=[7], delay=0)[
         "snn"
     ][0]
     assert {key: alone[key] for key in steps[6]} == steps[6]
@@ -122,7 +123,7 @@ def test_without_every_step_only_the_times_asked_for_are_scored(
     snn: onnx.ModelProto, result: dict[str, Any]
 ) -> None:
     data = inputs_for("resnet", 60, seed=3)
-    found = evaluate(resnet(), snn, data, timesteps=[3, 24], delay=0, every_step=False)
+    found: Any = evaluate(resnet(), snn, data, timesteps=[3, 24], delay=0, every_step=False)
     steps = [row for row in result["energy"]["steps"] if row["timesteps"] in (3, 24)]
     assert found["energy"]["steps"] == steps
     reached = [row for row in steps if row["agreement"] >= 0.9]

@@ -286,7 +286,7 @@ def test_a_regression_is_scored_by_its_error(
 ) -> None:
     x = labelled["input"]
     wanted = answers(mlp(), x) + 0.5
-    found = evaluate(
+    found: Any = evaluate(
         mlp(), snn, {"input": x, "labels": wanted}, metric="mse", timesteps=[16], delay=0
     )
     assert found["ann"]["mse"] == pytest.approx(0.25, rel=1e-5)
@@ -305,7 +305,7 @@ def test_a_script_is_a_metric(
         "def right(outputs, labels):\n    return outputs[0].argmax(axis=1) == labels\n"
     )
     name = f"{script}:right"
-    found = evaluate(mlp(), snn, labelled, metric=name, timesteps=[4, 8])
+    found: Any = evaluate(mlp(), snn, labelled, metric=name, timesteps=[4, 8])
     wanted = evaluate(mlp(), snn, labelled, metric="top1", timesteps=[4, 8])
     assert found["ann"][name] == wanted["ann"]["top1"]
     assert [row[name] for row in found["snn"]] == [row["top1"] for row in wanted["snn"]]
@@ -322,7 +322,7 @@ def test_a_segmentation_is_scored_by_masks() -> None:
     x = inputs_for("segmenter", 30)
     masks = answers(segmenter(), x).argmax(axis=1)
     made = run_conversion(segmenter(), x, Settings(method="max", delay=0)).model
-    found = evaluate(segmenter(), made, {"input": x, "masks": masks}, timesteps=[4, 128])
+    found: Any = evaluate(segmenter(), made, {"input": x, "masks": masks}, timesteps=[4, 128])
     assert found["ann"] == {"miou": 1.0}
     assert found["snn"][0]["miou"] < found["snn"][1]["miou"] > 0.7
     assert all(row["drop_95"][0] <= row["drop"] <= row["drop_95"][1] for row in found["snn"])

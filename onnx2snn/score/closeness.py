@@ -1,0 +1,131 @@
+"""Metrics of closeness: agreement of the SNN with its ANN, and the mean squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onnx2snn.aliases import Array
+from onnx2snn.errors import DataError
+from onnx2snn.score.metrics import Metric, first_float, share
+
+
+class Agreement(Metric):
+    """Share of equal argmax over the class axis of the first floating-point output.
+
+    Without a class axis it is 1 - relative L2 error. The class axis is axis 1 of an output
+    [N, classes] or [N, classes, ...spatial] with more than one class. Outputs of different shapes
+    agree nowhere; an infinite or undefined value is an error only where the other is not the same.
+    """
+
+    against_ann = True
+
+    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
+        """Return a row of equal places, places, squared error and squared norm.
+
+        Both are a model's outputs, in the same order.
+        """
+        found = first_float(outputs)
+        other = first_float(wanted)
+        if found is None or other is None:
+            found, other = outputs[0], wanted[0]
+        if found.shape != other.shape:  # such as of selected boxes
+            return np.array([[0.0, max(found.size, other.size), 0.0, 0.0]])
+        count = len(found) if found.ndim else 1
+        rows = np.zeros((count, 4))
+        if has_classes(found):
+            rows[:, :2] = _equal_places(found.argmax(axis=1) == other.argmax(axis=1), count)
+        elif found.dtype.kind != "f":
+            rows[:, :2] = _equal_places(found == other, count)
+        else:
+            finite = np.where(np.isfinite(other), other, 0).astype(np.float64)
+            rows[:, 2] = _squares(deviation(found, other), count)
+            rows[:, 3] = _squares(finite, count)
+        return rows
+
+    def figure(self, sums: Array) -> Array:
+        """Return a fraction.
+
+        1 - relative L2 error may be below 0, but is 0 where the error is not finite.
+        """
+        equal, places, error, norm = np.moveaxis(sums, -1, 0)
+        with np.errstate(invalid="ignore"):
+            # 1 - ||found - other|| / ||other||; of zeros, only zeros agree
+            relative = 1.0 - np.sqrt(error / np.where(norm > 0, norm, 1.0))
+        close = np.where(norm > 0, relative, error == 0)
+        close = np.where(np.isfinite(error), close, 0.0)
+        return np.where(places > 0, share(equal, places), close)
+
+
+class MeanSquaredError(Metric):
+    """Mean squared error of the first floating-point output.
+
+    The drop is the relative increase over the ANN's.
+    """
+
+    targets = ("labels",)
+    proportion = False
+
+    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
+        """Return a row of squared error and values.
+
+        Output and labels are [N, ...] of equal shape, but for axes of size 1.
+        """
+        found = first_float(outputs)
+        labels = wanted[0]
+        if found is None or not _same_shape(found, labels):
+            shape = None if found is None else list(found.shape)
+            raise DataError(
+                f"mse needs labels of the output's shape, not {list(labels.shape)} for {shape}; "
+                "choose another metric"
+            )
+        count = len(found)
+        error = found.reshape(count, -1) - labels.reshape(count, -1).astype(np.float64)
+        squares = np.square(error)
+        return np.column_stack([squares.sum(axis=1), np.full(count, squares.shape[1])])
+
+    def drop(self, ann: ArrayLike, snn: ArrayLike) -> Array:
+        """Return the relative increase; infinite where the ANN makes no error and the SNN does."""
+        before = np.asarray(ann, np.float64)
+        after = np.asarray(snn, np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(after == before, 0.0, (after - before) / before)
+
+    def keeps(self, ann: float, snn: float, part: float) -> bool:
+        """Return whether that part of the SNN's error is within the ANN's."""
+        return part * snn <= ann
+
+
+def deviation(found: Array, wanted: Array) -> Array:
+    """Return found - wanted in float64; 0 where both are the same infinity, or both undefined."""
+    undefined = np.isnan(found) & np.isnan(wanted)
+    same = (found == wanted) | undefined
+    with np.errstate(invalid="ignore"):  # of infinities that are not the same
+        return np.where(same, 0.0, found.astype(np.float64) - wanted)
+
+
+def has_classes(output: Array) -> bool:
+    """Return whether axis 1 of an output holds the scores of more than one class."""
+    return output.dtype.kind == "f" and output.ndim in (2, 4, 5) and output.shape[1] > 1
+
+
+def _equal_places(same: Array, count: int) -> Array:
+    """Return equal places and places of each sample: [N, 2]."""
+    by_sample = same.reshape(count, -1)
+    places = np.full(count, by_sample.shape[1])
+    return np.column_stack([by_sample.sum(axis=1), places])
+
+
+def _squares(values: Array, count: int) -> Array:
+    """Return the sum of squares of each sample: [N]."""
+    by_sample = values.reshape(count, -1)
+    return np.asarray(np.square(by_sample).sum(axis=1))
+
+
+def _same_shape(one: Array, other: Array) -> bool:
+    """Return whether two arrays [N, ...] have equal shapes, but for axes of size 1."""
+    own = [size for size in one.shape[1:] if size != 1]
+    others = [size for size in other.shape[1:] if size != 1]
+    return own == others and len(one) == len(other)

@@ -1,0 +1,216 @@
+"""Evaluation at work: runs ANN and SNN batch by batch, and makes a result of those done so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import onnxruntime as ort
+
+from onnx2snn.aliases import Array, Progress
+from onnx2snn.data.batches import Batch, batches, filled
+from onnx2snn.data.samples import Samples
+from onnx2snn.protos.load import LoadedModel
+from onnx2snn.protos.sessions import computing, open_session
+from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
+from onnx2snn.runtime.memory import affordable_batch
+from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.score.energy import Bill, Prices, Sent, Tally
+from onnx2snn.score.intervals import drop_intervals
+from onnx2snn.score.metrics import Metric, Rows
+from onnx2snn.score.question import Question, Window, steps_left_out
+from onnx2snn.score.results import CostedRow, EvaluationRow, Findings, score_of
+from onnx2snn.score.synapses import multiply_accumulates, wiring
+
+BATCH = 100
+"""Samples that are simulated together, at most."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """The two models, opened: the ANN's file and session, the SNN's session."""
+
+    source: LoadedModel
+    specs: tuple[TensorSpec, ...]
+    """Of its inputs."""
+    reference: ort.InferenceSession
+    session: SpikingSession
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Work of an evaluation."""
+
+    samples: Samples
+    count: int
+    """Samples to score."""
+    size: int
+    """Samples that run together."""
+    fixed: int | None
+    """The batch size the model insists on."""
+    metric: Metric
+    name: str
+    """Of the metric."""
+    windows: list[Window]
+    asked: int
+    """How many of the windows get a row; the others tell the first T that keeps a share."""
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """Rows of the metric for some samples, the SNN's by window, and its spikes and SOPs by T."""
+
+    count: int
+    ann: Rows
+    snn: list[Rows]
+    sent: dict[int, Sent]
+
+
+@dataclass
+class Evaluation:
+    """One evaluation: the models, its plan, and the batches that are scored so far."""
+
+    models: Models
+    plan: Plan
+    bill: Bill | None
+    """None where energy is not asked for."""
+    scored: list[ScoredBatch] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Samples that are scored."""
+        return sum(batch.count for batch in self.scored)
+
+    def run(self, progress: Progress) -> None:
+        """Score all samples; after an interrupt, `scored` holds the batches that were finished."""
+        plan = self.plan
+        for batch in batches(plan.samples, plan.size, plan.fixed, plan.count):
+            self.scored.append(self._score(batch))
+            progress("evaluating", self.done, plan.count)
+
+    def _score(self, batch: Batch) -> ScoredBatch:
+        metric, windows = self.plan.metric, self.plan.windows
+        session = self.models.session
+        expected = batch.own(self._reference_outputs(batch.feed))
+        targets = [self.plan.samples.target(key, batch.indices) for key in metric.targets]
+        wanted = expected if metric.against_ann else targets
+        ann = metric.measure(expected, wanted, batch.first)
+        snn: list[Rows] = [None] * len(windows)
+        sent: dict[int, Sent] = {}
+        # Windows come as simulated time gets to their T, when the activity so far is at hand.
+        for index, outputs in session.windows(None, batch.feed, windows):
+            snn[index] = metric.measure(batch.own(outputs), wanted, batch.first)
+            t, _ = windows[index]
+            if self.bill is not None and t not in sent:
+                activity = session.activity(copy=False)
+                sent[t] = self.bill.tally.measure(activity, batch.fed, batch.count)
+        return ScoredBatch(batch.count, ann, snn, sent)
+
+    def _reference_outputs(self, feed: Mapping[str, Array]) -> Sequence[Array]:
+        with computing(self.models.specs):
+            return list(self.models.reference.run(None, feed))
+
+    def findings(self) -> Findings:
+        """Return the result of the batches that are scored."""
+        plan = self.plan
+        ann_rows = [batch.ann for batch in self.scored]
+        ann = plan.metric.score(ann_rows)
+        if self.bill is not None:
+            for batch in self.scored:
+                self.bill.tally.add(batch.count, batch.sent)
+        rows = [self._costed_row(index) for index in range(len(plan.windows))]
+        snn_rows = [self._metric_rows(index) for index in range(plan.asked)]
+        intervals = drop_intervals(plan.metric, self.done, ann_rows, snn_rows)
+        asked = zip(rows[: plan.asked], intervals, strict=True)
+        findings: Findings = {
+            "samples": self.done,
+            "partial": self.done < plan.count,
+            "ann": {plan.name: ann},
+            "snn": [self._row(ann, row, interval) for row, interval in asked],
+            "warnings": self._warnings(),
+        }
+        if self.bill is not None:
+            findings["energy"] = self.bill.result(plan.metric, plan.name, ann, rows)
+        return findings
+
+    def _metric_rows(self, window: int) -> list[Rows]:
+        return [batch.snn[window] for batch in self.scored]
+
+    def _costed_row(self, index: int) -> CostedRow:
+        """Return score and cost in a window; without energy, the score alone."""
+        window = self.plan.windows[index]
+        t, _ = window
+        row: dict[str, object] = {
+            "timesteps": t,
+            "delay": steps_left_out(window, self.models.session),
+            self.plan.name: self.plan.metric.score(self._metric_rows(index)),
+        }
+        if self.bill is not None:
+            row.update(self.bill.cost(t))
+        return cast(CostedRow, row)
+
+    def _row(
+        self, ann: float, row: CostedRow, interval: tuple[float, float] | None
+    ) -> EvaluationRow:
+        """Return a row of the result: a score, its drop below the ANN's, then the cost."""
+        name = self.plan.name
+        score = score_of(row, name)
+        head = {"timesteps": row["timesteps"], "delay": row["delay"], name: score}
+        drop = {"drop": float(self.plan.metric.drop(ann, score)), "drop_95": interval}
+        return cast(EvaluationRow, {**head, **drop, **row})
+
+    def _warnings(self) -> list[str]:
+        source = self.models.source
+        if self.models.session.metadata["source_sha256"] == source.sha256:
+            return []
+        return [
+            f"the spiking model was made from another file than '{source.name}' "
+            "(their hashes differ)"
+        ]
+
+
+def planned(
+    source: LoadedModel,
+    session: SpikingSession,
+    samples: Samples,
+    metric: Metric,
+    question: Question,
+) -> Evaluation:
+    """Return an evaluation that is ready to run.
+
+    Args:
+        source: The ANN.
+        session: The SNN; it counts activity where energy is asked for.
+        samples: The data, opened.
+        metric: The metric, opened.
+        question: The options.
+
+    Raises:
+        UsageError: A delay leaves no time-step.
+    """
+    specs = input_specs(source.proto)
+    fixed = fixed_batch(specs)
+    windows = question.windows(session, metric)
+    starts = {steps_left_out(window, session) for window in windows}
+    kept = len(starts - {0})  # sums that are kept at once, to be subtracted at the windows' ends
+    size = fixed or affordable_batch(session, samples.batch([0]), BATCH, kept)
+    bill = _bill(source, session, samples, question.prices) if question.energy else None
+    count = min(len(samples), question.limit or len(samples))
+    name = question.name(tuple(samples.targets))
+    asked = len(question.times(session))
+    plan = Plan(samples, count, size, fixed, metric, name, windows, asked)
+    reference = open_session(source.proto, question.threads)
+    models = Models(source, specs, reference, session)
+    return Evaluation(models, plan, bill)
+
+
+def _bill(source: LoadedModel, session: SpikingSession, samples: Samples, prices: Prices) -> Bill:
+    """Count the synapses of the SNN and the FLOPs of the ANN, on one sample."""
+    specs = input_specs(source.proto)
+    one = filled(samples, np.zeros(1, np.int64), fixed_batch(specs)).feed
+    with computing(specs):
+        tally = Tally(wiring(session.step_model, one))
+        flops = multiply_accumulates(source.proto, one)
+    return Bill(tally, prices, flops)

@@ -1,0 +1,121 @@
+"""Questions of an evaluation: the options of `evaluate`, and the metric and windows behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnx2snn.aliases import Delay
+from onnx2snn.data.samples import Samples
+from onnx2snn.data.scripts import script_function
+from onnx2snn.errors import DataError, UsageError
+from onnx2snn.protos.load import LoadedModel
+from onnx2snn.protos.specs import input_specs, mismatch, output_specs
+from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.score.energy import Prices
+from onnx2snn.score.metrics import Metric, Scripted
+from onnx2snn.score.registry import metric_class
+from onnx2snn.snn.format import metadata_of
+from onnx2snn.snn.window import resolve_delay
+
+DEFAULTS = {"labels": "top1", "masks": "miou", "boxes": "map"}
+"""The metric by the array that stands beside the inputs."""
+
+Window = tuple[int, Delay]
+"""T, and the delay that is asked for there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Options of an evaluation."""
+
+    timesteps: Sequence[int] | None = None
+    """Each T that gets a row; None: the model's own."""
+    delay: Delay = None
+    metric: str | None = None
+    """The name of the metric; None: by the data."""
+    limit: int | None = None
+    """Score at most this many samples, the first ones."""
+    threads: int | None = None
+    energy: bool = True
+    """Whether synaptic operations are counted."""
+    every_step: bool | None = None
+    """Whether every T up to the largest is scored for the energy; None: but for a slow metric."""
+    prices: Prices = field(default_factory=Prices)
+
+    def check(self) -> None:
+        """Raise UsageError for a limit or a metric that makes no sense, before anything is read."""
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit is {self.limit}; it has to be 1 or more")
+        if self.metric is not None and ":" not in self.metric:
+            metric_class(self.metric)
+
+    def name(self, targets: Sequence[str]) -> str:
+        """Return the name of the metric, by default that for the arrays beside the inputs."""
+        if self.metric is not None:
+            return self.metric
+        for key, name in DEFAULTS.items():
+            if key in targets:
+                return name
+        return "agreement"
+
+    def times(self, session: SpikingSession) -> list[int]:
+        """Return each T that gets a row."""
+        return list(self.timesteps or [session.metadata["timesteps"]])
+
+    def windows(self, session: SpikingSession, metric: Metric) -> list[Window]:
+        """Return the windows to score: those that get a row, then those for the energy alone."""
+        times = self.times(session)
+        for t in times:
+            steps_left_out((t, self.delay), session)  # refuses a delay that leaves no step
+        every_step = metric.every_step if self.every_step is None else self.every_step
+        if self.energy and every_step:
+            # the smallest T at which a delay of a fixed number leaves a step
+            first = self.delay + 1 if isinstance(self.delay, int) else 1
+            times += [t for t in range(first, max(times)) if t not in times]
+        return [(t, self.delay) for t in times]
+
+
+def steps_left_out(window: Window, session: SpikingSession) -> int:
+    """Return the number of time-steps that a window leaves out; UsageError where it leaves none."""
+    t, delay = window
+    metadata = session.metadata
+    return resolve_delay(delay, t, metadata["delay"], metadata["delay_auto"])
+
+
+def check_ann(source: LoadedModel) -> None:
+    """Raise UsageError where the first model is a spiking one."""
+    if metadata_of(source.proto) is not None:
+        raise UsageError(f"'{source.name}' is a spiking model; give the ANN first, then the SNN")
+
+
+def check_pair(source: LoadedModel, session: SpikingSession) -> None:
+    """Raise UsageError where ANN and SNN differ in names, types or shapes of inputs or outputs."""
+    inputs, outputs = input_specs(source.proto), output_specs(source.proto)
+    found = mismatch(inputs, session.inputs) or mismatch(outputs, session.outputs)
+    if found is not None:
+        raise UsageError(
+            f"'{source.name}' and the spiking model do not fit together ({found}): "
+            "the SNN was made from another model"
+        )
+
+
+def open_metric(name: str, outputs: Sequence[str], samples: Samples, stack: ExitStack) -> Metric:
+    """Return the metric of a name.
+
+    Args:
+        name: A built-in metric's, or `script.py:function`.
+        outputs: The names of the model's outputs.
+        samples: The data it is scored on.
+        stack: As long as it is open, a script can import its neighbours.
+    """
+    script, _, function = name.rpartition(":")
+    if not script.endswith(".py"):
+        return metric_class(name)(outputs)
+    path = Path(script).absolute()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: check the path of the metric")
+    found = stack.enter_context(script_function(path, function))
+    return Scripted(outputs, name, found, samples.targets)

@@ -1,0 +1,143 @@
+"""Results of an evaluation: plain dicts, as `--json` writes them, with their keys as types.
+
+A row also holds its score, under the name of the metric. The names of the built-in metrics are keys
+of the types; a metric of one's own is `script.py:function`, so read a score with `score_of`.
+Accuracies and drops are fractions (mse: a relative increase); operations and joules are a sample's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+
+class AnnCost(TypedDict):
+    """Cost of an ANN's answer."""
+
+    flops: float
+    energy_j: float
+    frames_per_joule: float | None
+    """None where nothing was spent."""
+
+
+class SnnCost(TypedDict):
+    """Cost of an SNN's answer: its SOPs, and the FLOPs of the analog operators beside them."""
+
+    sops: float
+    flops: float
+    energy_j: float
+    """Energy of the SOPs."""
+    analog_j: float
+    """Energy of the FLOPs."""
+    frames_per_joule: float | None
+    ratio: float | None
+    """How many times less energy than the ANN's the SOPs take, as the paper has it."""
+    ratio_with_analog: float | None
+    """The same with the FLOPs counted, too."""
+
+
+class WindowCost(SnnCost):
+    """Cost of an answer after T time-steps, with its spikes and spikes a neuron and time-step."""
+
+    spikes: float
+    rate: float
+
+
+class Scores(TypedDict):
+    """Score of a row, under the name of its metric."""
+
+    top1: NotRequired[float]
+    top5: NotRequired[float]
+    miou: NotRequired[float]
+    map: NotRequired[float]
+    mse: NotRequired[float]
+    agreement: NotRequired[float]
+
+
+class EvaluationRow(Scores):
+    """Score of the SNN after T time-steps, and its cost where energy was asked for."""
+
+    timesteps: int
+    delay: int
+    drop: float
+    """How much worse than the ANN."""
+    drop_95: tuple[float, float] | None
+    """The drop's 95 % interval, paired over samples; None for map, or without a batch axis."""
+    spikes: NotRequired[float]
+    rate: NotRequired[float]
+    sops: NotRequired[float]
+    flops: NotRequired[float]
+    energy_j: NotRequired[float]
+    analog_j: NotRequired[float]
+    frames_per_joule: NotRequired[float | None]
+    ratio: NotRequired[float | None]
+    ratio_with_analog: NotRequired[float | None]
+
+
+class CostedRow(WindowCost, Scores):
+    """Score and cost of the SNN after T time-steps."""
+
+    timesteps: int
+    delay: int
+
+
+class StepRow(Scores):
+    """Score and cost at one T of the curve of energy."""
+
+    timesteps: int
+    sops: float
+    flops: float
+    energy_j: float
+
+
+class LayerCost(TypedDict):
+    """Spikes of a site in the largest T, a sample."""
+
+    site: str
+    neurons: int
+    spikes: float
+    rate: float
+    sops: float
+
+
+class EnergyResult(TypedDict):
+    """Prices, cost of the ANN, and cost of the SNN by T and by site."""
+
+    sop_joules: float
+    flop_joules: float
+    ann: AnnCost
+    sops90: CostedRow | None
+    """The first T that keeps 90 % of the ANN's score; None where none does."""
+    sops95: CostedRow | None
+    layers: list[LayerCost]
+    steps: list[StepRow]
+
+
+class Findings(TypedDict):
+    """Result of an evaluation, but for the time it took."""
+
+    samples: int
+    partial: bool
+    """Whether it was interrupted before all samples were scored."""
+    ann: dict[str, float]
+    """The ANN's score by the name of the metric, the only key."""
+    snn: list[EvaluationRow]
+    warnings: list[str]
+    energy: NotRequired[EnergyResult]
+
+
+class EvaluationResult(Findings):
+    """Result of `evaluate`."""
+
+    seconds: float
+
+
+def score_of(row: Mapping[str, Any], metric: str) -> float:
+    """Return the score in a row of any of these types."""
+    return float(row[metric])
+
+
+def metric_of(result: EvaluationResult) -> str:
+    """Return the name of the metric that a result is about."""
+    (name,) = result["ann"]
+    return name
