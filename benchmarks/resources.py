@@ -21,6 +21,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from onnx2snn.snn.format import StateEntry
+
 RUNS = 5
 """Runs before memory is read; each process makes as many."""
 TRIES = 9
@@ -42,7 +44,7 @@ def peak_bytes(kind: str, model: Path, timesteps: int, threads: int) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def state_bytes(states: Sequence[dict[str, Any]]) -> int:
+def state_bytes(states: Sequence[StateEntry]) -> int:
     """Bytes of a spiking model's states at batch 1, by its description; dimensions it does not know count as 1."""
     sizes = [[d if isinstance(d, int) else 1 for d in state["shape"] or ()] for state in states]
     return 4 * int(sum(np.prod(size) for size in sizes))

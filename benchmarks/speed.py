@@ -50,7 +50,7 @@ from variants import (
 )
 
 import onnx2snn
-from onnx2snn.snn.step_model import neuron_nodes
+from onnx2snn.snn.neurons import neuron_nodes
 
 MODELS = Path(__file__).parent.parent / "models"
 RESNET18 = "resnet18_224"

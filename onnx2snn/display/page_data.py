@@ -19,7 +19,8 @@ from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import fixed_batch, input_specs, output_specs
 from onnx2snn.runtime.session import SpikingSession
 from onnx2snn.score.metrics import IGNORE
-from onnx2snn.snn.step_model import StepModel, needed_tensors, neuron_nodes, time_varying_tensors
+from onnx2snn.snn.neurons import neuron_nodes
+from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tensors
 
 RASTER_NEURONS = 96
 RASTER_STEPS = 256

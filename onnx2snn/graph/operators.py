@@ -22,12 +22,6 @@ Role = Literal["encoder", "neuron", "linear", "pooled", "analog", "readout", "re
 """`pooled`: a max-pool that stands before a neuron, on the input current; `analog`: telescoped; the others as in the
 README."""
 
-ACCUMULATED_MAX_POOL = "AccumulatedMaxPool"
-RUNNING_MEAN = "RunningMean"
-MEAN_SO_FAR = "MeanSoFar"
-INCREASE = "Increase"
-"""Stateful operators (of our own domain) that a graph holds until `annotate` lowers them to standard ones."""
-
 
 @dataclass(frozen=True)
 class Linear:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +13,7 @@ from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Row, partition
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.specs import input_specs, output_specs
+from onnx2snn.snn.description import read_rollout_metadata
 from onnx2snn.snn.format import ROLLOUT_KEY, metadata_of
 from onnx2snn.snn.step_model import read_step_model
 
@@ -32,9 +32,9 @@ def inspect(model: ModelSource) -> dict[str, Any]:
         "inputs": [str(s) for s in input_specs(source.proto)],
         "outputs": [str(s) for s in output_specs(source.proto)],
     }
-    rolled_out = metadata_of(source.proto, ROLLOUT_KEY)
-    if rolled_out is not None:
-        return {"kind": "rollout", **about, "metadata": json.loads(rolled_out)}
+    if metadata_of(source.proto, ROLLOUT_KEY) is not None:
+        described = read_rollout_metadata(source.proto, source.name)
+        return {"kind": "rollout", **about, "metadata": described}
     if metadata_of(source.proto) is not None:
         step = read_step_model(source.proto, source.name)
         about["inputs"] = [str(s) for s in input_specs(source.proto) if s.name in step.inputs]

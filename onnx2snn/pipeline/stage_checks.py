@@ -11,13 +11,13 @@ from onnx2snn.aliases import Array
 from onnx2snn.calibrate.instrument import RATE, instrument, threshold_input
 from onnx2snn.errors import StageMismatchError
 from onnx2snn.graph.editing import make_constant, to_proto
-from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.job import Job
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.score.closeness import deviation
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP
+from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 
 TOLERANCE = 1e-3
 """Largest relative L2 difference between two stages; float32 rounding alone stays near 1e-6."""

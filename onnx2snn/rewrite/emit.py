@@ -5,7 +5,6 @@ Every state starts as zeros, and zeros of shape [1, ..., 1] will do: the graph b
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import onnx
 from onnx import helper
 
 from onnx2snn.graph.editing import add_node, constant, drop, names_in, tidy, to_proto, variable
-from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.protos.load import LoadedModel
@@ -21,9 +19,10 @@ from onnx2snn.protos.specs import input_specs
 from onnx2snn.rewrite.lowering import Lowering, onnx_type
 from onnx2snn.rewrite.telescope import lower_telescoped
 from onnx2snn.snn.fast_neurons import function_for
-from onnx2snn.snn.format import FORMAT, METADATA_KEY, SNN_DOMAIN
+from onnx2snn.snn.format import FORMAT, SNN_DOMAIN, Metadata, NeuronEntry, describe
 from onnx2snn.snn.neurons import BY_OP, attributes
-from onnx2snn.snn.step_model import read_step_model
+from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
+from onnx2snn.snn.step_model import State, boundaries
 from onnx2snn.version import __version__
 
 MINIMUM_IR = 10
@@ -43,29 +42,32 @@ def annotate(
     """The emitted model. `delay` and `delay_auto` are in steps; the graph given is changed."""
     step, neurons = lower(graph, parts, model, delay)
     proto = _export(step, model)
-    metadata: dict[str, Any] = {
-        "format": FORMAT,
-        "tool": f"onnx2snn {__version__}",
-        "source_sha256": model.sha256,
-        "settings": settings,
-        "timesteps": timesteps,
-        "delay": delay,
-        "delay_auto": delay_auto,
-        "states": step.states,
-        "neurons": neurons,
-        "analog": [node.name for node in step.graph.nodes if node.name in parts.names("analog")],
-        "parts": {"encoder": [], "readout": [s["mean"] for s in step.states if "mean" in s]},
-        "calibrated": calibrated,
-    }
-    helper.set_model_props(proto, {METADATA_KEY: json.dumps(metadata)})
-    metadata["parts"]["encoder"] = list(read_step_model(proto, model.name).to_core)
-    helper.set_model_props(proto, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    states = tuple(State.of(entry) for entry in step.states)
+    to_core, _ = boundaries(proto, states)
+    metadata = Metadata(
+        format=FORMAT,
+        tool=f"onnx2snn {__version__}",
+        source_sha256=model.sha256,
+        settings=settings,
+        timesteps=timesteps,
+        delay=delay,
+        delay_auto=delay_auto,
+        states=step.states,
+        neurons=neurons,
+        analog=[node.name for node in step.graph.nodes if node.name in parts.names("analog")],
+        parts={
+            "encoder": list(to_core),
+            "readout": [state.mean for state in states if state.mean is not None],
+        },
+        calibrated=calibrated,
+    )
+    describe(proto, metadata)
     return proto
 
 
 def lower(
     graph: Graph, parts: Partition, model: LoadedModel, delay: int, dtype: Any = np.float32
-) -> tuple[Lowering, list[dict[str, Any]]]:
+) -> tuple[Lowering, list[NeuronEntry]]:
     """Replace the stateful operators by standard ones and neuron functions with explicit states.
 
     Returns the lowering and the metadata entry of each neuron site. The graph given is changed.
@@ -87,10 +89,10 @@ def lower(
     firing = {
         node.name: node for node in graph.nodes if node.op in BY_OP and node.domain == SNN_DOMAIN
     }
-    neurons = [
+    neurons: list[NeuronEntry] = [
         {
             "name": site.name,
-            "kind": firing[site.name].op,
+            "kind": BY_OP[firing[site.name].op].op,
             "source": site.source,
             "spikes": firing[site.name].outputs[0].name,
             "channels": site.channels,

@@ -11,6 +11,7 @@ from onnx import helper
 
 from onnx2snn.graph.editing import add_node, dims_of, make_constant, unique_name, variable
 from onnx2snn.graph.types import Graph, Tensor
+from onnx2snn.snn.format import StateEntry, StateKind
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Lowering:
     dtype: Any
     dims: frozenset[str]
     taken: set[str]
-    states: list[dict[str, Any]] = field(default_factory=list)
+    states: list[StateEntry] = field(default_factory=list)
     extra: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def node(
@@ -47,21 +48,25 @@ class Lowering:
         """A state's shape for the metadata: sizes, dimension names of the inputs, or null."""
         return [d if isinstance(d, int) or d in self.dims else None for d in dims_of(tensor)]
 
-    def state(self, label: str, like: Tensor, kind: str, **more: Any) -> tuple[Tensor, Tensor]:
+    def state(
+        self, label: str, like: Tensor, kind: StateKind, mean: str | None = None
+    ) -> tuple[Tensor, Tensor]:
         """A new state of a tensor's rank: (the value fed in, the tensor that will hold the next value)."""
         rank = len(like.shape or ())
         before = variable(unique_name(self.taken, label), shape=[None] * rank, dtype=self.dtype)
         after = variable(
             unique_name(self.taken, f"{label}/next"), shape=[None] * rank, dtype=self.dtype
         )
-        entry = {
+        entry: StateEntry = {
             "input": before.name,
             "output": after.name,
             "rank": rank,
             "shape": self.shape(like),
             "kind": kind,
         }
-        self.states.append(entry | more)
+        if mean is not None:
+            entry["mean"] = mean
+        self.states.append(entry)
         self.extra.append((before, after))
         return before, after
 

@@ -22,13 +22,13 @@ from onnx2snn.graph.editing import (
     unique_name,
     variable,
 )
-from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, RUNNING_MEAN
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import CORE, Partition
 from onnx2snn.protos.nodes import MAX_POOLS
 from onnx2snn.rewrite.telescope import telescope
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL, neuron_for
+from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, RUNNING_MEAN
 
 
 def rewrite(

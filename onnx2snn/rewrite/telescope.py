@@ -23,10 +23,10 @@ from onnx2snn.graph.editing import (
     variable,
 )
 from onnx2snn.graph.flow import shape_only, time_varying
-from onnx2snn.graph.operators import INCREASE, MEAN_SO_FAR
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.stateful import INCREASE, MEAN_SO_FAR
 
 if TYPE_CHECKING:
     from onnx2snn.rewrite.lowering import Lowering

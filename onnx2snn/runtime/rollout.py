@@ -8,7 +8,6 @@ says for how many steps.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,7 +22,7 @@ from onnx2snn.protos.walk import bodies
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.schedules import NEURON_STEPS, neurons_of
 from onnx2snn.runtime.time_batched import TICKS, batched_core
-from onnx2snn.snn.format import METADATA_KEY, ROLLOUT_KEY, SNN_DOMAIN
+from onnx2snn.snn.format import METADATA_KEY, SNN_DOMAIN, RolloutMetadata, describe_rollout
 from onnx2snn.snn.step_model import State, StepModel, read_step_model
 from onnx2snn.snn.window import resolve_delay
 
@@ -63,13 +62,14 @@ def rollout(
     write.part(cut.readout(step))
     made = write.model()
     kept = {p.key: p.value for p in step.proto.metadata_props if p.key != METADATA_KEY}
-    described = {
-        "timesteps": total,
-        "delay": start,
-        "form": about,
-        "source_sha256": step.metadata["source_sha256"],
-    }
-    helper.set_model_props(made, kept | {ROLLOUT_KEY: json.dumps(described, sort_keys=True)})
+    helper.set_model_props(made, kept)
+    described = RolloutMetadata(
+        timesteps=total,
+        delay=start,
+        form=about,
+        source_sha256=step.metadata["source_sha256"],
+    )
+    describe_rollout(made, described)
     return made
 
 

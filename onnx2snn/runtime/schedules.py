@@ -125,10 +125,14 @@ class Batched:
 
 def neurons_of(model: StepModel) -> int | None:
     """Neurons of one sample, or None where the description does not know their number."""
-    shapes = [neuron["shape"][1:] for neuron in model.metadata["neurons"]]
-    if any(not isinstance(size, int) for shape in shapes for size in shape):
-        return None
-    return int(sum(prod(shape) for shape in shapes))
+    total = 0
+    for neuron in model.metadata["neurons"]:
+        shape = neuron["shape"][1:]
+        sizes = [size for size in shape if isinstance(size, int)]
+        if len(sizes) < len(shape):
+            return None
+        total += prod(sizes)
+    return total
 
 
 def batch_of(to_core: Mapping[str, Array]) -> int:

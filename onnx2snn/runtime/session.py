@@ -36,8 +36,9 @@ from onnx2snn.runtime.schedules import (
     ort_values,
     pieces,
 )
-from onnx2snn.snn.neurons import BY_OP
-from onnx2snn.snn.step_model import StepModel, neuron_nodes, read_step_model
+from onnx2snn.snn.format import Metadata, NeuronEntry
+from onnx2snn.snn.neurons import BY_OP, neuron_nodes
+from onnx2snn.snn.step_model import StepModel, read_step_model
 from onnx2snn.snn.window import resolve_delay
 
 CPU = "CPUExecutionProvider"
@@ -171,12 +172,12 @@ class SpikingSession:
         return self._model
 
     @property
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> Metadata:
         """The model's description, as `metadata_props["onnx2snn"]` holds it."""
         return self._model.metadata
 
     @property
-    def neurons(self) -> list[dict[str, Any]]:
+    def neurons(self) -> list[NeuronEntry]:
         """The neuron sites: name, kind, source node, spike tensor, channels, shape."""
         return list(self._model.metadata["neurons"])
 

@@ -1,28 +1,130 @@
-"""TODO."""
+"""The emitted file: its domain, its keys, its versions and its description. docs/format.md is the specification.
+
+A step graph carries one JSON object, `Metadata`, in `metadata_props["onnx2snn"]`; a rollout of one carries
+`RolloutMetadata` in `metadata_props["onnx2snn_rollout"]`. Readers refuse formats that they do not know and ignore keys
+that they do not know; `snn.description` reads and checks both objects.
+"""
 
 from __future__ import annotations
 
+import json
+from typing import Literal, NotRequired, TypedDict
+
 import onnx
+from onnx import helper
+
+from onnx2snn.aliases import Dim
+
+FORMAT = 1
+"""The one version of the description that this package writes and reads."""
 
 SNN_DOMAIN = "onnx2snn"
 """Domain of the neuron functions, and of the stateful operators a graph holds until they are lowered."""
 
+SNN_OPSET = 1
+"""Version of that domain."""
 
 METADATA_KEY = "onnx2snn"
-
+"""The `metadata_props` key under which a step graph holds its description."""
 
 ROLLOUT_KEY = "onnx2snn_rollout"
-"""The `metadata_props` key under which an emitted model holds its description."""
+"""The `metadata_props` key under which a rollout holds its description."""
+
+NeuronKind = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF"]
+"""The neuron operators of the domain; `snn.neurons` defines them."""
+
+StateKind = Literal["membrane", "count", "sum", "step", "history"]
+"""What a state holds: a membrane potential, spikes sent less spikes taken back, a sum since the start, the number of
+time-steps, or the value that an output was made of in the step before."""
+
+
+class StateEntry(TypedDict):
+    """One state of the step graph.
+
+    `input` and `output` name the graph's input and output; `mean` names the tensor for which a sum is kept, the mean
+    that the readout takes.
+    """
+
+    input: str
+    output: str
+    rank: int
+    shape: list[Dim]
+    kind: StateKind
+    mean: NotRequired[str]
+
+
+class NeuronEntry(TypedDict):
+    """One layer of neurons.
+
+    `name` names its node, `source` the activation of the ANN it stands for, and `spikes` the tensor of its spikes,
+    which has `shape`; `channels` is null where their number is not static.
+    """
+
+    name: str
+    kind: NeuronKind
+    source: str
+    spikes: str
+    channels: int | None
+    shape: list[Dim]
+
+
+class PartsEntry(TypedDict):
+    """Where the graph can be cut: tensors that the encoder hands to the core, and means that the readout takes."""
+
+    encoder: list[str]
+    readout: list[str]
+
+
+class Metadata(TypedDict):
+    """The description of a step graph; numbers of steps are `timesteps`, `delay` and `delay_auto`."""
+
+    format: int
+    tool: str
+    source_sha256: str
+    settings: dict[str, object]
+    timesteps: int
+    delay: int
+    delay_auto: int
+    states: list[StateEntry]
+    neurons: list[NeuronEntry]
+    analog: list[str]
+    parts: PartsEntry
+    calibrated: bool
+
+
+class RolloutMetadata(TypedDict):
+    """The description of a rollout; `form` says in words how the steps are laid out."""
+
+    timesteps: int
+    delay: int
+    form: str
+    source_sha256: str
 
 
 def metadata_of(proto: onnx.ModelProto, key: str = METADATA_KEY) -> str | None:
-    """The JSON that marks a model as emitted by this tool, or with `ROLLOUT_KEY` as a rollout of one, or None."""
-    return next((p.value for p in proto.metadata_props if p.key == key), None)
-
-
-FORMAT = 1
+    """Return the JSON text of a model's description under a key, or None where it has none."""
+    for entry in proto.metadata_props:
+        if entry.key == key:
+            return str(entry.value)
+    return None
 
 
 def is_emitted(proto: onnx.ModelProto) -> bool:
     """Return whether this tool made a model, a step graph or a rollout of one."""
     return any(metadata_of(proto, key) is not None for key in (METADATA_KEY, ROLLOUT_KEY))
+
+
+def describe(proto: onnx.ModelProto, metadata: Metadata) -> None:
+    """Write the description of a step graph into it, behind all other properties."""
+    _write(proto, METADATA_KEY, metadata)
+
+
+def describe_rollout(proto: onnx.ModelProto, metadata: RolloutMetadata) -> None:
+    """Write the description of a rollout into it, behind all other properties."""
+    _write(proto, ROLLOUT_KEY, metadata)
+
+
+def _write(proto: onnx.ModelProto, key: str, metadata: Metadata | RolloutMetadata) -> None:
+    props = {entry.key: entry.value for entry in proto.metadata_props if entry.key != key}
+    props[key] = json.dumps(metadata, sort_keys=True)
+    helper.set_model_props(proto, props)

@@ -1,22 +1,22 @@
-"""The one definition of each neuron: its ONNX function and its NumPy twin."""
+"""The one definition of each neuron: its ONNX function, its states and its attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
 from onnx import AttributeProto, FunctionProto, helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.format import SNN_DOMAIN, NeuronKind, StateKind
 
-IF = "IF"
-SIGNED_IF = "SignedIF"
-GRADED_IF = "GradedIF"
-SIGNED_GRADED_IF = "SignedGradedIF"
+IF: Final = "IF"
+SIGNED_IF: Final = "SignedIF"
+GRADED_IF: Final = "GradedIF"
+SIGNED_GRADED_IF: Final = "SignedGradedIF"
 INITIAL_POTENTIAL = 0.5
 """v(0) in threshold units (paper, section 5: half the threshold)."""
 
@@ -171,67 +171,18 @@ _CONSTANT_FIELD = {
 }
 
 
-def if_step(
-    x: Array, u: Array, threshold: float = 1.0, v_init: Array | float = INITIAL_POTENTIAL
-) -> tuple[Array, Array]:
-    """The NumPy twin of `if_function`: (x, u) -> (spike, u_next), same units and broadcasting."""
-    m = x + u
-    theta = np.asarray(threshold, m.dtype)
-    spike = (m >= theta - np.asarray(v_init, m.dtype)).astype(m.dtype)
-    return spike, m - theta * spike
-
-
-def signed_if_step(
-    x: Array, u: Array, n: Array, threshold: float = 1.0, v_init: Array | float = INITIAL_POTENTIAL
-) -> tuple[Array, Array, Array]:
-    """The NumPy twin of `signed_if_function`: (x, u, n) -> (spike, u_next, n_next)."""
-    m = x + u
-    theta, initial = np.asarray(threshold, m.dtype), np.asarray(v_init, m.dtype)
-    spike = (m >= theta - initial).astype(m.dtype) - ((m < -initial) & (n > 0)).astype(m.dtype)
-    return spike, m - theta * spike, n + spike
-
-
-def graded_if_step(
-    x: Array,
-    u: Array,
-    threshold: float = 1.0,
-    v_init: Array | float = INITIAL_POTENTIAL,
-    levels: int = 1,
-) -> tuple[Array, Array]:
-    """The NumPy twin of `graded_if_function`: (x, u) -> (spike, u_next)."""
-    m = x + u
-    theta = np.asarray(threshold, m.dtype)
-    spike = np.clip(np.floor((m + np.asarray(v_init, m.dtype)) / theta), 0, levels)
-    return spike, m - theta * spike
-
-
-def signed_graded_if_step(
-    x: Array,
-    u: Array,
-    n: Array,
-    threshold: float = 1.0,
-    v_init: Array | float = INITIAL_POTENTIAL,
-    levels: int = 1,
-) -> tuple[Array, Array, Array]:
-    """The NumPy twin of `signed_graded_if_function`: (x, u, n) -> (spike, u_next, n_next)."""
-    m = x + u
-    theta = np.asarray(threshold, m.dtype)
-    whole = np.floor((m + np.asarray(v_init, m.dtype)) / theta)
-    spike = np.clip(whole, -np.minimum(n, 1), levels).astype(m.dtype)
-    return spike, m - theta * spike, n + spike
-
-
 @dataclass(frozen=True)
 class Neuron:
     """A kind of neuron: its operator, its function, and its states beside each other as (label, kind)."""
 
-    op: str
+    op: NeuronKind
     function: Callable[[int], FunctionProto]
-    states: tuple[tuple[str, str], ...]
+    states: tuple[tuple[str, StateKind], ...]
     signed: int
 
 
-_POTENTIAL, _SENT = ("potential", "membrane"), ("sent", "count")
+_POTENTIAL: tuple[str, StateKind] = ("potential", "membrane")
+_SENT: tuple[str, StateKind] = ("sent", "count")
 
 NEURONS = {
     ("if", False): Neuron(IF, if_function, (_POTENTIAL,), signed=0),
@@ -243,7 +194,7 @@ NEURONS = {
 }
 """Kinds of neuron by the name `--neuron` knows them by, and whether a spike may be higher than one threshold."""
 
-BY_OP = {neuron.op: neuron for neuron in NEURONS.values()}
+BY_OP: dict[str, Neuron] = {neuron.op: neuron for neuron in NEURONS.values()}
 
 
 def neuron_for(kind: str, levels: int) -> Neuron:
@@ -263,3 +214,10 @@ def attributes(
         "levels": levels,
         "scale": onnx.numpy_helper.from_array(np.atleast_1d(np.asarray(scale, np.float32))),
     }
+
+
+def neuron_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the neuron nodes of an emitted model; input 1 is the membrane potential."""
+    return [
+        node for node in proto.graph.node if node.domain == SNN_DOMAIN and node.op_type in BY_OP
+    ]

@@ -9,20 +9,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from helpers.neurons import graded_if_step, if_step, signed_graded_if_step, signed_if_step
 from helpers.stages import Array
 
 from onnx2snn.correct.spike_trains import spike_train_model, spike_type, state_input
-from onnx2snn.snn.neurons import (
-    GRADED_IF,
-    IF,
-    SIGNED_GRADED_IF,
-    SIGNED_IF,
-    graded_if_step,
-    if_step,
-    neuron_for,
-    signed_graded_if_step,
-    signed_if_step,
-)
+from onnx2snn.snn.neurons import GRADED_IF, IF, SIGNED_GRADED_IF, SIGNED_IF, neuron_for
 
 T, N, SHAPE = 6, 4, (3, 5, 2)
 TWINS: dict[str, Any] = {

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.networks import BLOCKS, NETWORKS, Builder, assemble, inputs_for, mlp
+from helpers.neurons import if_step
 from helpers.stages import (
     Array,
     Staged,
@@ -38,7 +39,6 @@ from onnx2snn.pipeline.verify import Comparison, compare
 from onnx2snn.rewrite.emit import annotate
 from onnx2snn.rewrite.fold import fold
 from onnx2snn.rewrite.spiking import rewrite
-from onnx2snn.snn.neurons import if_step
 
 TOLERANCE = 1e-5
 

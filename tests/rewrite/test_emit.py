@@ -27,7 +27,6 @@ from onnx import TensorProto, helper, numpy_helper
 import onnx2snn
 from onnx2snn.errors import UsageError
 from onnx2snn.graph.editing import add_node, to_graph, to_proto
-from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.protos.load import load_model
@@ -37,6 +36,7 @@ from onnx2snn.rewrite.spiking import rewrite
 from onnx2snn.settings import Settings
 from onnx2snn.snn.format import METADATA_KEY, SNN_DOMAIN
 from onnx2snn.snn.neurons import IF
+from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, RUNNING_MEAN
 
 TIMESTEPS = 12
 

@@ -15,11 +15,11 @@ from onnx import TensorProto, helper
 
 from onnx2snn import SpikingSession
 from onnx2snn.graph.editing import to_proto
-from onnx2snn.graph.operators import INCREASE, MEAN_SO_FAR
 from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.rewrite.spiking import rewrite
 from onnx2snn.runtime.cut import extract
 from onnx2snn.settings import Settings
+from onnx2snn.snn.stateful import INCREASE, MEAN_SO_FAR
 
 STEPS = 6
 

@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 from helpers.architectures import inputs_of, squeeze_and_excite
 from helpers.networks import NETWORKS, Builder, assemble, inputs_for
+from helpers.neurons import neurons_in
 from numpy.typing import NDArray
 
 from onnx2snn import ModelFileError, SpikingSession, UsageError, convert, inspect, rollout
@@ -72,7 +73,7 @@ def test_long_stretches_are_cut_into_passes(
 ) -> None:
     x = inputs_for(name, 3, seed=2)
     session = SpikingSession(models[name], schedule="stepped")
-    neurons = sum(int(np.prod(neuron["shape"][1:])) for neuron in session.neurons)
+    neurons = neurons_in(session)
     monkeypatch.setattr(module, "NEURON_STEPS", 3 * neurons)
     monkeypatch.setattr(module, "MOST_PASSES", passes)
     unrolled = rollout(models[name], 17, 3)

@@ -16,6 +16,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from helpers.networks import NETWORKS, Builder, assemble, inputs_for, mlp, resnet, segmenter
+from helpers.neurons import neurons_in
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -119,9 +120,7 @@ def test_a_batch_in_pieces_is_the_batch(
     )
     monkeypatch.setattr(schedules, "STEPS_TOGETHER", 1)
     wanted = [whole.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
-    monkeypatch.setattr(
-        schedules, "NEURON_STEPS", 6 * sum(int(np.prod(n["shape"][1:])) for n in cut.neurons)
-    )
+    monkeypatch.setattr(schedules, "NEURON_STEPS", 6 * neurons_in(cut))
     monkeypatch.setattr(schedules, "STEPS_TOGETHER", 3)
     found = [cut.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
     for one, other in zip(found, wanted, strict=True):
@@ -741,7 +740,7 @@ def test_as_many_samples_run_together_as_memory_allows(
     models: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, one = SpikingSession(models["mlp"]), {"input": inputs_for("mlp", 1)}
-    neurons = sum(n["channels"] for n in session.neurons)
+    neurons = neurons_in(session)
     for limit, expected in ((3 * neurons, 3), (4 * neurons - 1, 3), (neurons - 1, 1), (10**9, 50)):
         monkeypatch.setattr("onnx2snn.runtime.memory.NEURONS_AT_ONCE", limit)
         assert affordable_batch(session, one, 50) == expected

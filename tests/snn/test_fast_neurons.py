@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from helpers.neurons import graded_if_step, if_step, signed_graded_if_step, signed_if_step
 from helpers.stages import neuron_model
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,17 +16,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from onnx2snn.snn.fast_neurons import function_for
-from onnx2snn.snn.neurons import (
-    BY_OP,
-    GRADED_IF,
-    IF,
-    SIGNED_GRADED_IF,
-    SIGNED_IF,
-    graded_if_step,
-    if_step,
-    signed_graded_if_step,
-    signed_if_step,
-)
+from onnx2snn.snn.neurons import BY_OP, GRADED_IF, IF, SIGNED_GRADED_IF, SIGNED_IF
 
 Array = NDArray[Any]
 

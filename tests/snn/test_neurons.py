@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from helpers.networks import inputs_for, mlp
+from helpers.neurons import graded_if_step, if_step, signed_graded_if_step, signed_if_step
 from helpers.stages import (
     Array,
     evaluator,
@@ -34,13 +35,9 @@ from onnx2snn.snn.neurons import (
     INITIAL_POTENTIAL,
     SIGNED_IF,
     Neuron,
-    graded_if_step,
     if_function,
-    if_step,
     neuron_for,
-    signed_graded_if_step,
     signed_if_function,
-    signed_if_step,
 )
 
 Runner = Callable[[Array, Array], list[Array]]

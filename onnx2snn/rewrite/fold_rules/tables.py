@@ -7,10 +7,10 @@ Each rule is pure; it returns a Move, or a sentence saying why the scale has to 
 
 from __future__ import annotations
 
-from onnx2snn.graph.operators import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 from onnx2snn.rewrite.fold_rules import layout, pointwise, weighted
 from onnx2snn.rewrite.fold_rules.moves import BackwardRule, ForwardRule
 from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 
 
 def _of_first(rule: BackwardRule) -> ForwardRule:
