@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnx2snn.graph.operators import LINEAR, NOT_TELESCOPED, Linear
+from onnx2snn.graph.operators import LINEAR, REFUSED, Linear
 from onnx2snn.prepare.activations import CONDITIONS
 from onnx2snn.protos.nodes import MAX_POOLS, SHAPE_ONLY
 
@@ -43,7 +43,7 @@ def catalogue() -> str:
         )
     )
     refused: dict[str, list[str]] = defaultdict(list)
-    for op, reason in NOT_TELESCOPED.items():
+    for op, reason in REFUSED.items():
         refused[reason].append(op)
     rows += [(f"refused: {reason}", _listed(ops)) for reason, ops in refused.items()]
     lines = ["| becomes | operators between spiking layers |", "| --- | --- |"]

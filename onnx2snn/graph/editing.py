@@ -1,7 +1,7 @@
 """Editing a graph: constants, wiring, names and shapes, over onnx-graphsurgeon.
 
-Graphs travel between stages as `graph.types.Graph`. A constant is never changed in place: several nodes may share it.
-Nodes are appended; `tidy` sorts them.
+Graphs travel between stages as `graph.types.Graph`. A constant is never changed in place: several
+nodes may share it. Nodes are appended; `tidy` sorts them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def make_constant(name: str, values: Array) -> Tensor:
 def variable(
     name: str, like: Tensor | None = None, shape: Sequence[Dim] | None = None, dtype: Any = None
 ) -> Tensor:
-    """Return a new variable tensor, its shape and type taken from `like` where they are not given."""
+    """Return a new variable tensor; `like` gives its shape and type where these are left out."""
     if like is not None and shape is None:
         shape = like.shape
     if like is not None and dtype is None:
@@ -97,8 +97,8 @@ def variable(
 class Editor:
     """Adds to a graph under names that nothing in it has.
 
-    It reads the graph's names once, so that adding a node does not depend on the graph's size; whoever adds to the
-    graph while an editor is at work does it through that editor.
+    It reads the graph's names once, so that adding a node does not depend on the graph's size;
+    whoever adds to the graph while an editor is at work does it through that editor.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -107,13 +107,8 @@ class Editor:
         self._taken = {node.name for node in graph.nodes} | set(graph.tensors())
 
     def name(self, base: str) -> str:
-        """Return `base`, or `base_2`, `base_3` ... where that is taken; from now on the result is taken."""
-        name, count = base, 1
-        while name in self._taken:
-            count += 1
-            name = f"{base}_{count}"
-        self._taken.add(name)
-        return name
+        """Return an unused name like `base`, as `unique_name` does; from now on it is taken."""
+        return unique_name(self._taken, base)
 
     def constant(self, label: str, values: Array) -> Tensor:
         """Return a new constant, its name made from a label."""
@@ -238,7 +233,7 @@ def _dim(size: Dim) -> Dim:
 
 
 def keeps_shape(tensor: Tensor, factor: Array) -> bool:
-    """Return whether a tensor times a factor has the tensor's shape: neither is broadcast along a scaled axis."""
+    """Return whether a tensor times a factor has the tensor's shape: nothing is broadcast by it."""
     if tensor.shape is None or factor.ndim > len(tensor.shape):
         return False
     dims = tensor.shape[len(tensor.shape) - factor.ndim :]
@@ -246,14 +241,15 @@ def keeps_shape(tensor: Tensor, factor: Array) -> bool:
 
 
 def scaled_values(values: Array, factor: Array) -> Array:
-    """Return values times a factor, computed in float64 and rounded once, in the values' own type."""
+    """Return values times a factor in the values' type, computed in float64 and rounded once."""
     return (values.astype(np.float64) * factor).astype(values.dtype)
 
 
 def infer_shapes(graph: Graph) -> None:
-    """Write inferred types and shapes onto the graph's tensors; one that cannot be inferred keeps None.
+    """Write inferred types and shapes onto the graph's tensors.
 
-    onnxruntime is asked for those that ONNX knows nothing about, outputs of operators of other domains above all.
+    A shape that cannot be inferred stays None. onnxruntime is asked for those that ONNX knows
+    nothing about, outputs of operators of other domains above all.
     """
     proto = to_proto(graph)
     inferred = large.infer_model_shapes(proto)
@@ -279,7 +275,7 @@ def _inferred_dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
 
 
 def unique_name(taken: set[str], base: str) -> str:
-    """TODO(rooms): use `Editor`."""
+    """Return `base`, or `base_2`, `base_3` ... where that is taken; from then on it is taken."""
     name, count = base, 1
     while name in taken:
         count += 1

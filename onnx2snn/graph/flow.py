@@ -1,4 +1,4 @@
-"""Reachability in a graph: which nodes are upstream or downstream of others, and which tensors vary with time."""
+"""Reachability in a graph: nodes up- or downstream of others, and tensors that vary in time."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from onnx2snn.protos.reach import spread
 
 
 def between_weights(nodes: Sequence[Node]) -> set[str]:
-    """Return the names of the nodes with a weighted operator on a path before and another on a path after.
+    """Return the names of the nodes that have weighted operators on both sides.
 
-    The nodes have to be sorted.
+    One lies on a path before such a node, another on a path after it. The nodes have to be sorted.
     """
     return nodes_behind(nodes, is_weighted) & nodes_before(nodes, is_weighted)
 
 
 def nodes_behind(nodes: Sequence[Node], start: Callable[[Node], bool]) -> set[str]:
-    """Return the names of the nodes strictly downstream of those for which `start` holds (nodes sorted)."""
+    """Return the names of the sorted nodes strictly downstream of those for which `start` holds."""
     found = spread(nodes, (), _inputs, _outputs, start)
     return {node.name for node in found.nodes}
 
 
 def nodes_before(nodes: Sequence[Node], start: Callable[[Node], bool]) -> set[str]:
-    """Return the names of the nodes strictly upstream of those for which `start` holds (nodes sorted)."""
+    """Return the names of the sorted nodes strictly upstream of those for which `start` holds."""
     found = spread(reversed(nodes), (), _outputs, _inputs, start)
     return {node.name for node in found.nodes}
 

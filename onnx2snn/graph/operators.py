@@ -1,8 +1,9 @@
 """The table of operators: what each one is to a network that runs once per time-step.
 
-Adding an operator is one row here and one case in its test; `tools/operator_table.py` brings the README up to date. A row says which
-inputs may vary in time; all others have to be constant in time. Evaluated per step, a linear (or affine) operator is
-exact in the mean; whatever has no row, or breaks it, is telescoped.
+Adding an operator is one row here and one case in its test; `tools/operator_table.py` brings
+docs/operators.md up to date. A row says which inputs may vary in time; all others have to be
+constant in time. Evaluated per step, a linear (or affine) operator is exact in the mean; an
+operator without a row, or a node that breaks its row, is analog.
 """
 
 from __future__ import annotations
@@ -11,67 +12,69 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node
-from onnx2snn.protos.nodes import standard
+from onnx2snn.protos.nodes import WEIGHTED, standard
 
 Role = Literal["encoder", "neuron", "linear", "pooled", "analog", "readout", "refused"]
-"""`pooled`: a max-pool that stands before a neuron, on the input current; `analog`: telescoped; the others as in the
-README."""
+"""What becomes of a node.
+
+`neuron`: fires; `linear`: runs per step as it is; `pooled`: a max-pool that stands before a neuron,
+on the input current; `analog`: not driven by spikes, it acts on the accumulated input; `encoder`,
+`readout`: before the first and behind the last neurons; `refused`: cannot be converted.
+"""
 
 
 @dataclass(frozen=True)
 class Linear:
     """One row: how many inputs may vary in time at once, which ones, and what else has to hold.
 
-    `varying`: indices of the inputs that may vary (None: any); `at_once`: how many of them may (None: all).
-    `check` returns why this very node is not linear, or None.
+    `varying`: indices of the inputs that may vary (None: any); `at_once`: how many of them may
+    (None: all). `check` returns why this very node is not linear, or None.
     """
 
     varying: tuple[int, ...] | None = (0,)
     at_once: int | None = None
-    weighted: bool = False
     check: Callable[[Node], str | None] | None = None
 
 
 def _one_output(node: Node) -> str | None:
-    return (
-        "its second output is used" if len(node.outputs) > 1 and node.outputs[1].outputs else None
-    )
+    used = len(node.outputs) > 1 and node.outputs[1].outputs
+    if used:
+        return "its second output is used"
+    return None
 
 
 def _inference(node: Node) -> str | None:
-    return (
-        "it is in training mode; export the model for inference"
-        if node.attrs.get("training_mode", 0)
-        else None
-    )
+    if node.attrs.get("training_mode", 0):
+        return "it is in training mode; export the model for inference"
+    return None
 
 
-def _averages(node: Node) -> str | None:
-    return None if node.attrs.get("mode", "avg") == "avg" else "it takes maxima"
+def _takes_averages(node: Node) -> str | None:
+    if node.attrs.get("mode", "avg") != "avg":
+        return "it takes maxima"
+    return None
 
 
 def _adds(node: Node) -> str | None:
     mode = node.attrs.get("reduction", "none")
-    return None if mode in ("none", "add") else f"its reduction is '{mode}'"
+    if mode not in ("none", "add"):
+        return f"its reduction is '{mode}'"
+    return None
 
 
 _ANY = Linear(varying=None)
 _ONE_OF = Linear(varying=None, at_once=1)
 _FIRST = Linear()
-_WEIGHTED = Linear(weighted=True)
 _UPDATE = Linear(varying=(0, 2), check=_adds)
 
 LINEAR: dict[str, Linear] = {
-    "Conv": _WEIGHTED,
-    "ConvTranspose": _WEIGHTED,
+    "Conv": _FIRST,
+    "ConvTranspose": _FIRST,
     "DeformConv": _FIRST,
-    "Gemm": Linear(varying=(0, 1), at_once=1, weighted=True),
-    "MatMul": Linear(varying=None, at_once=1, weighted=True),
+    "Gemm": Linear(varying=(0, 1), at_once=1),
+    "MatMul": Linear(varying=None, at_once=1),
     "Einsum": _ONE_OF,
     "BatchNormalization": Linear(check=_inference),
     "Add": _ANY,
@@ -114,25 +117,32 @@ LINEAR: dict[str, Linear] = {
     "Resize": _FIRST,
     "Upsample": _FIRST,
     "GridSample": _FIRST,
-    "RoiAlign": Linear(check=_averages),
+    "RoiAlign": Linear(check=_takes_averages),
     "Dropout": Linear(check=_one_output),
     "Identity": _FIRST,
     "Cast": _FIRST,
     "CastLike": _FIRST,
 }
 
-NOT_TELESCOPED: dict[str, str] = {
-    **dict.fromkeys(
-        ("RNN", "GRU", "LSTM"), "recurrent layers are not supported between spiking layers"
-    ),
-    **dict.fromkeys(("If", "Loop", "Scan"), "control flow is not supported between spiking layers"),
-    **dict.fromkeys(
-        ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"),
-        "it draws random numbers at every step",
-    ),
-    **dict.fromkeys(
-        ("NonZero", "Unique", "NonMaxSuppression"), "the shape of its output would depend on spikes"
-    ),
+_RECURRENT = "recurrent layers are not supported between spiking layers"
+_CONTROL = "control flow is not supported between spiking layers"
+_RANDOM = "it draws random numbers at every step"
+_SHAPED_BY_VALUES = "the shape of its output would depend on spikes"
+
+REFUSED: dict[str, str] = {
+    "RNN": _RECURRENT,
+    "GRU": _RECURRENT,
+    "LSTM": _RECURRENT,
+    "If": _CONTROL,
+    "Loop": _CONTROL,
+    "Scan": _CONTROL,
+    "Bernoulli": _RANDOM,
+    "Multinomial": _RANDOM,
+    "RandomNormalLike": _RANDOM,
+    "RandomUniformLike": _RANDOM,
+    "NonZero": _SHAPED_BY_VALUES,
+    "Unique": _SHAPED_BY_VALUES,
+    "NonMaxSuppression": _SHAPED_BY_VALUES,
 }
 """Operators that cannot run between spiking layers in any way, and why."""
 
@@ -149,74 +159,57 @@ SHAPING: dict[str, tuple[int, ...]] = {
     "OneHot": (1,),
     "TopK": (1,),
 }
-"""The inputs that decide the shape of an output; no state can be kept where that changes from step to step."""
+"""The inputs that decide the shape of an output.
+
+No state can be kept where that changes from step to step.
+"""
 
 
 def is_weighted(node: Node) -> bool:
-    """Conv, ConvTranspose, Gemm or MatMul with constant weights: an operator whose inputs cross synapses."""
-    row = LINEAR.get(node.op)
-    if row is None or not row.weighted or not standard(node):
+    """Return whether a node is a weighted operator: one of WEIGHTED with constant weights.
+
+    Of a MatMul or Gemm either operand may hold the weights.
+    """
+    if node.op not in WEIGHTED or not standard(node):
         return False
-    operands = node.inputs[:2] if node.op in ("MatMul", "Gemm") else node.inputs[1:2]
-    return any(constant(t) is not None for t in operands)
-
-
-def upper_bound(node: Node) -> float | None:
-    """u of an activation clip(z, 0, u), infinity for Relu; None where a node is no supported activation."""
-    if not standard(node):
-        return None
-    if node.op == "Relu":
-        return float("inf")
-    if node.op == "Clip":
-        low, high = clip_bounds(node)
-        if low is not None and high is not None and low.size == high.size == 1:
-            lower, upper = float(low.item()), float(high.item())
-            return upper if lower == 0 and 0 < upper < float("inf") else None
-    return None
-
-
-def clip_bounds(node: Node) -> tuple[Array | None, Array | None]:
-    """The bounds of a Clip node; an absent bound, or the largest number, is infinite, one computed at run time None."""
-    absent = np.asarray(np.inf)
-    given = [
-        absent if len(node.inputs) <= i or node.inputs[i].is_empty() else constant(node.inputs[i])
-        for i in (1, 2)
-    ]
-    low, high = given
-    return _unbounded(-low if low is absent else low), _unbounded(high)
-
-
-def _unbounded(value: Array | None) -> Array | None:
-    if value is None or not np.issubdtype(value.dtype, np.floating):
-        return value
-    return np.where(np.abs(value) >= np.finfo(np.float32).max, np.copysign(np.inf, value), value)
+    either = node.op in ("MatMul", "Gemm")
+    operands = node.inputs[:2] if either else node.inputs[1:2]
+    return any(constant(operand) is not None for operand in operands)
 
 
 def refusal(node: Node, varies: Callable[[int], bool]) -> str | None:
-    """Why a node cannot run inside the spiking core in any way, or None where it can."""
+    """Return why a node cannot run inside the spiking core in any way, or None where it can.
+
+    `varies` says of an input's index whether that input varies in time.
+    """
     if not standard(node):
         return None
-    if node.op in NOT_TELESCOPED:
-        return NOT_TELESCOPED[node.op]
-    wrong = [
-        index for index in SHAPING.get(node.op, ()) if index < len(node.inputs) and varies(index)
-    ]
-    if wrong:
-        return f"the shape of its output would depend on spikes, by its input '{node.inputs[wrong[0]].name}'"
+    if node.op in REFUSED:
+        return REFUSED[node.op]
+    for index in SHAPING.get(node.op, ()):
+        if index < len(node.inputs) and varies(index):
+            name = node.inputs[index].name
+            return f"the shape of its output would depend on spikes, by its input '{name}'"
     return None
 
 
 def nonlinearity(node: Node, varies: Callable[[int], bool]) -> str | None:
-    """Why a node is not linear in what varies in time, or None where it is."""
+    """Return why a node is not linear in its inputs that vary in time, or None where it is.
+
+    `varies` says of an input's index whether that input varies in time.
+    """
     if not standard(node):
         return f"nothing is known about operators of domain '{node.domain}'"
     row = LINEAR.get(node.op)
     if row is None:
         return "not linear"
-    moving = [index for index in range(len(node.inputs)) if varies(index)]
-    wrong = [index for index in moving if row.varying is not None and index not in row.varying]
-    if wrong:
-        return f"not linear in its input '{node.inputs[wrong[0]].name}', which depends on spikes"
-    if row.at_once is not None and len(moving) > row.at_once:
+    varying = [index for index in range(len(node.inputs)) if varies(index)]
+    for index in varying:
+        if row.varying is not None and index not in row.varying:
+            name = node.inputs[index].name
+            return f"not linear in its input '{name}', which depends on spikes"
+    if row.at_once is not None and len(varying) > row.at_once:
         return "both of its inputs depend on spikes, and their product is not linear"
-    return row.check(node) if row.check else None
+    if row.check is None:
+        return None
+    return row.check(node)

@@ -1,7 +1,7 @@
 """A typed view of onnx-graphsurgeon's graphs: the members that this package uses, and their types.
 
-The library ships no types. These protocols say what it promises, so that the rest of the package is checked against
-them; the objects themselves are the library's.
+The library ships no types. These protocols say what it promises, so that the rest of the package is
+checked against them; the objects themselves are the library's.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from onnx2snn.aliases import Dim
 class Tensor(Protocol):
     """`onnx_graphsurgeon.Variable` or `Constant`: an edge of the graph.
 
-    `inputs` holds the node that makes it (none for graph inputs and constants), `outputs` the nodes that read it, once
-    for each of their inputs it is; `shape` is None where the rank is unknown.
+    `inputs` holds the node that makes it (none for graph inputs and constants), `outputs` the nodes
+    that read it, once for each of their inputs it is; `shape` is None where the rank is unknown.
     """
 
     name: str

@@ -8,9 +8,10 @@ from typing import Any
 
 from onnx2snn.aliases import ModelSource
 from onnx2snn.errors import UnsupportedGraphError
-from onnx2snn.prepare.max_pools import arrange
+from onnx2snn.prepare.arrange import arrange
 from onnx2snn.prepare.normalise import normalise
-from onnx2snn.prepare.partition import Row, partition
+from onnx2snn.prepare.partition import partition
+from onnx2snn.prepare.roles import Row
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.specs import input_specs, output_specs
 from onnx2snn.snn.description import read_rollout_metadata

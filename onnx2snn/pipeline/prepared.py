@@ -17,8 +17,8 @@ from onnx2snn.data.split import CalibrationData, open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError
 from onnx2snn.pipeline.cost import Clock, inference_seconds
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
+from onnx2snn.prepare.arrange import Arrangement, arrange
 from onnx2snn.prepare.job import Job
-from onnx2snn.prepare.max_pools import Arrangement, arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import partition
 from onnx2snn.protos.load import LoadedModel, load_model

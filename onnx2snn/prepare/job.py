@@ -1,4 +1,4 @@
-"""The object that stages after the partition pass on: the arranged ANN, its partition, the data and the options."""
+"""The job that stages pass on: the arranged ANN, its partition, the data and the options."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from onnx2snn.settings import Settings
 class Job:
     """One conversion at work, from the partition on.
 
-    `graph` is the arranged ANN, which no stage changes; `specs` are its inputs; `settings` hold the number of
-    time-steps this conversion is for.
+    `graph` is the arranged ANN, which no stage changes; `specs` are its inputs; `settings` hold the
+    number of time-steps this conversion is for.
     """
 
     graph: Graph

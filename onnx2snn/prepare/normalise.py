@@ -1,12 +1,13 @@
 """Any supported graph -> few canonical operators, every node named.
 
-What onnxruntime's own optimisation leaves (`prepare.simplify`) is brought to the canonical form here, which `check_canonical`
-asserts:
+The canonical form, brought about here from what onnxruntime's own optimisation leaves
+(`prepare.simplify`) and asserted by `check_canonical`:
 
 * opset 18 or newer;
-* Dropout and Identity are gone, except a Dropout whose mask is used and an Identity between graph inputs or outputs;
-* BatchNormalization that had no convolution to be folded into is a Mul and an Add by per-channel constants (one whose
-  parameters are computed at run time stays);
+* Dropout and Identity are gone, except a Dropout whose mask is used and an Identity between graph
+  inputs or outputs;
+* BatchNormalization that had no convolution to be folded into is a Mul and an Add by per-channel
+  constants (one whose parameters are computed at run time stays);
 * a Gemm whose third input is no constant is a Gemm and an Add;
 * floating-point Sub, Div and Neg by a constant are Add and Mul, the constant second;
 * Clip(0, infinity) is Relu.
@@ -14,46 +15,49 @@ asserts:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import StageMismatchError, UnsupportedGraphError
+from onnx2snn.graph.bounds import clip_bounds
 from onnx2snn.graph.editing import (
-    add_node,
+    Editor,
     constant,
     drop,
     infer_shapes,
     is_output,
-    make_constant,
-    names_in,
     producer,
     rank,
     redirect,
     tidy,
     to_graph,
     unique_name,
-    variable,
 )
-from onnx2snn.graph.operators import clip_bounds
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.simplify import simplify
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard
 
+MINUS_ONE = np.float64(-1.0)
+
 
 def normalise(model: LoadedModel) -> Graph:
-    """The canonical graph of a model.
+    """Return the canonical graph of a model.
 
-    Raises ModelFileError where onnxruntime cannot load the model, UnsupportedGraphError where its opset cannot be
-    raised to 18, a node is in training mode, the network is quantised, or a subgraph is not closed.
+    Raises: ModelFileError: onnxruntime cannot load the model. UnsupportedGraphError: Its opset
+        cannot be raised to 18, a node is in training mode, the network is quantised, or a subgraph
+        is not closed.
     """
     graph = to_graph(simplify(model))
     _name_nodes(graph)
     infer_shapes(graph)
+    editor = Editor(graph)
     for node in list(graph.nodes):
         rule = _RULES.get(node.op)
         if rule is not None and standard(node):
-            rule(graph, node)
+            rule(editor, node)
     graph = tidy(graph)
     infer_shapes(graph)
     check_canonical(graph)
@@ -63,157 +67,204 @@ def normalise(model: LoadedModel) -> Graph:
 def check_canonical(graph: Graph) -> None:
     """Assert the canonical form (StageMismatchError: a bug here, never the user's fault)."""
     for node in graph.nodes:
-        if standard(node) and (
-            node.op == "Constant" or (node.op == "Dropout" and not _mask_used(graph, node))
-        ):
+        if not standard(node):
+            continue
+        unused_dropout = node.op == "Dropout" and not _mask_used(graph, node)
+        if node.op == "Constant" or unused_dropout:
             raise StageMismatchError(
-                f"normalisation left node '{node.name}' ({node.op}) in place; please report this model"
+                f"normalisation left node '{node.name}' ({node.op}) in place; "
+                "please report this model"
             )
 
 
 def _name_nodes(graph: Graph) -> None:
+    """Name every node, after its first output where it has no name of its own."""
     taken: set[str] = set()
     for node in graph.nodes:
-        node.name = unique_name(
-            taken, node.name or (node.outputs[0].name if node.outputs else node.op)
-        )
+        base = node.name
+        if not base:
+            base = node.outputs[0].name if node.outputs else node.op
+        node.name = unique_name(taken, base)
 
 
 def _mask_used(graph: Graph, node: Node) -> bool:
-    return len(node.outputs) > 1 and (
-        bool(node.outputs[1].outputs) or is_output(graph, node.outputs[1])
-    )
+    """Return whether a Dropout's second output is needed."""
+    if len(node.outputs) < 2:
+        return False
+    mask = node.outputs[1]
+    return bool(mask.outputs) or is_output(graph, mask)
 
 
-def _dropout(graph: Graph, node: Node) -> None:
-    if not _mask_used(graph, node):
-        node.op, node.attrs = "Identity", {}
-        node.inputs, node.outputs = [node.inputs[0]], [node.outputs[0]]
-        _bypass(graph, node)
+def _dropout(editor: Editor, node: Node) -> None:
+    """Dropout without its mask: y = x."""
+    if _mask_used(editor.graph, node):
+        return
+    node.op = "Identity"
+    node.attrs = {}
+    node.inputs = [node.inputs[0]]
+    node.outputs = [node.outputs[0]]
+    _bypass(editor, node)
 
 
-def _bypass(graph: Graph, node: Node) -> None:
-    """Identity: y = x."""
-    source, out = node.inputs[0], node.outputs[0]
+def _bypass(editor: Editor, node: Node) -> None:
+    """Identity, y = x: readers of y read x; if y is an output of the graph, x's maker makes it."""
+    graph = editor.graph
+    source = node.inputs[0]
+    out = node.outputs[0]
     if not is_output(graph, out):
         redirect(graph, out, source)
         drop(graph, node)
-    elif (maker := producer(source)) is not None and not is_output(graph, source):
-        redirect(graph, source, out)
-        maker.outputs[[t is source for t in maker.outputs].index(True)] = _detached(out, node)
-        drop(graph, node)
-
-
-def _detached(out: Tensor, node: Node) -> Tensor:
+        return
+    before = producer(source)
+    if before is None or is_output(graph, source):
+        return
+    redirect(graph, source, out)
     node.outputs.clear()
-    return out
+    for index, tensor in enumerate(list(before.outputs)):
+        if tensor is source:
+            before.outputs[index] = out
+    drop(graph, node)
 
 
-def _batch_norm(graph: Graph, node: Node) -> None:
-    """gamma (x - mean) / sqrt(var + epsilon) + beta, as a Mul and an Add over axis 1."""
+def _batch_norm(editor: Editor, node: Node) -> None:
+    """γ (x - mean) / sqrt(variance + ε) + β, as a Mul and an Add over axis 1."""
     if node.attrs.get("training_mode", 0):
         raise UnsupportedGraphError(
             node.name, node.op, "it is in training mode; export the model for inference"
         )
-    values = [constant(t) for t in node.inputs[1:5]]
-    x = node.inputs[0]
-    if any(v is None for v in values) or rank(x) is None:
+    ndim = rank(node.inputs[0])
+    values = [constant(tensor) for tensor in node.inputs[1:5]]
+    if ndim is None or any(value is None for value in values):
         return
-    gamma, beta, mean, var = (np.asarray(v, np.float64) for v in values)
-    factor = gamma / np.sqrt(var + node.attrs.get("epsilon", 1e-5))
-    shape = [1, -1] + [1] * ((rank(x) or 2) - 2)
-    _mul_add(graph, node, factor.reshape(shape), (beta - mean * factor).reshape(shape))
+    gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
+    factor = gamma / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
+    offset = beta - mean * factor
+    shape = [1, -1] + [1] * (ndim - 2)
+    _mul_add(editor, node, factor.reshape(shape), offset.reshape(shape))
 
 
-def _arithmetic(graph: Graph, node: Node) -> None:
-    """Add, Sub, Mul and Div with one floating-point constant: y = x * factor + offset, one of them trivial."""
-    values = [constant(t) for t in node.inputs]
-    if all(v is None for v in values) or all(v is not None for v in values):
-        return
-    position = 1 if values[1] is not None else 0
-    c = values[position]
-    assert c is not None
-    if not np.issubdtype(c.dtype, np.floating):
-        return
-    c = c.astype(np.float64)
-    if node.op in ("Add", "Mul"):
-        if position == 0:
-            node.inputs[0], node.inputs[1] = node.inputs[1], node.inputs[0]
-    elif node.op == "Sub":
-        _mul_add(graph, node, None, -c) if position == 1 else _mul_add(
-            graph, node, np.float64(-1.0), c, x=1
-        )
-    elif position == 1 and np.all(c != 0):
-        _mul_add(graph, node, 1.0 / c, None)
+def _constant_of_two(node: Node) -> tuple[int, Array] | None:
+    """Return the index and value of the one floating-point constant among two operands, or None."""
+    first, second = (constant(tensor) for tensor in node.inputs)
+    if first is not None and second is not None:
+        return None
+    index = 0 if second is None else 1
+    value = first if second is None else second
+    if value is None or not np.issubdtype(value.dtype, np.floating):
+        return None
+    return index, value.astype(np.float64)
 
 
-def _gemm(graph: Graph, node: Node) -> None:
-    """alpha A B + beta C, C not a constant: the product and the sum apart."""
-    if len(node.inputs) < 3 or node.inputs[2].is_empty() or constant(node.inputs[2]) is not None:
+def _commutative(editor: Editor, node: Node) -> None:
+    """c + x and c * x: the constant goes second."""
+    found = _constant_of_two(node)
+    if found is not None and found[0] == 0:
+        node.inputs[0], node.inputs[1] = node.inputs[1], node.inputs[0]
+
+
+def _subtraction(editor: Editor, node: Node) -> None:
+    """x - c = x + (-c), and c - x = (-1) x + c."""
+    found = _constant_of_two(node)
+    if found is None:
         return
-    taken = names_in(graph)
-    term, out = node.inputs[2], node.outputs[0]
-    product = variable(unique_name(taken, f"{node.name}/product"), like=out)
+    index, value = found
+    if index == 1:
+        _mul_add(editor, node, None, -value)
+    else:
+        _mul_add(editor, node, MINUS_ONE, value, x=1)
+
+
+def _division(editor: Editor, node: Node) -> None:
+    """x / c = x (1 / c), where no element of c is 0."""
+    found = _constant_of_two(node)
+    if found is None:
+        return
+    index, value = found
+    if index == 1 and np.all(value != 0):
+        _mul_add(editor, node, 1.0 / value, None)
+
+
+def _gemm(editor: Editor, node: Node) -> None:
+    """α A B + β C, C not a constant: the product and the sum apart."""
+    if len(node.inputs) < 3 or node.inputs[2].is_empty():
+        return
+    term = node.inputs[2]
+    if constant(term) is not None:
+        return
+    out = node.outputs[0]
+    product = editor.variable(f"{node.name}/product", like=out)
     del node.inputs[2]
     node.outputs[0] = product
     beta = node.attrs.get("beta", 1.0)
     if beta != 1.0:
-        scaled = variable(unique_name(taken, f"{node.name}/beta_out"), like=term)
-        fixed = make_constant(
-            unique_name(taken, f"{node.name}/beta_constant"), np.asarray(beta, term.dtype)
-        )
-        add_node(graph, "Mul", unique_name(taken, f"{node.name}/beta"), [term, fixed], [scaled])
+        scaled = editor.variable(f"{node.name}/beta_out", like=term)
+        factor = editor.constant(f"{node.name}/beta_constant", np.asarray(beta, term.dtype))
+        editor.node("Mul", f"{node.name}/beta", [term, factor], [scaled])
         term = scaled
-    add_node(graph, "Add", unique_name(taken, f"{node.name}/add"), [product, term], [out])
+    editor.node("Add", f"{node.name}/add", [product, term], [out])
 
 
-def _negate(graph: Graph, node: Node) -> None:
-    if node.inputs[0].dtype is not None and np.issubdtype(node.inputs[0].dtype, np.floating):
-        _mul_add(graph, node, np.float64(-1.0), None)
+def _negate(editor: Editor, node: Node) -> None:
+    """-x = (-1) x."""
+    dtype = node.inputs[0].dtype
+    if dtype is not None and np.issubdtype(dtype, np.floating):
+        _mul_add(editor, node, MINUS_ONE, None)
 
 
 def _mul_add(
-    graph: Graph, node: Node, factor: Array | np.float64 | None, offset: Array | None, x: int = 0
+    editor: Editor,
+    node: Node,
+    factor: Array | np.float64 | None,
+    offset: Array | None,
+    x: int = 0,
 ) -> None:
-    """Replace a node by y = input[x] * factor + offset; the last new node takes over its name."""
-    taken = names_in(graph)
-    current, out = node.inputs[x], node.outputs[0]
-    dtype = current.dtype or np.float32
-    steps = [(op, value) for op, value in (("Mul", factor), ("Add", offset)) if value is not None]
+    """Replace a node by y = input[x] * factor + offset; the last new node takes over its name.
+
+    A factor or offset of None is left out, but not both.
+    """
     name = node.name
-    drop(graph, node)
-    for position, (op, value) in enumerate(steps):
-        last = position == len(steps) - 1
-        label = name if last else unique_name(taken, f"{name}/{op.lower()}")
-        target = out if last else variable(unique_name(taken, f"{label}_out"), like=current)
-        fixed = make_constant(
-            unique_name(taken, f"{label}_constant"), np.asarray(value).astype(dtype)
-        )
-        add_node(graph, op, label, [current, fixed], [target])
-        current = target
+    current = node.inputs[x]
+    out = node.outputs[0]
+    drop(editor.graph, node)
+    if factor is None:
+        assert offset is not None
+        _by_constant(editor, "Add", name, current, offset, out)
+    elif offset is None:
+        _by_constant(editor, "Mul", name, current, factor, out)
+    else:
+        label = editor.name(f"{name}/mul")
+        product = editor.variable(f"{label}_out", like=current)
+        _by_constant(editor, "Mul", label, current, factor, product)
+        _by_constant(editor, "Add", name, product, offset, out)
 
 
-def _clip(graph: Graph, node: Node) -> None:
+def _by_constant(
+    editor: Editor, op: str, name: str, x: Tensor, value: Array | np.float64, out: Tensor
+) -> None:
+    """Append op(x, value) under a settled name, the constant in x's type."""
+    dtype = x.dtype or np.float32
+    fixed = editor.constant(f"{name}_constant", np.asarray(value).astype(dtype))
+    editor.append(op, name, [x, fixed], [out])
+
+
+def _clip(editor: Editor, node: Node) -> None:
+    """Clip(0, infinity) = Relu."""
     low, high = clip_bounds(node)
-    if (
-        low is not None
-        and high is not None
-        and low.size == 1
-        and low.item() == 0
-        and np.all(high == np.inf)
-    ):
+    if low is None or high is None or low.size != 1:
+        return
+    if low.item() == 0 and np.all(high == np.inf):
         node.op = "Relu"
         node.inputs = [node.inputs[0]]
 
 
-_RULES = {
+_RULES: dict[str, Callable[[Editor, Node], None]] = {
     "Dropout": _dropout,
     "Identity": _bypass,
     "BatchNormalization": _batch_norm,
-    "Add": _arithmetic,
-    "Sub": _arithmetic,
-    "Mul": _arithmetic,
-    "Div": _arithmetic,
+    "Add": _commutative,
+    "Mul": _commutative,
+    "Sub": _subtraction,
+    "Div": _division,
     "Neg": _negate,
     "Gemm": _gemm,
     "Clip": _clip,

@@ -1,16 +1,15 @@
-"""What onnxruntime does to normalise a model, what it has to be kept from, and what is refused before.
+"""Simplification by onnxruntime: which of its fusions are kept away, and which models are refused.
 
-Its basic optimisation folds constants and BatchNormalization, lifts Constant nodes, drops Dropout and inlines
-functions.
+Its basic optimisation folds constants and BatchNormalization, lifts Constant nodes, drops Dropout
+and inlines functions.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -18,22 +17,31 @@ import onnxruntime as ort
 from onnx2snn.errors import ModelFileError, UnsupportedGraphError, one_line
 from onnx2snn.protos import large
 from onnx2snn.protos.load import LoadedModel
+from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
 from onnx2snn.protos.opset import raised
+from onnx2snn.protos.reach import spread
 from onnx2snn.protos.sessions import session_options, session_with
 from onnx2snn.protos.walk import bodies
 
 MINIMUM_OPSET = 18
 
 UNWANTED = ["MatMulAddFusion", "GemmTransposeFusion", "SliceConcatToSpaceToDepthFusion"]
-"""Fusions that make of supported operators one that is not (a Gemm of a constant and a spiking tensor, or of a
-transposed one; SpaceToDepth), under a name the model does not have."""
+"""Fusions that make of supported operators one that is not (a Gemm of a constant and a spiking
+tensor, or of a transposed one; SpaceToDepth), under a name the model does not have."""
+
+QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear")
+
+QUANTISED = re.compile(
+    r"QLinear\w+|\w+Integer|QGemm|QAttention|QEmbed\w+|DynamicQuantize(MatMul|LSTM)|MatMulNBits"
+)
+"""Operators that compute with integer weights (ONNX's own and onnxruntime's)."""
 
 
 def simplify(model: LoadedModel) -> onnx.ModelProto:
-    """The model at opset 18 or newer, optimised by onnxruntime.
+    """Return the model at opset 18 or newer, optimised by onnxruntime.
 
-    Raises ModelFileError where onnxruntime cannot load it, UnsupportedGraphError where its opset cannot be raised, it
-    is quantised, or a subgraph reads tensors from outside.
+    Raises: ModelFileError: onnxruntime cannot load it. UnsupportedGraphError: Its opset cannot be
+        raised, it is quantised, or a subgraph reads tensors from outside.
     """
     _require_unquantised(model.proto.graph)
     proto = _optimise(_own_initializers(model.proto), model.name)
@@ -44,73 +52,87 @@ def simplify(model: LoadedModel) -> onnx.ModelProto:
     return newer
 
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-QUANTISING = ("QuantizeLinear", "DynamicQuantizeLinear")
-QUANTISED = re.compile(
-    r"QLinear\w+|\w+Integer|QGemm|QAttention|QEmbed\w+|DynamicQuantize(MatMul|LSTM)|MatMulNBits"
-)
-"""Operators that compute with integer weights (ONNX's own and onnxruntime's)."""
-
-
 def _require_unquantised(graph: onnx.GraphProto) -> None:
-    """Refuse a quantised network: its integers would have to be real numbers again before neurons replace anything.
+    """Refuse a quantised network: neurons replace activations of real numbers alone.
 
-    Dequantised weights are constants, and what is quantised before the first or after the last layer stays as it is.
+    Dequantised weights are constants, and what is quantised before the first or behind the last
+    weighted operator stays as it is.
     """
     nodes = list(graph.node)
-    forth = _behind(nodes, lambda n: n.input, lambda n: n.output)
-    back = reversed(_behind(nodes[::-1], lambda n: n.output, lambda n: n.input))
-    for node, after, before in zip(nodes, forth, back, strict=True):
-        if QUANTISED.fullmatch(node.op_type) or (after and before and node.op_type in QUANTISING):
+    between = _between_weighted(nodes)
+    for position, node in enumerate(nodes):
+        inside = position in between and node.op_type in QUANTISING
+        if inside or QUANTISED.fullmatch(node.op_type):
             reason = "the network is quantised; give the floating-point model it was made from"
-            raise UnsupportedGraphError(node.name or node.output[0], node.op_type, reason)
+            raise UnsupportedGraphError(_label(node), node.op_type, reason)
 
 
-def _behind(
-    nodes: Sequence[onnx.NodeProto], entering: Callable[..., Any], leaving: Callable[..., Any]
-) -> list[bool]:
-    """Of each node, in the order given, whether a layer with weights stands before it."""
-    lit: set[str] = set()
-    found = []
-    for node in nodes:
-        found.append(not lit.isdisjoint(entering(node)))
-        if found[-1] or node.op_type in LAYERS:
-            lit.update(filter(None, leaving(node)))
-    return found
+def _between_weighted(nodes: list[onnx.NodeProto]) -> set[int]:
+    """Return the positions of the sorted nodes before and behind which weighted operators stand.
+
+    Their weights need not be constants here: those of a quantised network are dequantised.
+    """
+
+    def takes(position: int) -> Iterable[str]:
+        return filter(None, nodes[position].input)
+
+    def makes(position: int) -> Iterable[str]:
+        return filter(None, nodes[position].output)
+
+    def weighted(position: int) -> bool:
+        return nodes[position].op_type in WEIGHTED
+
+    positions = range(len(nodes))
+    behind = spread(positions, (), takes, makes, weighted)
+    before = spread(reversed(positions), (), makes, takes, weighted)
+    return set(behind.nodes) & set(before.nodes)
+
+
+def _label(node: onnx.NodeProto) -> str:
+    """Return the name of a node for a sentence: that of its first output where it has none."""
+    return node.name or node.output[0]
 
 
 def _require_closed_subgraphs(graph: onnx.GraphProto) -> None:
-    """Refuse If, Loop and Scan whose bodies read tensors of the graph around them: no edge would tell of it."""
-    fixed = {t.name for t in graph.initializer}
+    """Refuse If, Loop and Scan whose bodies read tensors from around them: no edge tells of it."""
+    fixed = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        for name in sorted(_read_from_outside(node) - fixed):
+        outer = _read_from_outside(node) - fixed
+        if outer:
             reason = (
-                f"its subgraph reads '{name}' from outside; export the model without control flow"
+                f"its subgraph reads '{min(outer)}' from outside; "
+                "export the model without control flow"
             )
-            raise UnsupportedGraphError(node.name or node.output[0], node.op_type, reason)
+            raise UnsupportedGraphError(_label(node), node.op_type, reason)
 
 
 def _read_from_outside(node: onnx.NodeProto) -> set[str]:
-    """The names that a node's subgraphs use and do not define."""
+    """Return the names that a node's subgraphs use and do not define."""
     read: set[str] = set()
     for body in bodies(node):
-        known = {v.name for v in [*body.input, *body.initializer]} | {
-            o for n in body.node for o in n.output
-        }
-        read |= {v.name for v in body.output} - known
+        known = {value.name for value in body.input}
+        known.update(tensor.name for tensor in body.initializer)
         for inner in body.node:
-            read |= ({t for t in inner.input if t} | _read_from_outside(inner)) - known
+            known.update(inner.output)
+        used = {value.name for value in body.output}
+        for inner in body.node:
+            used.update(filter(None, inner.input))
+            used |= _read_from_outside(inner)
+        read |= used - known
     return read
 
 
 def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """An initializer listed among the inputs (IR 3) could be overridden, so nothing would be folded: unlist it."""
-    given = {t.name for t in proto.graph.initializer}
-    if not given.intersection(v.name for v in proto.graph.input):
+    """Return a model none of whose inputs has an initializer.
+
+    One that has (IR 3) could be overridden, so that nothing would be folded.
+    """
+    given = {tensor.name for tensor in proto.graph.initializer}
+    kept = [value for value in proto.graph.input if value.name not in given]
+    if len(kept) == len(proto.graph.input):
         return proto
     own = onnx.ModelProto()
     own.CopyFrom(proto)
-    kept = [v for v in own.graph.input if v.name not in given]
     del own.graph.input[:]
     own.graph.input.extend(kept)
     own.ir_version = max(own.ir_version, 4)  # before IR 4 every initializer had to be an input
@@ -118,32 +140,30 @@ def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Return a model as onnxruntime's basic optimisation leaves it; `name` is for the error."""
     options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.add_session_config_entry(
-        "session.disable_quant_qdq", "1"
-    )  # or quantised weights would not be folded
+    # otherwise quantised weights would not be folded
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     with tempfile.TemporaryDirectory(prefix="onnx2snn-", ignore_cleanup_errors=True) as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         if not large.fits(proto):
-            for key, value in (
-                ("file_name", "optimised.data"),
-                ("min_size_in_bytes", str(large.HEAVY)),
-            ):
-                options.add_session_config_entry(
-                    f"session.optimized_model_external_initializers_{key}", value
-                )
+            external = "session.optimized_model_external_initializers_"
+            options.add_session_config_entry(f"{external}file_name", "optimised.data")
+            options.add_session_config_entry(f"{external}min_size_in_bytes", str(large.HEAVY))
         try:
             session_with(proto, options, disabled_optimizers=UNWANTED)
         except Exception as error:
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
         optimised = onnx.load(options.optimized_model_filepath)
-    used = {node.domain or "" for node in optimised.graph.node} | {""}
-    kept = [
-        entry
-        for entry in optimised.opset_import
-        if (entry.domain if entry.domain != "ai.onnx" else "") in used
-    ]
-    del optimised.opset_import[:]
-    optimised.opset_import.extend(kept)
+    _drop_unused_domains(optimised)
     return optimised
+
+
+def _drop_unused_domains(model: onnx.ModelProto) -> None:
+    """Drop the imports of domains that no node uses: onnxruntime adds all it knows."""
+    used = {node.domain for node in model.graph.node}
+    used.update(domain for domain in STANDARD_DOMAINS if domain is not None)
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

@@ -23,7 +23,8 @@ from onnx2snn.graph.editing import (
     variable,
 )
 from onnx2snn.graph.types import Graph, Node, Tensor
-from onnx2snn.prepare.partition import CORE, Partition
+from onnx2snn.prepare.partition import Partition
+from onnx2snn.prepare.roles import CORE
 from onnx2snn.protos.nodes import MAX_POOLS
 from onnx2snn.rewrite.telescope import telescope
 from onnx2snn.snn.format import SNN_DOMAIN

@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.graph.operators: every row of the table is linear, as onnxruntime computes it."""
+"""Behaviour of onnx2snn.graph.operators: every row is linear, as onnxruntime computes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(5)
 
 @dataclass(frozen=True)
 class Case:
-    """One node: a tuple is the shape of an operand that varies in time, an array one that does not; "": none."""
+    """One node: a tuple is the shape of an operand that varies, an array one that does not."""
 
     op: str
     operands: Sequence[Any]

@@ -21,8 +21,8 @@ from onnx2snn.data.samples import open_samples
 from onnx2snn.data.split import CalibrationData
 from onnx2snn.graph.editing import to_graph, to_proto
 from onnx2snn.graph.types import Graph
+from onnx2snn.prepare.arrange import Arrangement, arrange
 from onnx2snn.prepare.job import Job
-from onnx2snn.prepare.max_pools import Arrangement, arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.protos.load import LoadedModel, load_model

@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.prepare.activations: every piecewise-linear activation becomes neurons, and computes the same."""
+"""Behaviour of onnx2snn.prepare.activations: piecewise-linear ones become neurons, exactly."""
 
 from __future__ import annotations
 

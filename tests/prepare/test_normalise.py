@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.prepare.normalise: a canonical graph that computes what the model computes."""
+"""Behaviour of onnx2snn.prepare.normalise: a canonical graph that computes the same."""
 
 from __future__ import annotations
 
@@ -317,9 +317,8 @@ def test_shapes_are_known_after_normalising() -> None:
 def test_float_constants_keep_their_type() -> None:
     for block in ("batch norm", "div", "constant minus", "negate"):
         graph = normalised(assemble([block, "relu"]))
-        kinds = {
-            str(constant(t).dtype) for n in graph.nodes for t in n.inputs if constant(t) is not None
-        }  # type: ignore[union-attr]
+        constants = [constant(tensor) for node in graph.nodes for tensor in node.inputs]
+        kinds = {str(value.dtype) for value in constants if value is not None}
         assert kinds == {"float32"}
 
 

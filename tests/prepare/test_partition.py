@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.prepare.partition and graph.operators: encoder, core, readout, sites, refusals."""
+"""Behaviour of onnx2snn.prepare.partition and graph.operators: parts, sites, refusals."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from helpers.stages import Staged, network, staged
 from onnx import helper
 
 from onnx2snn.errors import UnsupportedGraphError
+from onnx2snn.graph.bounds import upper_bound
 from onnx2snn.graph.editing import to_graph
-from onnx2snn.graph.operators import is_weighted, upper_bound
+from onnx2snn.graph.operators import is_weighted
 
 INFINITY = float("inf")
 
@@ -175,7 +176,7 @@ def test_operators_of_other_domains_are_telescoped() -> None:
 
 
 def test_linear_operators_between_telescoped_ones_are_telescoped_with_them() -> None:
-    """A weighted operator, too, but never a neuron; what only leads to or from a region stays outside."""
+    """Weighted operators, too, but no neurons; what leads to or from a region stays outside."""
     b = Net()
     x = b.node("Sigmoid", b.conv(b.start(), 4, 4), name="one")
     y = b.node(
@@ -375,7 +376,7 @@ def test_a_dense_layer_with_a_shortcut_is_taken() -> None:
 
 
 def test_supported_operators_are_not_fused_into_others() -> None:
-    """onnxruntime would make a SpaceToDepth of the slices, and Gemm of a constant with a spiking tensor of the rest."""
+    """The slices would be a SpaceToDepth, the rest a Gemm of a constant and a spiking tensor."""
     b = Builder()
     x = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 6]), 2, 4))
     starts = [[row, column] for row in (0, 1) for column in (0, 1)]
