@@ -1,6 +1,6 @@
 """Mean and variance of tensors, per channel, carried on from those that are known.
 
-From an operator's inputs to its output they pass by these rules (`_RULES`):
+From an operator's inputs to its output they pass by these rules (`GAUSSIAN_RULES`):
 
 - Relu and Clip: those of the clipped Gaussian.
 - Add and Sum: means add up, and variances as those of independent terms.
@@ -72,7 +72,7 @@ def site_statistics(graph: Graph, sites: Sequence[Site], recorded: Known) -> lis
 
 def _passed(node: Node, known: Known) -> Gaussian | None:
     """Return the statistics of a node's output by its rule."""
-    rule = _RULES.get(node.op)
+    rule = GAUSSIAN_RULES.get(node.op)
     if rule is None or not standard(node):
         return None
     return rule(node, known)
@@ -229,7 +229,7 @@ def _convolved(w: Array, z: Array) -> Array:
     return summed.reshape(-1)
 
 
-_RULES: dict[str, Rule] = {
+GAUSSIAN_RULES: dict[str, Rule] = {
     "Relu": _activation,
     "Clip": _activation,
     "Add": _sum,

@@ -28,7 +28,7 @@ def shape_kinds(
     """Which tensors of sorted nodes are shapes of tensors that change in time, or made of such alone."""
     kinds: Kinds = {}
     for node in nodes:
-        rule = _RULES.get(node.op_type)
+        rule = SHAPE_RULES.get(node.op_type)
         if rule is None or not (node.op_type == "Shape" or any(t in kinds for t in node.input)):
             continue
         if any(
@@ -94,7 +94,7 @@ def _arithmetic(
 
 
 _Rule = Callable[[onnx.NodeProto, Kinds, Mapping[str, Array]], ShapeKind | None]
-_RULES: dict[str, _Rule] = {
+SHAPE_RULES: dict[str, _Rule] = {
     "Shape": _shape,
     "Gather": _gather,
     "Slice": _slice,
