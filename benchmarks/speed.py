@@ -55,7 +55,7 @@ from onnx2snn.snn.neurons import neuron_nodes
 MODELS = Path(__file__).parent.parent / "models"
 RESNET18 = "resnet18_224"
 PARTS = ("time", "memory", "startup", "cost")
-COSTED = (("paper", 32), ("low-latency", 8))
+COSTED: tuple[tuple[onnx2snn.Preset, int], ...] = (("paper", 32), ("low-latency", 8))
 """Presets, and the T they are converted for."""
 MEASURED = (*SCHEDULES, "rollout")
 

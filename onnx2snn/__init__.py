@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 from onnx2snn.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from onnx2snn.aliases import Array as Array
+    from onnx2snn.aliases import Delay as Delay
+    from onnx2snn.aliases import ModelSource as ModelSource
+    from onnx2snn.aliases import Progress as Progress
     from onnx2snn.api import convert as convert
+    from onnx2snn.api import evaluate as evaluate
     from onnx2snn.errors import DataError as DataError
     from onnx2snn.errors import GateError as GateError
     from onnx2snn.errors import ModelFileError as ModelFileError
@@ -25,18 +30,29 @@ if TYPE_CHECKING:
     from onnx2snn.errors import StageMismatchError as StageMismatchError
     from onnx2snn.errors import UnsupportedGraphError as UnsupportedGraphError
     from onnx2snn.errors import UsageError as UsageError
+    from onnx2snn.options import Granularity as Granularity
+    from onnx2snn.options import MaxPool as MaxPool
+    from onnx2snn.options import Method as Method
+    from onnx2snn.options import NeuronKind as NeuronKind
+    from onnx2snn.options import Preset as Preset
     from onnx2snn.pipeline.convert import Conversion as Conversion
+    from onnx2snn.pipeline.inspection import Inspection as Inspection
     from onnx2snn.pipeline.inspection import inspect as inspect
     from onnx2snn.pipeline.report import Report as Report
     from onnx2snn.runtime.rollout import rollout as rollout
+    from onnx2snn.runtime.session import Schedule as Schedule
     from onnx2snn.runtime.session import SpikingSession as SpikingSession
     from onnx2snn.runtime.session import Step as Step
     from onnx2snn.score.evaluate import EvaluationInterrupted as EvaluationInterrupted
-    from onnx2snn.score.evaluate import evaluate as evaluate
+    from onnx2snn.score.results import EvaluationResult as EvaluationResult
 
 _HOME = {
-    "Conversion": "pipeline.convert",
+    "Array": "aliases",
+    "Delay": "aliases",
+    "ModelSource": "aliases",
+    "Progress": "aliases",
     "convert": "api",
+    "evaluate": "api",
     "DataError": "errors",
     "GateError": "errors",
     "ModelFileError": "errors",
@@ -45,20 +61,29 @@ _HOME = {
     "StageMismatchError": "errors",
     "UnsupportedGraphError": "errors",
     "UsageError": "errors",
-    "EvaluationInterrupted": "score.evaluate",
-    "evaluate": "score.evaluate",
+    "Granularity": "options",
+    "MaxPool": "options",
+    "Method": "options",
+    "NeuronKind": "options",
+    "Preset": "options",
+    "Conversion": "pipeline.convert",
+    "Inspection": "pipeline.inspection",
     "inspect": "pipeline.inspection",
     "Report": "pipeline.report",
     "rollout": "runtime.rollout",
+    "Schedule": "runtime.session",
     "SpikingSession": "runtime.session",
     "Step": "runtime.session",
+    "EvaluationInterrupted": "score.evaluate",
+    "EvaluationResult": "score.results",
 }
+"""The module of each public name."""
 
 __all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: `onnx2snn --help` needs neither onnx nor onnxruntime."""
+    """Import a public name when it is first used: `--help` needs neither onnx nor onnxruntime."""
     if name not in _HOME:
         raise AttributeError(f"module 'onnx2snn' has no attribute '{name}'")
     value = getattr(importlib.import_module(f"onnx2snn.{_HOME[name]}"), name)

@@ -1,34 +1,223 @@
-"""The functions users call: `convert` and `evaluate`."""
+"""The two functions most users call, `convert` and `evaluate`, with the pages they can write.
+
+They stand above the folder that draws; `onnx2snn/__init__.py` lists all public names.
+"""
 
 from __future__ import annotations
 
+import os
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Never
 
-from onnx2snn.aliases import ModelSource, Progress, silent_progress
+from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
+from onnx2snn.display.build import present_conversion, present_evaluation
+from onnx2snn.errors import UsageError
+from onnx2snn.options import Granularity, MaxPool, Method, NeuronKind, Preset
 from onnx2snn.pipeline.convert import Conversion, run_conversion
+from onnx2snn.protos.save import atomic_write, check_writable
+from onnx2snn.score import evaluate as scoring
+from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES
+from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
+
+Path = str | os.PathLike[str]
 
 
 def convert(
     model: ModelSource,
     calibration: object = None,
     *,
+    preset: Preset = "paper",
+    timesteps: int | str = 32,
+    delay: Delay = None,
+    method: Method | None = None,
+    percentile: float = 99.0,
+    granularity: Granularity = "channel",
+    maxpool: MaxPool = "accumulate",
+    neuron: NeuronKind | None = None,
+    levels: int | None = None,
+    correct: str | None = None,
+    rounds: int = 0,
+    iterations: int = 1000,
+    batch_size: int = 100,
+    seed: int = 0,
+    threads: int | None = None,
+    save_thresholds: Path | None = None,
+    thresholds: Path | None = None,
+    max_drop: float | None = None,
+    strict: bool = False,
+    html: Path | None = None,
+    html_site: str | None = None,
     progress: Progress = silent_progress,
-    **options: Any,
+    **unknown: Never,
 ) -> Conversion:
     """Turn a pretrained network into a spiking one.
 
-    `model`: path, bytes or ModelProto. `calibration`: a path (.npy, .npz, .pb, a folder, `script.py:function`), arrays,
-    a dict of arrays or batches; None converts with random inputs and warns. The options are those of the command
-    line, by the same names: preset, timesteps, delay, method, percentile, granularity, maxpool, neuron, levels,
-    correct, rounds, iterations, batch_size, seed, threads, save_thresholds, thresholds, max_drop, strict.
-    `progress` is called with (stage, done, total).
+    Warnings of the report are Python warnings, too. The options are those of the command line, by
+    the same names; None stands for what the preset says.
 
-    Raises UsageError, ModelFileError, DataError, UnsupportedGraphError, GateError (`max_drop`, `strict`) or
-    StageMismatchError.
+    Args:
+        model: The ANN: a path, its bytes or a ModelProto.
+        calibration: Typical inputs: a path (.npy, .npz, .pb, a folder, `script.py:function`), an
+            array [N, ...], a dict of arrays by input name, or batches of those; None converts with
+            random inputs, and warns.
+        preset: A set of defaults: the paper's method, or the best answers after few time-steps.
+        timesteps: Time-steps T the model is converted and scored for, and its default at run time;
+            "auto": the fewest that lose at most `max_drop` points of agreement.
+        delay: Steps left out of the answer: a number, "half" or "auto".
+        method: How thresholds are found.
+        percentile: The percentile of method "percentile", above 0 and at most 100.
+        granularity: A threshold per channel, or one per layer.
+        maxpool: Whether max-pools between neurons pool the accumulated input, or each step's.
+        neuron: Integrate-and-fire, or signed: it also takes spikes back.
+        levels: The most thresholds one spike is high.
+        correct: "none", or a list of "bias", "potential" and "weights" like "bias,weights".
+        rounds: Correct all layers at once in so many simulated rounds; 0: layer by layer.
+        iterations: Mini-batches of local threshold balancing.
+        batch_size: Samples a mini-batch.
+        seed: Seed of every random choice.
+        threads: Threads onnxruntime uses; None: its own choice.
+        save_thresholds: Keep the calibration in this .npz file.
+        thresholds: Take the calibration from this file.
+        max_drop: The most percentage points of agreement with the ANN that may be lost.
+        strict: Refuse operators that would be analog.
+        html: Write a page of charts to this file (extra `report`).
+        html_site: The layer whose spikes the page shows; None: the middle one.
+        progress: Called with (stage, done, total).
+        unknown: No other option exists.
+
+    Returns:
+        The spiking model and the report on it.
+
+    Raises:
+        UsageError: An option makes no sense, or is unknown.
+        ModelFileError: The model is no whole, valid ONNX model.
+        DataError: The data do not fit the model.
+        OutputError: A file cannot be written where it was asked for.
+        UnsupportedGraphError: The network cannot be converted.
+        GateError: `max_drop` or `strict` failed.
+        StageMismatchError: A stage computes something else than the one before it.
     """
-    conversion = run_conversion(model, calibration, Settings.of(options), progress)
+    given: dict[str, Any] = {
+        "preset": preset,
+        "timesteps": timesteps,
+        "delay": delay,
+        "method": method,
+        "percentile": percentile,
+        "granularity": granularity,
+        "maxpool": maxpool,
+        "neuron": neuron,
+        "levels": levels,
+        "correct": correct,
+        "rounds": rounds,
+        "iterations": iterations,
+        "batch_size": batch_size,
+        "seed": seed,
+        "threads": threads,
+        "save_thresholds": save_thresholds,
+        "thresholds": thresholds,
+        "max_drop": max_drop,
+        "strict": strict,
+    }
+    settings = Settings.of(given | unknown)
+    _require_page(html)
+    conversion = run_conversion(model, calibration, settings, progress)
+    if html is not None:
+        page = present_conversion(
+            model, calibration, conversion, settings, site=html_site, progress=progress
+        )
+        atomic_write(html, page.encode())
     for text in conversion.report.warnings:
         warnings.warn(text, UserWarning, stacklevel=2)
     return conversion
+
+
+def evaluate(
+    ann: ModelSource,
+    snn: ModelSource,
+    data: object,
+    *,
+    timesteps: Sequence[int] | None = None,
+    delay: Delay = None,
+    metric: str | None = None,
+    limit: int | None = None,
+    threads: int | None = None,
+    energy: bool = True,
+    every_step: bool | None = None,
+    sop_joules: float = SOP_JOULES,
+    flop_joules: float = FLOP_JOULES,
+    html: Path | None = None,
+    html_site: str | None = None,
+    progress: Progress = silent_progress,
+) -> EvaluationResult:
+    """Score an ANN and its spiking model side by side, at several numbers of time-steps.
+
+    Args:
+        ann: The ANN: a path, its bytes or a ModelProto.
+        snn: The spiking model made of it.
+        data: Anything calibration data may be. Beside the inputs stand `labels` [N] for top1 and
+            top5, [N, ...] for mse, `masks` [N, H, W] (255: ignored) for miou, `boxes` [N, M, 4] and
+            `classes` [N, M] (-1: padding) for map.
+        timesteps: The T to score, in one simulation; None: the model's own.
+        delay: Steps left out of the answer: a number, "half" or "auto" for each T; None: the
+            model's own.
+        metric: top1, top5, miou, map, mse, agreement or `script.py:function(outputs, labels)`;
+            None: by what the data hold.
+        limit: Use the first samples only.
+        threads: Threads onnxruntime uses; None: its own choice.
+        energy: Count synaptic operations, and find the first T that keeps 90 and 95 % of the ANN's
+            accuracy.
+        every_step: Look for that T among all up to the largest, or among those asked for; None:
+            among all, but for map.
+        sop_joules: Energy of a synaptic operation.
+        flop_joules: Energy of an operation of the ANN.
+        html: Write the result as a page of charts to this file (extra `report`).
+        html_site: The layer whose spikes the page shows; None: the middle one.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        {"samples": n, "ann": {METRIC: x}, "snn": [row, ...], "partial": False, "energy": {...},
+        "warnings": [...], "seconds": s}; a row is {"timesteps": T, "delay": d, METRIC: x,
+        "drop": x, "drop_95": (low, high), "sops": x, ...}. Accuracies and drops are fractions (mse:
+        relative increase), the interval is paired over samples (None for map), operations and
+        joules are a sample's.
+
+    Raises:
+        UsageError: An option makes no sense, or the models do not belong together.
+        ModelFileError: A file is no model of its kind.
+        DataError: The data do not fit the model, or the metric.
+        OutputError: The page cannot be written there.
+        EvaluationInterrupted: Ctrl-C; it holds the result of the samples done.
+    """
+    _require_page(html)
+    result = scoring.evaluate(
+        ann,
+        snn,
+        data,
+        timesteps=timesteps,
+        delay=delay,
+        metric=metric,
+        limit=limit,
+        threads=threads,
+        energy=energy,
+        every_step=every_step,
+        sop_joules=sop_joules,
+        flop_joules=flop_joules,
+        progress=progress,
+    )
+    if html is not None:
+        page = present_evaluation(
+            ann, snn, data, result, delay=delay, site=html_site, threads=threads
+        )
+        atomic_write(html, page.encode())
+    return result
+
+
+def _require_page(html: Path | None) -> None:
+    """Refuse a page that cannot be drawn or written before any work is done."""
+    if html is None:
+        return
+    if not isinstance(html, str | os.PathLike):
+        raise UsageError(f"html is {html!r}; it has to be the path of a file")
+    check_writable(html)

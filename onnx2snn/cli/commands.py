@@ -1,7 +1,8 @@
 """The commands: arguments in, files and tables out, exit codes.
 
-Machine output goes to stdout only when asked for (`-`, `--json`); progress and tables go to stderr. A command imports
-what it computes with when it runs, so that `--help` and a mistyped option answer at once.
+Machine output goes to stdout only when asked for (`-`, `--json`); progress and tables go to stderr.
+A command imports what it computes with when it runs, so that `--help` and a mistyped option answer
+at once.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _inspect(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(about, indent=2))  # noqa: T201 - stdout was asked for
     else:
-        terminal.show(terminal.inspection(about))
+        terminal.show(terminal.inspection(dict(about)))
 
 
 def _export(given: argparse.Namespace) -> None:

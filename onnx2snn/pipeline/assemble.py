@@ -1,4 +1,7 @@
-"""The spiking model of given thresholds and a correction; corrections in rounds assemble it once a round."""
+"""The spiking model of given thresholds and a correction.
+
+Corrections in rounds assemble it once a round.
+"""
 
 from __future__ import annotations
 

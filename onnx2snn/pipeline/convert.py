@@ -44,14 +44,23 @@ class Conversion:
     report: Report
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model, whole or not at all (OutputError); over 2 GiB with its weights in `PATH.data` beside it."""
+        """Write the model, whole or not at all; over 2 GiB with its weights in `PATH.data`.
+
+        Raises:
+            OutputError: It cannot be written there.
+        """
         save_model(path, self.model)
 
     def to_bytes(self) -> bytes:
-        """Return the model file's bytes; the same for the same input, options and seed (OutputError over 2 GiB)."""
+        """Return the model file's bytes, the same for the same input, options and seed.
+
+        Raises:
+            OutputError: The model is over 2 GiB, more than one file can hold.
+        """
         if not fits(self.model):
             raise OutputError(
-                "the model is over 2 GiB, more than one file can hold; save() puts its weights beside it"
+                "the model is over 2 GiB, more than one file can hold; save() puts its weights "
+                "beside it"
             )
         return serialise(self.model)
 
@@ -86,7 +95,7 @@ def run_conversion(
 
 
 def _find_thresholds(ready: Prepared, job: Job) -> Calibration:
-    """Take thresholds from a file, from the data, or without either from what BatchNormalization has recorded."""
+    """Take thresholds from a file or from the data, else from what BatchNormalization recorded."""
     with ready.clock("calibrate"), computing(job.specs):
         path = job.settings.thresholds
         if path is not None:
@@ -95,7 +104,7 @@ def _find_thresholds(ready: Prepared, job: Job) -> Calibration:
 
 
 def _spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:
-    """Make the spiking model of one number of time-steps: correct -> rewrite -> fold -> emit -> verify -> report."""
+    """Make the spiking model of one number of time-steps, from given thresholds."""
     settings, clock = job.settings, ready.clock
     settled = [settle(theta) for theta in found.thresholds]
     # the largest output of a layer is `levels` thresholds high
@@ -160,6 +169,7 @@ def _check_drop(report: Report, max_drop: float | None) -> None:
     drop = _drop(report)
     if max_drop is not None and drop > max_drop:
         raise GateError(
-            f"agreement with the ANN is {100 - drop:.2f} % at T = {report.timesteps}, {drop:.2f} points below 100, "
+            f"agreement with the ANN is {100 - drop:.2f} % at T = {report.timesteps}, {drop:.2f} "
+            "points below 100, "
             f"more than --max-drop {max_drop:g}"
         )

@@ -37,10 +37,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds one sample takes the ANN in batches of the calibration's size, and what calibrating took in such.
+    """Seconds a sample takes the ANN, in batches of the calibration's size, and costs in passes.
 
-    `passes`: by stage, the time it took over the time of one pass of the ANN over all calibration data; `balancing`: of
-    local threshold balancing alone, over plain inference on the very same images (None: another method).
+    `passes`: by stage, the time it took over the time of one pass of the ANN over all calibration
+    data; `balancing`: of local threshold balancing alone, over plain inference on the very same
+    images (None: another method).
     """
 
     inference: float
@@ -49,12 +50,12 @@ class Cost:
 
 
 def inference_seconds(job: Job, proto: onnx.ModelProto) -> float:
-    """Seconds per sample of plain inference with the original file."""
+    """Return the seconds a sample takes plain inference with the original file, median of three."""
     samples = job.samples
     session = open_session(proto, job.threads)
     size = job.fixed_batch or min(job.settings.batch_size, len(samples))
     feed = filled(samples, np.arange(len(samples)), size).feed
-    session.run(None, feed)
+    session.run(None, feed)  # the first run allocates
     spent = []
     for _ in range(TIMED):
         started = time.perf_counter()
@@ -64,15 +65,18 @@ def inference_seconds(job: Job, proto: onnx.ModelProto) -> float:
 
 
 def cost(inference: float, seconds: dict[str, float], samples: int, settings: Settings) -> Cost:
-    """Relate the seconds of the stages to plain inference over `samples` calibration samples."""
-    passes = {
-        stage: round(seconds[stage] / (inference * samples), 2)
-        for stage in ("calibrate", "correct")
-    }
-    balanced = settings.iterations * min(settings.batch_size, samples)
-    local = settings.threshold_method == "local" and settings.thresholds is None
-    return Cost(
-        inference,
-        passes,
-        round(seconds["calibrate"] / (inference * balanced), 2) if local else None,
-    )
+    """Relate the seconds of the stages to plain inference.
+
+    Args:
+        inference: Seconds the ANN takes for one sample.
+        seconds: Of each stage.
+        samples: Calibration samples.
+        settings: How thresholds were found.
+    """
+    one_pass = inference * samples
+    passes = {name: round(seconds[name] / one_pass, 2) for name in ("calibrate", "correct")}
+    balancing = None
+    if settings.threshold_method == "local" and settings.thresholds is None:
+        balanced = settings.iterations * min(settings.batch_size, samples)
+        balancing = round(seconds["calibrate"] / (inference * balanced), 2)
+    return Cost(inference, passes, balancing)

@@ -1,10 +1,13 @@
-"""What a model is: for an ANN what would become of each node, for a spiking model what was made."""
+"""Description of a model.
+
+Of an ANN the role each node would take, of a spiking model its metadata.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
 
 from onnx2snn.aliases import ModelSource
 from onnx2snn.errors import UnsupportedGraphError
@@ -12,52 +15,110 @@ from onnx2snn.prepare.arrange import arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import partition
 from onnx2snn.prepare.roles import Row
-from onnx2snn.protos.load import load_model
-from onnx2snn.protos.specs import input_specs, output_specs
+from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.specs import TensorSpec, input_specs, output_specs
 from onnx2snn.snn.description import read_rollout_metadata
 from onnx2snn.snn.format import ROLLOUT_KEY, metadata_of
 from onnx2snn.snn.step_model import read_step_model
 
 
-def inspect(model: ModelSource) -> dict[str, Any]:
+class NodeRole(TypedDict):
+    """A node of the graph in which neurons are about to be put, and the role it takes."""
+
+    node: str
+    op: str
+    role: str
+    reason: str
+
+
+class Inspection(TypedDict):
+    """Description of a model; `inputs` and `outputs` are its own, states left out.
+
+    An ANN has `convertible`, `reason` (None where it is convertible), `summary` (nodes by role) and
+    `nodes`; a spiking model, and a rollout of one, has `metadata`.
+    """
+
+    kind: Literal["ann", "snn", "rollout"]
+    model: str
+    inputs: list[str]
+    outputs: list[str]
+    convertible: NotRequired[bool]
+    reason: NotRequired[str | None]
+    summary: NotRequired[dict[str, int]]
+    nodes: NotRequired[list[NodeRole]]
+    metadata: NotRequired[Mapping[str, Any]]
+
+
+def inspect(model: ModelSource) -> Inspection:
     """Describe a model of either kind, as plain data; the converter goes by the very same table.
 
-    ANN: {"kind": "ann", "convertible": bool, "reason": str | None, "inputs", "outputs", "summary": {role: nodes},
-    "nodes": [{"node", "op", "role", "reason"}]}; nodes are those of the graph in which neurons
-    are about to be put.
-    SNN: {"kind": "snn", "inputs", "outputs", "metadata": {...}}; a rollout of one: the same with {"kind": "rollout"}.
+    Args:
+        model: Path, bytes or ModelProto of an ANN, a spiking model or a rollout.
+
+    Returns:
+        Plain data, ready for JSON.
+
+    Raises:
+        ModelFileError: The file is no whole, valid ONNX model.
     """
     source = load_model(model)
-    about: dict[str, Any] = {
-        "model": source.name,
-        "inputs": [str(s) for s in input_specs(source.proto)],
-        "outputs": [str(s) for s in output_specs(source.proto)],
-    }
     if metadata_of(source.proto, ROLLOUT_KEY) is not None:
-        described = read_rollout_metadata(source.proto, source.name)
-        return {"kind": "rollout", **about, "metadata": described}
+        return _inspect_rollout(source)
     if metadata_of(source.proto) is not None:
-        step = read_step_model(source.proto, source.name)
-        about["inputs"] = [str(s) for s in input_specs(source.proto) if s.name in step.inputs]
-        about["outputs"] = [str(s) for s in output_specs(source.proto) if s.name in step.outputs]
-        return {"kind": "snn", **about, "metadata": step.metadata}
+        return _inspect_snn(source)
+    return _inspect_ann(source)
+
+
+def _inspect_rollout(source: LoadedModel) -> Inspection:
+    return {
+        "kind": "rollout",
+        "model": source.name,
+        "inputs": _named(input_specs(source.proto)),
+        "outputs": _named(output_specs(source.proto)),
+        "metadata": read_rollout_metadata(source.proto, source.name),
+    }
+
+
+def _inspect_snn(source: LoadedModel) -> Inspection:
+    step = read_step_model(source.proto, source.name)
+    inputs = [spec for spec in input_specs(source.proto) if spec.name in step.inputs]
+    outputs = [spec for spec in output_specs(source.proto) if spec.name in step.outputs]
+    return {
+        "kind": "snn",
+        "model": source.name,
+        "inputs": _named(inputs),
+        "outputs": _named(outputs),
+        "metadata": step.metadata,
+    }
+
+
+def _inspect_ann(source: LoadedModel) -> Inspection:
     reason = None
-    rows: list[dict[str, str]] = []
+    rows: Sequence[Row] = ()
     try:
         graph, arrangement = arrange(normalise(source))
         parts = partition(graph, arrangement)
-        rows = [asdict(row) for row in parts.rows]
+        rows = parts.rows
         parts.require_convertible()
     except UnsupportedGraphError as error:
         reason = str(error)
         if not rows and error.op:  # refused before there was a table
-            rows = [asdict(Row(error.node, error.op, "refused", error.reason))]
-    summary = dict(Counter(row["role"] for row in rows))
+            rows = [Row(error.node, error.op, "refused", error.reason)]
     return {
         "kind": "ann",
-        **about,
+        "model": source.name,
+        "inputs": _named(input_specs(source.proto)),
+        "outputs": _named(output_specs(source.proto)),
         "convertible": reason is None,
         "reason": reason,
-        "summary": summary,
-        "nodes": rows,
+        "summary": dict(Counter(row.role for row in rows)),
+        "nodes": [_node_role(row) for row in rows],
     }
+
+
+def _node_role(row: Row) -> NodeRole:
+    return {"node": row.node, "op": row.op, "role": row.role, "reason": row.reason}
+
+
+def _named(specs: Sequence[TensorSpec]) -> list[str]:
+    return [str(spec) for spec in specs]

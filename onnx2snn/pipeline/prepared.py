@@ -1,6 +1,7 @@
 """The first stages: load -> normalise -> arrange -> partition.
 
-They do not depend on the number of time-steps, so `--timesteps auto` runs them once for all numbers it tries.
+They do not depend on the number of time-steps, so `--timesteps auto` runs them once for all numbers
+it tries.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from onnx2snn.snn.format import is_emitted
 class Prepared:
     """A network taken to its partition.
 
-    `feed`: a few samples, on which each stage is compared with the one before; `statistics`: of each site's input
-    current, as BatchNormalization has recorded them (None: unknown, or there are data); `inference`: seconds the ANN
-    takes for a sample (None: its inputs are random).
+    `feed`: a few samples, on which each stage is compared with the one before; `statistics`: of
+    each site's input current, as BatchNormalization has recorded them (None: unknown, or there are
+    data); `inference`: seconds the ANN takes for a sample (None: its inputs are random).
     """
 
     job: Job
@@ -111,7 +112,10 @@ def _require_ann(source: LoadedModel) -> None:
 def _require_numpy(specs: Sequence[TensorSpec]) -> None:
     for spec in specs:
         if spec.dtype.kind == "V":  # a type that NumPy does not know
-            reason = f"onnxruntime takes no NumPy array for input '{spec}'; declare it as float32 or float16"
+            reason = (
+                f"onnxruntime takes no NumPy array for input '{spec}'; "
+                "declare it as float32 or float16"
+            )
             raise UnsupportedGraphError("", "", reason)
 
 
@@ -122,7 +126,10 @@ def _original_outputs(
     specs: Sequence[TensorSpec],
     threads: int | None,
 ) -> list[Array]:
-    """Return the ANN's outputs; the DataError where there are none says what else may be wrong than the data."""
+    """Return the ANN's outputs.
+
+    The DataError where there are none says what else may be wrong than the data.
+    """
     try:
         with computing(specs):
             return run_model(source.proto, feed, threads)
@@ -135,8 +142,10 @@ def _original_outputs(
         first = {name: values[:1] for name, values in feed.items()}
         if fixed_batch(specs) is None and _computes(source, first, threads):
             named = ", ".join(f"'{spec.name}'" for spec in specs)
-            reason = f"the model computes one sample at a time only, though {named} may have any number of samples"
-            raise DataError(f"{reason}; fix its batch dimension to 1") from error
+            raise DataError(
+                f"the model computes one sample at a time only, though {named} may have any "
+                "number of samples; fix its batch dimension to 1"
+            ) from error
         raise
 
 

@@ -1,12 +1,12 @@
-"""What a conversion has to say: as data for JSON, and as tables for a person."""
+"""The report on a conversion, as plain data; `display.tables` shows it to a person."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import onnx
@@ -23,26 +23,88 @@ from onnx2snn.snn.step_model import read_step_model
 from onnx2snn.version import __version__
 
 
+class SourceEntry(TypedDict):
+    """The ANN: its file's name, hash and size in bytes."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+class SnnEntry(TypedDict):
+    """The spiking model: its size in bytes, and its neurons for one sample, as far as known."""
+
+    bytes: int
+    neurons: int
+
+
+class AgreementEntry(TypedDict):
+    """Agreement with the ANN as a share of 1, and the samples it was scored on."""
+
+    value: float
+    samples: int
+    held_back: bool
+    random: bool
+
+
+class OperatorEntry(TypedDict):
+    """Nodes of an operator in the ANN's file and in the spiking model."""
+
+    op: str
+    ann: int
+    snn: int
+
+
+class Range(TypedDict):
+    """Thresholds of a site, in ANN units."""
+
+    min: float
+    median: float
+    max: float
+
+
+class ErrorEntry(TypedDict):
+    """Errors of a site relative to the norm of the ANN's activation; see `verify.SiteError`."""
+
+    total: float
+    own: float
+    inherited: float
+
+
+class SiteEntry(TypedDict):
+    """One layer of neurons; `neurons` is None where a size is not static."""
+
+    name: str
+    source: str
+    channels: int | None
+    neurons: int | None
+    threshold: Range
+    quartiles: list[float]
+    rate: float
+    silent: list[int]
+    error: ErrorEntry
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything `--report` writes.
 
-    Thresholds are in ANN units; `rate` is spikes a neuron and step; `error` is relative to the norm of the ANN's
-    activation; `agreement` is a fraction; sizes are bytes, `seconds` are by stage; `cost` as in `cost.Cost`, None on
-    random inputs; `unfitted`: weighted nodes that --correct weights had to leave alone, and why.
+    Thresholds are in ANN units; `rate` is spikes a neuron and step; sizes are bytes; `seconds` are
+    by stage; `cost` is None on random inputs. `kept`: scales left as Mul; `unfitted`: weighted
+    nodes that --correct weights had to leave alone; both with the reason.
     """
 
     tool: str
-    model: dict[str, Any]
-    snn: dict[str, Any]
-    settings: dict[str, Any]
+    model: SourceEntry
+    snn: SnnEntry
+    settings: Mapping[str, Any]
     calibrated: bool
     timesteps: int
     delay: int
     delay_auto: int
-    agreement: dict[str, Any]
-    operators: list[dict[str, Any]]
-    sites: list[dict[str, Any]]
+    agreement: AgreementEntry
+    operators: list[OperatorEntry]
+    sites: list[SiteEntry]
     folded: list[str]
     kept: list[dict[str, Any]]
     unfitted: list[dict[str, str]]
@@ -54,13 +116,16 @@ class Report:
     cost: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
+        """Return plain data, ready for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything the stages found that the report is made of; `settled` are the thresholds as used, per site."""
+    """Everything the stages found that the report is made of.
+
+    `settled` are the thresholds as used, per site.
+    """
 
     ready: Prepared
     proto: onnx.ModelProto
@@ -98,7 +163,7 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
         unfitted=[{"node": node, "reason": reason} for node, reason in findings.correction.skipped],
         moved_pools=list(ready.arrangement.moved_pools),
         analog=metadata["analog"],
-        parts=metadata["parts"] | {"nodes": dict(Counter(row.role for row in parts.rows))},
+        parts={**metadata["parts"], "nodes": dict(Counter(row.role for row in parts.rows))},
         warnings=list(warnings),
         seconds=dict(ready.clock.seconds),
         cost=None if cost is None else asdict(cost),
@@ -107,12 +172,13 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
 
 def _site_rows(
     sites: Sequence[Site], settled: Sequence[Thresholds], comparison: Comparison
-) -> list[dict[str, Any]]:
+) -> list[SiteEntry]:
+    """Return a row per site: its thresholds, rate and errors."""
     errors = {error.site: error for error in comparison.sites}
     rows = []
     for site, thresholds in zip(sites, settled, strict=True):
         values, error = thresholds.values, errors[site.name]
-        row = {
+        row: SiteEntry = {
             "name": site.name,
             "source": site.source,
             "channels": site.channels,
@@ -137,7 +203,7 @@ def _neurons(site: Site) -> int | None:
     return math.prod(sizes) if len(sizes) == len(site.shape[1:]) else None
 
 
-def _operator_rows(ann: onnx.ModelProto, snn: onnx.ModelProto) -> list[dict[str, Any]]:
+def _operator_rows(ann: onnx.ModelProto, snn: onnx.ModelProto) -> list[OperatorEntry]:
     """Count the nodes of each operator in both models."""
     before, after = (Counter(node.op_type for node in model.graph.node) for model in (ann, snn))
     return [{"op": op, "ann": before[op], "snn": after[op]} for op in sorted({*before, *after})]

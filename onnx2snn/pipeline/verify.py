@@ -10,9 +10,8 @@ import onnx
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
-from onnx2snn.data.batches import batches
+from onnx2snn.data.batches import Batch, batches
 from onnx2snn.graph.editing import to_proto
-from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_session
@@ -21,6 +20,7 @@ from onnx2snn.runtime.session import SpikingSession
 from onnx2snn.score.closeness import Agreement
 
 LOW_AGREEMENT = 0.9
+"""A share of agreement below this is worth a warning."""
 
 BATCH = 50
 """Samples that are compared together, at most."""
@@ -30,9 +30,10 @@ BATCH = 50
 class SiteError:
     """A site's mean output r against the ANN's activation a after T steps, relative to ||a||.
 
-    With x the mean input the SNN really got: `own` is ||r - clip(x)||, clipping and rounding in this layer; `inherited`
-    is ||clip(x) - a||, what came from the layers before (the two terms of the paper's theorem 1); `total` is ||r - a||.
-    Here clip(x) is the ANN's own activation of x. `rate`: spikes a neuron and step.
+    With x the mean input the SNN really got, and clip(x) the ANN's own activation of x:
+    `own` is ||r - clip(x)||, from clipping and rounding in this layer;
+    `inherited` is ||clip(x) - a||, from the layers before (the two terms of the paper's theorem 1);
+    `total` is ||r - a||. `rate`: spikes a neuron and step.
     """
 
     site: str
@@ -44,14 +45,14 @@ class SiteError:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the SNN compares with the ANN on some samples."""
+    """The SNN beside the ANN on some samples; `agreement` is a share of 1."""
 
     agreement: float
     samples: int
     sites: tuple[SiteError, ...]
 
     def warnings(self, timesteps: int, random: bool) -> list[str]:
-        """Low agreement is worth a sentence (on random inputs it says little)."""
+        """Return a sentence on low agreement (none on random inputs, where it says little)."""
         if random or self.agreement >= LOW_AGREEMENT:
             return []
         return [
@@ -61,46 +62,84 @@ class Comparison:
 
 
 def compare(
-    job: Job, thresholds: Sequence[Array], snn: onnx.ModelProto, delay: int, batch: int = BATCH
+    job: Job, thresholds: Sequence[Array], snn: onnx.ModelProto, delay: int, size: int = BATCH
 ) -> Comparison:
-    """Run both on the samples, batch by batch, and add up errors and agreement."""
-    graph, sites, samples, timesteps = job.graph, job.sites, job.data.held_back, job.settings.steps
-    ann = _with_activations(graph, sites, job.threads)
+    """Run ANN and SNN on the samples held back, batch by batch, and add up errors and agreement.
+
+    Args:
+        job: The prepared network and its data; T is that of its settings.
+        thresholds: The neurons' thresholds per site, in ANN units.
+        snn: The emitted spiking model.
+        delay: Steps left out of the answer.
+        size: Samples that run together, at most.
+    """
+    ann = _with_activations(job)
     session = SpikingSession(snn, threads=job.threads, count_spikes=True, count_activity=True)
-    outputs = len(graph.outputs)
-    squares, rates = np.zeros((len(sites), 4)), np.zeros(len(sites))
-    agreement, rows = Agreement(), []
-    size = job.fixed_batch or affordable_batch(session, samples.batch([0]), batch)
-    names = {i.name for i in ann.get_inputs()}
-    for few in batches(samples, size, job.fixed_batch):
-        found = ann.run(None, {name: value for name, value in few.feed.items() if name in names})
-        answer = session.run(None, {s.name: few.feed[s.name] for s in job.specs}, timesteps, delay)
-        rows.append(agreement.measure(few.own(answer), few.own(found[:outputs])))
-        counts, potentials = session.spike_counts(), session.potentials()
-        for row, site, theta, a in zip(squares, sites, thresholds, found[outputs:], strict=True):
-            rate = theta * counts[site.name] / timesteps
-            current = theta * (counts[site.name] + potentials[site.name]) / timesteps
-            expected = np.clip(current, 0, site.upper)
-            row += [
-                np.sum(np.square(d, dtype=np.float64))
-                for d in (rate - a, rate - expected, expected - a, a)
-            ]
-        activity = session.activity()
-        rates += [activity[site.name].mean() / timesteps * few.count for site in sites]
-    norms = np.sqrt(squares)
-    norms[:, :3] /= np.where(norms[:, 3:] > 0, norms[:, 3:], 1.0)
-    rates /= len(samples)
-    errors = tuple(
-        SiteError(site.name, *map(float, (*row[:3], rate)))
-        for site, row, rate in zip(sites, norms, rates, strict=True)
-    )
-    return Comparison(agreement.score(rows), len(samples), errors)
+    outputs = len(job.graph.outputs)
+    samples, timesteps = job.data.held_back, job.settings.steps
+    agreement = Agreement()
+    rows = []
+    errors = _Errors(job.sites, thresholds, timesteps)
+    if job.fixed_batch is None:
+        size = affordable_batch(session, samples.batch([0]), size)
+    for batch in batches(samples, size, job.fixed_batch):
+        found = _run(ann, batch)
+        feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
+        answer = session.run(None, feed, timesteps, delay)
+        rows.append(agreement.measure(batch.own(answer), batch.own(found[:outputs])))
+        errors.add(session, found[outputs:], batch.count)
+    return Comparison(agreement.score(rows), len(samples), errors.relative(len(samples)))
 
 
-def _with_activations(
-    graph: Graph, sites: Sequence[Site], threads: int | None
-) -> ort.InferenceSession:
-    graph = graph.copy()
+def _run(session: ort.InferenceSession, batch: Batch) -> list[Array]:
+    taken = {value.name for value in session.get_inputs()}
+    feed = {name: value for name, value in batch.feed.items() if name in taken}
+    return list(session.run(None, feed))
+
+
+def _with_activations(job: Job) -> ort.InferenceSession:
+    """Return the ANN with the activations of its sites as further outputs."""
+    graph = job.graph.copy()
     tensors = graph.tensors()
-    graph.outputs = list(graph.outputs) + [tensors[site.tensor] for site in sites]
-    return open_session(to_proto(graph), threads)
+    activations = [tensors[site.tensor] for site in job.sites]
+    graph.outputs = [*graph.outputs, *activations]
+    return open_session(to_proto(graph), job.threads)
+
+
+class _Errors:
+    """Sums of squared errors per site: total, own and inherited, and the squared norm of a."""
+
+    def __init__(self, sites: Sequence[Site], thresholds: Sequence[Array], timesteps: int) -> None:
+        self.sites, self.thresholds, self.timesteps = sites, thresholds, timesteps
+        self.squares = np.zeros((len(sites), 4))
+        self.spikes = np.zeros(len(sites))
+
+    def add(self, session: SpikingSession, activations: Sequence[Array], count: int) -> None:
+        """Add what a batch's run left in the session; `count` samples of it are its own."""
+        counts, potentials = session.spike_counts(), session.potentials()
+        activity = session.activity()
+        for index, site in enumerate(self.sites):
+            theta, a = self.thresholds[index], activations[index]
+            sent = counts[site.name]
+            rate = theta * sent / self.timesteps
+            # all that came in was sent or is still held: x = θ (spikes + potential) / T
+            current = theta * (sent + potentials[site.name]) / self.timesteps
+            expected = np.clip(current, 0, site.upper)
+            differences = (rate - a, rate - expected, expected - a, a)
+            self.squares[index] += [_squared_norm(values) for values in differences]
+            self.spikes[index] += activity[site.name].mean() / self.timesteps * count
+
+    def relative(self, samples: int) -> tuple[SiteError, ...]:
+        """Return the errors relative to ||a||; absolute where that is 0."""
+        norms = np.sqrt(self.squares)
+        whole = np.where(norms[:, 3:] > 0, norms[:, 3:], 1.0)
+        shares = norms[:, :3] / whole
+        rates = self.spikes / samples
+        return tuple(
+            SiteError(site.name, float(total), float(own), float(inherited), float(rate))
+            for site, (total, own, inherited), rate in zip(self.sites, shares, rates, strict=True)
+        )
+
+
+def _squared_norm(values: Array) -> float:
+    return float(np.sum(np.square(values, dtype=np.float64)))

@@ -26,7 +26,8 @@ def conversion_warnings(
     yield from _about_fitting(job, calibration)
     for site, thresholds in zip(job.sites, settled, strict=True):
         if thresholds.all_silent:
-            yield f"site '{site.name}' never fired on the calibration data: its threshold is set to 1"
+            name = site.name
+            yield f"site '{name}' never fired on the calibration data: its threshold is set to 1"
 
 
 def _about_data(ready: Prepared, job: Job, calibration: Calibration) -> Iterator[str]:
@@ -37,7 +38,8 @@ def _about_data(ready: Prepared, job: Job, calibration: Calibration) -> Iterator
         sites = len(job.sites)
         others = f", those of the others are the maxima over random inputs{guessed}"
         yield (
-            f"no calibration data: thresholds of {known} of {sites} sites come from the statistics that "
+            f"no calibration data: thresholds of {known} of {sites} sites come from the "
+            "statistics that "
             f"BatchNormalization has recorded{'' if known == sites else others}; "
             "--calibration with some 100 to 1,000 typical inputs does better"
         )
@@ -45,7 +47,8 @@ def _about_data(ready: Prepared, job: Job, calibration: Calibration) -> Iterator
         count = "" if job.settings.thresholds is not None else f"{len(job.samples)} "
         yield (
             f"no calibration data: thresholds are the maxima over {count}random inputs{guessed}, "
-            "which costs much accuracy at few time-steps; give --calibration with some 100 to 1,000 typical inputs"
+            "which costs much accuracy at few time-steps; give --calibration with some 100 to "
+            "1,000 typical inputs"
         )
     elif job.data.random and job.data.notes:
         yield f"the comparison below is on random inputs{guessed}"
@@ -59,6 +62,7 @@ def _about_fitting(job: Job, calibration: Calibration) -> Iterator[str]:
         if asked.get(name, fitted) != fitted:
             option = name.removeprefix("fitted_")
             yield (
-                f"the thresholds of '{settings.thresholds}' were fitted to {fitted} {option}, not {asked[name]}; "
+                f"the thresholds of '{settings.thresholds}' were fitted to {fitted} {option}, not "
+                f"{asked[name]}; "
                 f"give --{option} {fitted}, or find new ones"
             )

@@ -13,7 +13,7 @@ from helpers.networks import NETWORKS, inputs_for, mlp, mobilenet, resnet, vgg
 from helpers.stages import Array, relative
 from onnx import helper, numpy_helper
 
-from onnx2snn import Conversion, SpikingSession, UsageError, convert
+from onnx2snn import Conversion, MaxPool, SpikingSession, UsageError, convert
 from onnx2snn.correct.layerwise import MOST_SAMPLES
 
 pytestmark = pytest.mark.filterwarnings("ignore:agreement with the ANN")
@@ -113,7 +113,7 @@ def test_higher_spikes_are_nearer_still() -> None:
 @pytest.mark.parametrize("maxpool", ["accumulate", "current"])
 @pytest.mark.parametrize("build", [resnet, vgg])
 def test_a_fixed_batch_is_simulated_step_by_step_with_the_same_answer(
-    build: Any, maxpool: str
+    build: Any, maxpool: MaxPool
 ) -> None:
     name = build.__name__
     free = build()
@@ -137,7 +137,7 @@ def test_a_fixed_batch_is_simulated_step_by_step_with_the_same_answer(
 
 @pytest.mark.parametrize("maxpool", ["accumulate", "current"])
 def test_time_steps_in_blocks_give_what_all_at_once_give(
-    maxpool: str, monkeypatch: pytest.MonkeyPatch
+    maxpool: MaxPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = []
     for most in (2**22, 1):

@@ -72,7 +72,7 @@ def test_every_part_of_a_network_is_named() -> None:
 def test_a_refusal_gives_the_reason_that_convert_gives(build: Any, named: str) -> None:
     about = inspect(build())
     assert (about["kind"], about["convertible"]) == ("ann", False)
-    assert named in about["reason"]
+    assert named in str(about["reason"])
     with pytest.raises(UnsupportedGraphError) as caught:
         convert(build(), inputs_for("mlp", 20))
     assert about["reason"] == str(caught.value)
@@ -96,7 +96,7 @@ def test_a_node_refused_before_there_is_a_table_is_its_only_row() -> None:
         ("quantise", "QuantizeLinear", "refused")
     ]
     assert about["summary"] == {"refused": 1}
-    assert about["nodes"][0]["reason"] in about["reason"]
+    assert about["nodes"][0]["reason"] in str(about["reason"])
 
 
 def test_neurons_that_are_part_of_a_node_name_it() -> None:

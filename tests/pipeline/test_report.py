@@ -61,8 +61,8 @@ def test_sizes_and_operators_are_those_of_the_files(
     assert report.model["bytes"] == len(ann.SerializeToString())
     assert report.snn["bytes"] == len(conversion.to_bytes())
     for row in report.operators:
-        for key, model in (("ann", ann), ("snn", conversion.model)):
-            assert row[key] == sum(node.op_type == row["op"] for node in model.graph.node)
+        for count, model in ((row["ann"], ann), (row["snn"], conversion.model)):
+            assert count == sum(node.op_type == row["op"] for node in model.graph.node)
     assert {row["op"] for row in report.operators} >= {
         "IF",
         *(node.op_type for node in ann.graph.node),

@@ -117,7 +117,7 @@ def test_a_damaged_description_is_refused_or_does_no_harm(case: tuple[str, Any])
     x = {"input": np.ones(shape, np.float32)}
     for schedule in ("stepped", "auto"):
         SpikingSession(model, count_spikes=True, schedule=schedule).run(None, x, timesteps=2)
-    inspection(inspect(model))
+    inspection(dict(inspect(model)))
     rollout(model, timesteps=2)
 
 
