@@ -40,6 +40,7 @@ def scalar_bounds(node: Node) -> tuple[float, float] | None:
     low, high = clip_bounds(node)
     if low is None or high is None:
         return None
+    # ONNX wants scalars, but exporters write tensors of one element, too
     if low.size != 1 or high.size != 1:
         return None
     a, b = float(low.item()), float(high.item())

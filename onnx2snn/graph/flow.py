@@ -15,7 +15,9 @@ def between_weights(nodes: Sequence[Node]) -> set[str]:
 
     One lies on a path before such a node, another on a path after it. The nodes have to be sorted.
     """
-    return nodes_behind(nodes, is_weighted) & nodes_before(nodes, is_weighted)
+    behind = nodes_behind(nodes, is_weighted)
+    before = nodes_before(nodes, is_weighted)
+    return behind & before
 
 
 def nodes_behind(nodes: Sequence[Node], start: Callable[[Node], bool]) -> set[str]:
@@ -38,19 +40,28 @@ def time_varying(nodes: Sequence[Node], sites: set[str]) -> set[str]:
         sites: Names of the nodes that fire.
     """
 
+    def fires(node: Node) -> bool:
+        return node.name in sites
+
     def read(node: Node) -> list[str]:
-        return [] if shape_only(node) else [tensor.name for tensor in node.inputs]
+        # the shape of a tensor is the same at each step, so that nothing is carried on through it
+        if shape_only(node):
+            return []
+        return [tensor.name for tensor in node.inputs]
 
     def made(node: Node) -> list[str]:
         return [tensor.name for tensor in node.outputs if tensor.name]
 
-    found = spread(nodes, (), read, made, lambda node: node.name in sites)
+    found = spread(nodes, (), read, made, fires)
     return {str(name) for name in found.tensors}
 
 
 def shape_only(node: Node) -> bool:
     """Return whether a node's value does not depend on the values of its inputs."""
     return node.op in SHAPE_ONLY and standard(node)
+
+
+# tensors by identity: one that is left out has an empty name, which several nodes share
 
 
 def _inputs(node: Node) -> list[int]:

@@ -70,6 +70,7 @@ _FIRST = Linear()
 _UPDATE = Linear(varying=(0, 2), check=_adds)
 
 LINEAR: dict[str, Linear] = {
+    # weighted operators, and others whose weights are constants
     "Conv": _FIRST,
     "ConvTranspose": _FIRST,
     "DeformConv": _FIRST,
@@ -77,6 +78,7 @@ LINEAR: dict[str, Linear] = {
     "MatMul": Linear(varying=None, at_once=1),
     "Einsum": _ONE_OF,
     "BatchNormalization": Linear(check=_inference),
+    # arithmetic and choices
     "Add": _ANY,
     "Sub": _ANY,
     "Sum": _ANY,
@@ -86,11 +88,13 @@ LINEAR: dict[str, Linear] = {
     "Neg": _FIRST,
     "Where": Linear(varying=(1, 2)),
     "Concat": _ANY,
+    # means and sums
     "AveragePool": _FIRST,
     "GlobalAveragePool": _FIRST,
     "ReduceMean": _FIRST,
     "ReduceSum": _FIRST,
     "CumSum": _FIRST,
+    # elements move, and are copied or left out
     "Flatten": _FIRST,
     "Reshape": _FIRST,
     "Squeeze": _FIRST,
@@ -114,10 +118,12 @@ LINEAR: dict[str, Linear] = {
     "CenterCropPad": _FIRST,
     "Expand": _FIRST,
     "Tile": _FIRST,
+    # interpolation
     "Resize": _FIRST,
     "Upsample": _FIRST,
     "GridSample": _FIRST,
     "RoiAlign": Linear(check=_takes_averages),
+    # in an ANN that does not train, and in floating point, these change nothing
     "Dropout": Linear(check=_one_output),
     "Identity": _FIRST,
     "Cast": _FIRST,
@@ -172,6 +178,7 @@ def is_weighted(node: Node) -> bool:
     """
     if node.op not in WEIGHTED or not standard(node):
         return False
+    # a convolution's weights are its second input; a product's may be either operand
     either = node.op in ("MatMul", "Gemm")
     operands = node.inputs[:2] if either else node.inputs[1:2]
     return any(constant(operand) is not None for operand in operands)

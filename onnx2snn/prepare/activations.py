@@ -83,6 +83,7 @@ class _Replacement:
             fired = self.apply("Relu", label, z, out=out)
         else:
             fired = self.apply("Clip", label, z, ZERO, np.asarray(upper), out=out)
+        # under the old node's own name it is that node's neuron anyhow
         if label:
             neuron = self.editor.graph.nodes[-1].name
             origin = self.sources.get(self.node.name, self.node.name)
@@ -99,7 +100,7 @@ def _clip(work: _Replacement) -> None:
     if bounds is None:
         return
     low, high = bounds
-    if low == 0:
+    if low == 0:  # fires as it is
         return
     if low == -INFINITY and high == INFINITY:
         work.node.op = "Identity"
@@ -132,6 +133,7 @@ def _min(work: _Replacement) -> None:
 
 def _raised(work: _Replacement, z: Tensor, low: Array, upper: float = INFINITY) -> None:
     """Append clip(z - low, 0, upper) + low."""
+    # the neuron fires for what lies above the bound, which is added again behind it
     shifted = work.apply("Add", "shift", z, -low)
     fired = work.fire("", shifted, upper)
     work.apply("Add", "shift_back", fired, low, out=work.out)
@@ -139,6 +141,7 @@ def _raised(work: _Replacement, z: Tensor, low: Array, upper: float = INFINITY) 
 
 def _at_most(work: _Replacement, z: Tensor, high: Array) -> None:
     """Append high - relu(high - z)."""
+    # high - z, by operators in canonical form: z (-1) + high
     negated = work.apply("Mul", "negate", z, MINUS)
     shifted = work.apply("Add", "shift", negated, high)
     fired = work.fire("", shifted)
@@ -161,6 +164,7 @@ def _prelu(work: _Replacement) -> None:
 
 def _two_neurons(work: _Replacement, slope: Array) -> None:
     work.start()
+    # with no slope at all it is a Relu, which one neuron does
     if np.all(slope == 0):
         work.fire("", work.z, out=work.out)
         return

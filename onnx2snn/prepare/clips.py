@@ -44,6 +44,7 @@ def constant_operand(node: Node) -> tuple[Tensor, Array] | None:
         return None
     first, second = node.inputs
     found = _tensor_and_constant(first, second) or _tensor_and_constant(second, first)
+    # a constant larger than the tensor would make more neurons than the weighted operator has outputs
     if found is None or not keeps_shape(*found):
         return None
     return found
@@ -84,6 +85,7 @@ def _take_in(editor: Editor, node: Node) -> None:
     between = inner.outputs[0]
     if len(between.outputs) != 1 or is_output(editor.graph, between):
         return
+    # clip(clip(z, a, b), c, d) = clip(z, max(a, c), min(b, d)), if their ranges overlap
     low = max(first[0], second[0])
     high = min(first[1], second[1])
     if low < high:
@@ -108,6 +110,7 @@ def _set_clip(editor: Editor, node: Node, z: Tensor, bounds: Bounds) -> None:
         return
     node.op = "Clip"
     dtype = z.dtype or np.float32
+    # new constants: those of the old node may be shared
     low, high = (np.asarray(value, dtype) for value in bounds)
     node.inputs = [
         z,

@@ -46,6 +46,7 @@ def move_pools(graph: Graph, sources: dict[str, str]) -> list[str]:
     """
     mover = _PoolMover(graph, sources)
     pending = [node for node in graph.nodes if node.op in MAX_POOLS and standard(node)]
+    # a pool that moved past one operator is before the next, and a Concat makes several of one
     while pending:
         further: list[Node] = []
         for pool in pending:
@@ -154,6 +155,7 @@ class _PoolMover:
         current = activation.inputs[0]
         out = node.outputs[0]
         moved_current = _unsized(self.editor.name(f"{node.name}_current"), current)
+        # current -> f -> fired -> node -> out becomes current -> node -> moved_current -> f -> out
         node.outputs.clear()
         node.outputs.append(moved_current)
         node.inputs[0] = current
@@ -187,6 +189,7 @@ def _padded(node: Node, activation: Node) -> bool:
         return False
     if node.attrs.get("mode", "constant") != "constant":
         return True
+    # constant padding: with zeros, where no value is given
     if len(node.inputs) <= 2 or node.inputs[2].is_empty():
         return keeps_zero(activation)
     value = constant(node.inputs[2])

@@ -82,6 +82,7 @@ def _name_nodes(graph: Graph) -> None:
     taken: set[str] = set()
     for node in graph.nodes:
         base = node.name
+        # tensors have names that are unique, but a node may be called like one
         if not base:
             base = node.outputs[0].name if node.outputs else node.op
         node.name = unique_name(taken, base)
@@ -115,6 +116,7 @@ def _bypass(editor: Editor, node: Node) -> None:
         redirect(graph, out, source)
         drop(graph, node)
         return
+    # an output keeps its name; a node between it and another output (or an input) stays
     before = producer(source)
     if before is None or is_output(graph, source):
         return
@@ -137,6 +139,7 @@ def _batch_norm(editor: Editor, node: Node) -> None:
     if ndim is None or any(value is None for value in values):
         return
     gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
+    # γ (x - mean) / sqrt(variance + ε) + β = x factor + (β - mean factor)
     factor = gamma / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
     offset = beta - mean * factor
     shape = [1, -1] + [1] * (ndim - 2)
@@ -184,7 +187,7 @@ def _division(editor: Editor, node: Node) -> None:
         _mul_add(editor, node, 1.0 / value, None)
 
 
-def _gemm(editor: Editor, node: Node) -> None:
+def _gemm_and_sum(editor: Editor, node: Node) -> None:
     """α A B + β C, C not a constant: the product and the sum apart."""
     if len(node.inputs) < 3 or node.inputs[2].is_empty():
         return
@@ -192,6 +195,7 @@ def _gemm(editor: Editor, node: Node) -> None:
     if constant(term) is not None:
         return
     out = node.outputs[0]
+    # the table of linear operators wants a bias to be constant: a term that is not comes by an Add
     product = editor.variable(f"{node.name}/product", like=out)
     del node.inputs[2]
     node.outputs[0] = product
@@ -232,6 +236,7 @@ def _mul_add(
     elif offset is None:
         _by_constant(editor, "Mul", name, current, factor, out)
     else:
+        # the last node has the old one's name, by which reports and partitions find it
         label = editor.name(f"{name}/mul")
         product = editor.variable(f"{label}_out", like=current)
         _by_constant(editor, "Mul", label, current, factor, product)
@@ -247,7 +252,7 @@ def _by_constant(
     editor.append(op, name, [x, fixed], [out])
 
 
-def _clip(editor: Editor, node: Node) -> None:
+def _clip_to_relu(editor: Editor, node: Node) -> None:
     """Clip(0, infinity) = Relu."""
     low, high = clip_bounds(node)
     if low is None or high is None or low.size != 1:
@@ -266,6 +271,6 @@ _RULES: dict[str, Callable[[Editor, Node], None]] = {
     "Sub": _subtraction,
     "Div": _division,
     "Neg": _negate,
-    "Gemm": _gemm,
-    "Clip": _clip,
+    "Gemm": _gemm_and_sum,
+    "Clip": _clip_to_relu,
 }

@@ -108,6 +108,7 @@ def partition(graph: Graph, arrangement: Arrangement) -> Partition:
         row = rows[node.name]
         if row.role != "neuron":
             continue
+        # an activation that was split, or copied for a pool, is reported by the ANN's name
         source = arrangement.sources.get(node.name, node.name)
         sites.append(_site(node, source))
         if source != node.name:
@@ -154,10 +155,12 @@ def channel_axis(tensor: Tensor, ndim: int) -> int:
         if node.op in ("Gemm", "MatMul") and is_weighted(node):
             axis = ndim - 1
             break
+        # a Transpose without an order turns all axes about: the walk ends there
         if node.op == "Transpose" and "perm" in node.attrs:
             permutations.append(list(node.attrs["perm"]))
         elif node.op not in KEEPS_AXES:
             break
+        # back along the operand that is computed; a constant has no part in the axes
         computed = [operand for operand in node.inputs if constant(operand) is None]
         if not computed or rank(computed[0]) != ndim:
             break

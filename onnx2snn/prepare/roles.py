@@ -122,6 +122,7 @@ def _classify_site(node: Node) -> tuple[Role, str]:
 
 def _classify_core(node: Node, places: _Places) -> tuple[Role, str]:
     """Return the role of a node that lies between neurons."""
+    # computed from sizes or constants alone
     varies = [places.varies(tensor) for tensor in node.inputs]
     if not any(varies) or shape_only(node):
         return "linear", CONSTANT
@@ -139,6 +140,7 @@ def _classify_core(node: Node, places: _Places) -> tuple[Role, str]:
 def _classify_pool(node: Node, places: _Places) -> tuple[Role, str]:
     if len(node.outputs) > 1 and node.outputs[1].outputs:
         return "analog", "telescoped: its indices are used"
+    # before a neuron theorem 2 of the paper holds; elsewhere the accumulated input is pooled
     if any(taker.name in places.sites for taker in node.outputs[0].outputs):
         return "pooled", "pools the input current of its neuron"
     return "pooled", "pools its input in place"
@@ -178,6 +180,7 @@ def _widen(nodes: Sequence[Node], rows: Rows) -> None:
 
 def _refuse(graph: Graph, rows: Rows, places: _Places) -> None:
     """Refuse nodes of the core behind which a state is needed that cannot be kept."""
+    # an output of the graph is the mean over the window, which is a state as well
     outputs = {tensor.name for tensor in graph.outputs}
     for node in graph.nodes:
         if rows[node.name].role not in CORE:
@@ -194,6 +197,7 @@ def _refuse(graph: Graph, rows: Rows, places: _Places) -> None:
 
 def _has_state(tensor: Tensor, node: Node, rows: Rows) -> bool:
     """Return whether a node that reads this output of `node` takes it by a state, a mean say."""
+    # an analog operator makes a mean so far, any other what belongs to one step
     stateless = STATELESS_BEHIND_OTHERS
     if rows[node.name].role == "analog":
         stateless = STATELESS_BEHIND_ANALOG

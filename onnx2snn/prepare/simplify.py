@@ -110,6 +110,7 @@ def _read_from_outside(node: onnx.NodeProto) -> set[str]:
     """Return the names that a node's subgraphs use and do not define."""
     read: set[str] = set()
     for body in bodies(node):
+        # a body knows its inputs, its constants and all that its nodes make
         known = {value.name for value in body.input}
         known.update(tensor.name for tensor in body.initializer)
         for inner in body.node:
