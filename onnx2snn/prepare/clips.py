@@ -44,7 +44,7 @@ def constant_operand(node: Node) -> tuple[Tensor, Array] | None:
         return None
     first, second = node.inputs
     found = _tensor_and_constant(first, second) or _tensor_and_constant(second, first)
-    # a constant larger than the tensor would make more neurons than the weighted operator has outputs
+    # broadcast by the constant, the result would have another shape than the current
     if found is None or not keeps_shape(*found):
         return None
     return found
