@@ -1,288 +1,214 @@
-"""The network simulated layer by layer over all T steps: what each site sends, given what the sites before it sent."""
+"""The network simulated layer by layer: the state of the work, and running its segments.
+
+Every layer is simulated over all T steps before the next one is looked at, given the spike trains
+that the sites before it have sent. Samples run in chunks and steps in blocks, so that what is
+computed together stays in a processor's cache, or at least in memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
+from onnx2snn.correct.chunks import Chunk, Gathered
 from onnx2snn.correct.segments import Segment, segment_model
-from onnx2snn.correct.spike_trains import spike_train_model, state_input
+from onnx2snn.correct.sent import Sent
+from onnx2snn.graph.editing import Editor
 from onnx2snn.graph.types import Graph, Node
+from onnx2snn.prepare.job import Job
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.settings import Settings
-from onnx2snn.snn.neurons import neuron_for
 
-CACHED, CACHED_STEPS = 2**17, 2**19
-"""Neurons computed together, once and over the time-steps: what they get and send stays in a processor's cache."""
+CACHED = 2**17
+"""Neurons computed together: their inputs and outputs stay in a processor's cache."""
+
+CACHED_STEPS = 2**19
+"""The same of neurons times steps, where they are computed over the time-steps."""
 
 MOST_AT_ONCE = 2**22
-"""Neurons times steps computed in one run: a large layer takes several runs for all of its steps."""
+"""Neurons times steps computed in one run: a large layer takes several runs for all its steps."""
+
+ByTensor = Mapping[str, Array]
+"""The sites' answers by the name of their tensor."""
 
 
-@dataclass
-class Sent:
-    """What one site answers on the samples: the ANN's activations [N, ...], the spikes [T, N, ...], in units of `theta`
-    (in ANN units), and their sum over time [N, ...].
+class LayerSimulation:
+    """The work so far.
 
-    Here N counts rows, of which every sample has as many.
+    `original` is the ANN and stays as it is; `graph` is the same as corrected so far. `sent` holds
+    the answers of the sites that have fired and are still needed, by tensor. `fitted` names the
+    operators whose weights have had their turn, `skipped` those that could not be fitted, and why.
     """
 
-    activation: Array
-    spikes: Array
-    total: Array
-    theta: Array
+    def __init__(self, job: Job, chosen: Array, delay: int) -> None:
+        """Read the samples.
 
-    def mean(self, start: int) -> Array:
-        """Mean output over the steps after `start`, in ANN units."""
-        total = (
-            self.total - self.spikes[:start].sum(axis=0, dtype=np.float32) if start else self.total
-        )
-        return total * (self.theta / (len(self.spikes) - start)).astype(np.float32)
+        Args:
+            job: The conversion.
+            chosen: The numbers of the samples that are simulated.
+            delay: Steps left out of the answer.
+        """
+        self.job = job
+        self.delay = delay
+        self.fixed = job.fixed_batch
+        self.chosen = chosen
+        self.inputs = job.samples.batch(chosen)
+        self.count = len(chosen)
+        self.original = job.graph
+        self.replace_graph(job.graph.copy())
+        self.sent: dict[str, Sent] = {}
+        self.fitted: set[str] = set()
+        self.skipped: list[tuple[str, str]] = []
 
-    def outputs(self, steps: slice, rows: slice) -> Array:
-        """Outputs of some rows at some steps, in ANN units."""
-        return np.multiply(
-            self.spikes[steps, rows], self.theta.astype(np.float32), dtype=np.float32
-        )
-
-    def means_so_far(self, steps: slice, rows: slice) -> Array:
-        """Mean outputs of some rows up to each of some steps, in ANN units."""
-        total = np.cumsum(self.spikes[steps, rows], axis=0, dtype=np.float32)
-        if steps.start:
-            total += self.spikes[: steps.start, rows].sum(axis=0, dtype=np.float32)
-        return total * (self.theta / _numbers(steps, total.ndim)).astype(np.float32)
-
-
-@dataclass
-class Sweep:
-    """The work so far. `graph` is corrected in place, `original` stays as it is."""
-
-    original: Graph
-    graph: Graph
-    inputs: dict[str, Array]
-    count: int
-    fixed: int | None
-    settings: Settings
-    delay: int
-    sent: dict[str, Sent] = field(default_factory=dict)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    fitted: set[str] = field(default_factory=set)
+    def replace_graph(self, graph: Graph) -> None:
+        """Go on with another graph as the corrected one."""
+        self.graph = graph
+        self.editor = Editor(graph)
+        self._nodes = {node.name: node for node in graph.nodes}
 
     def node(self, name: str) -> Node:
-        """A node of the graph being corrected."""
-        return next(node for node in self.graph.nodes if node.name == name)
+        """Return a node of the corrected graph."""
+        return self._nodes[name]
+
+    def activations(self, segment: Segment) -> dict[str, Array]:
+        """Return the ANN's activations at the sites before a segment."""
+        return {name: self.sent[name].activation for name in segment.takes}
+
+    def means(self, segment: Segment, start: int) -> dict[str, Array]:
+        """Return the mean outputs of the sites before a segment, over the steps after `start`."""
+        return {name: self.sent[name].mean(start) for name in segment.takes}
 
     def run(
-        self, graph: Graph, segment: Segment, outputs: Sequence[str], sites: Mapping[str, Array]
+        self, graph: Graph, segment: Segment, outputs: Sequence[str], sites: ByTensor
     ) -> dict[str, Array]:
-        """Some tensors of a segment for all samples, given what the sites before it answer."""
+        """Compute some tensors of a segment for all samples.
+
+        Args:
+            graph: `original` or `graph`.
+            segment: The segment.
+            outputs: The names of the tensors.
+            sites: The answers of the sites before it, for all samples.
+
+        Returns:
+            The tensors by name.
+        """
         known = {name: sites[name] for name in outputs if name in sites}
         wanted = [name for name in outputs if name not in known]
         if not wanted:
             return known
         session = self.open(graph, segment, wanted)
-        whole: list[Array] = []
-        for few in self.pieces(segment):
-            found = self.compute(
-                session,
-                {name: values[self.rows(values, few)] for name, values in sites.items()},
-                few,
-            )
-            whole = whole or [self.room(values, few) for values in found]
-            for values, part in zip(whole, found, strict=True):
-                values[self.rows(values, few)] = part
-        return known | dict(zip(wanted, whole, strict=True))
+        whole = {name: Gathered(self.count) for name in wanted}
+        for chunk in self.chunks(segment):
+            given = {}
+            for name, values in sites.items():
+                given[name] = values[chunk.rows_in(values, self.count)]
+            found = self.compute(session, given, chunk)
+            for gathered, part in zip(whole.values(), found, strict=True):
+                gathered.write(part, chunk)
+        computed = {name: gathered.values for name, gathered in whole.items()}
+        return known | computed
 
     def open(self, graph: Graph, segment: Segment, outputs: Sequence[str]) -> ort.InferenceSession:
-        """A session of a segment."""
-        return open_session(segment_model(graph, segment, outputs), self.settings.threads)
+        """Return a session of a segment that computes some tensors."""
+        model = segment_model(graph, segment, outputs)
+        return open_session(model, self.job.threads)
 
-    def rows(self, values: Array, few: slice) -> slice:
-        """Where an array of all samples holds some: a sample may have several rows."""
-        each = len(values) // self.count
-        return slice(few.start * each, few.stop * each)
+    def compute(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> list[Array]:
+        """Return a session's outputs for a chunk; a fixed batch is filled up.
 
-    def room(self, part: Array, few: slice, count: int | None = None) -> Array:
-        """An empty array for `count` samples (None: all), like one of a few."""
-        each = len(part) // (few.stop - few.start)
-        return np.empty(
-            ((self.count if count is None else count) * each, *part.shape[1:]), part.dtype
-        )
-
-    def pieces(self, segment: Segment, count: int | None = None, steps: int = 0) -> Iterator[slice]:
-        """The first `count` samples (None: all), as many at a time as is good for a segment, or for `steps` of it."""
-        count = self.count if count is None else min(count, self.count)
-        room = CACHED_STEPS // steps if steps else CACHED
-        size = self.fixed or max(1, room // self.largest(segment))
-        return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-    def blocks(self, segment: Segment, few: slice) -> Iterator[slice]:
-        """The time-steps, as many at a time as memory should hold for some samples."""
-        samples = self.fixed or few.stop - few.start
-        size = max(1, MOST_AT_ONCE // (samples * self.largest(segment)))
-        steps = self.settings.steps
-        return (slice(start, min(start + size, steps)) for start in range(0, steps, size))
-
-    def largest(self, segment: Segment) -> int:
-        """Neurons per sample of the largest site before a segment, or of its own."""
-        before = [self.sent[name].activation.size // self.count for name in segment.takes]
-        return max([*before, *([segment.site.neurons] if segment.site is not None else [])])
-
-    def compute(
-        self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice
-    ) -> list[Array]:
-        """A session's outputs for some samples, given what the sites answer to these; a fixed batch is filled up."""
-        names = [i.name for i in session.get_inputs()]
-        feed = {name: sites[name] if name in sites else self.inputs[name][few] for name in names}
-        samples = few.stop - few.start
+        Args:
+            session: Of a segment.
+            sites: The answers of the sites before it to this chunk.
+            chunk: The samples.
+        """
+        feed = {}
+        for value in session.get_inputs():
+            name = value.name
+            if name in sites:
+                feed[name] = sites[name]
+            else:
+                feed[name] = self.inputs[name][chunk.start : chunk.stop]
         if not self.fixed:
             return list(session.run(None, feed))
-        sizes = {name: len(values) // samples * self.fixed for name, values in feed.items()}
-        feed = {
-            name: np.resize(values, (sizes[name], *values.shape[1:]))
-            for name, values in feed.items()
-        }
-        return [output[: len(output) // self.fixed * samples] for output in session.run(None, feed)]
+        for name, values in feed.items():
+            rows = chunk.rows_each(values) * self.fixed
+            feed[name] = np.resize(values, (rows, *values.shape[1:]))
+        own = []
+        for output in session.run(None, feed):
+            each = len(output) // self.fixed
+            own.append(output[: each * chunk.count])
+        return own
 
-    def compute_steps(
-        self, session: ort.InferenceSession, sites: Mapping[str, Array], few: slice
-    ) -> Array:
-        """A session's one output at each of some steps, [k, n, ...], given what the sites answer, alike; the steps are
-        a batch, where that is not fixed."""
+    def compute_steps(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> Array:
+        """Return a session's one output at each of k steps.
+
+        The steps are a batch of their own, where the network's is not fixed.
+
+        Args:
+            session: Of a segment.
+            sites: The answers [k, n, ...] of the sites before it to this chunk, at these steps.
+            chunk: The samples.
+
+        Returns:
+            [k, n, ...].
+        """
         steps = len(next(iter(sites.values())))
         if self.fixed:
-            each = [{name: values[t] for name, values in sites.items()} for t in range(steps)]
-            return np.stack([self.compute(session, values, few)[0] for values in each])
-        own = [i.name for i in session.get_inputs() if i.name not in sites]
-        feed = {name: np.concatenate([self.inputs[name][few]] * steps) for name in own}
-        feed |= {name: values.reshape(-1, *values.shape[2:]) for name, values in sites.items()}
+            return self._step_by_step(session, sites, chunk)
+        feed = {}
+        for value in session.get_inputs():
+            name = value.name
+            if name in sites:
+                values = sites[name]
+                feed[name] = values.reshape(-1, *values.shape[2:])
+            else:
+                own = self.inputs[name][chunk.start : chunk.stop]
+                feed[name] = np.concatenate([own] * steps)
         (found,) = session.run(None, feed)
         return np.asarray(found).reshape(steps, -1, *found.shape[1:])
 
-    def activations(self, segment: Segment) -> dict[str, Array]:
-        """The ANN's activations at the sites before a segment."""
-        return {name: self.sent[name].activation for name in segment.takes}
+    def _step_by_step(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> Array:
+        steps = len(next(iter(sites.values())))
+        found = []
+        for t in range(steps):
+            now = {name: values[t] for name, values in sites.items()}
+            (output,) = self.compute(session, now, chunk)
+            found.append(output)
+        return np.stack(found)
 
-    def means(self, segment: Segment, start: int) -> dict[str, Array]:
-        """The SNN's mean outputs at the sites before a segment, over the steps after `start`."""
-        return {name: self.sent[name].mean(start) for name in segment.takes}
+    def chunks(
+        self, segment: Segment, count: int | None = None, steps: int | None = None
+    ) -> Iterator[Chunk]:
+        """Yield samples, as many at a time as is good for a segment.
 
-    def stepwise(self, segment: Segment) -> bool:
-        """Whether a segment's current at each step is the ANN's own segment of that step's output: where it is affine,
-        or its max-pools pool each step's; never where it is telescoped."""
-        return not segment.analog and (not segment.pools or self.settings.maxpool == "current")
-
-    def currents(
-        self, session: ort.InferenceSession, segment: Segment, few: slice
-    ) -> Iterator[Array]:
-        """The input current of a site, [k, n, ...] in ANN units for some samples, some steps at a time.
-
-        With F the ANN's own segment it is F of each step's output, or where that is another thing (`stepwise`) the
-        current up to step t sums to t F(mean output so far): what a max-pool of the accumulated current or a telescoped
-        operator sends by definition. Where that is no number, nothing is sent.
+        Args:
+            segment: The segment.
+            count: How many samples in all (None: all there are).
+            steps: Steps that are computed with each chunk, one after another (None: none are).
         """
-        sites = {name: self.sent[name] for name in segment.takes}
-        before: Array | None = None
-        for steps in self.blocks(segment, few):
-            if not sites:
-                (constant,) = self.compute(session, {}, few)
-                yield np.broadcast_to(constant, (steps.stop - steps.start, *constant.shape))
-            elif self.stepwise(segment):
-                outputs = {
-                    name: site.outputs(steps, self.rows(site.total, few))
-                    for name, site in sites.items()
-                }
-                yield self.compute_steps(session, outputs, few)
-            else:
-                means = {
-                    name: site.means_so_far(steps, self.rows(site.total, few))
-                    for name, site in sites.items()
-                }
-                sums = self.compute_steps(session, means, few)
-                sums *= _numbers(steps, sums.ndim)
-                before = np.zeros_like(sums[:1]) if before is None else before
-                sums = _held(np.concatenate([before, sums]))
-                before = sums[-1:]
-                yield np.diff(sums, axis=0)
+        total = self.count if count is None else min(count, self.count)
+        neurons = CACHED if steps is None else CACHED_STEPS // steps
+        size = self.fixed or max(1, neurons // self.largest(segment))
+        for start in range(0, total, size):
+            yield Chunk(start, min(start + size, total))
 
-    def mean_current(
-        self, session: ort.InferenceSession, segment: Segment, means: Mapping[str, Array]
-    ) -> Array:
-        """The mean input current of a site over all steps, for all samples, given the mean outputs before it."""
-        assert segment.current is not None
-        if not segment.analog and not (segment.pools and self.stepwise(segment)):
-            return self.run(self.graph, segment, [segment.current], means)[segment.current]
-        steps = self.settings.steps
-        pieces = self.pieces(segment, steps=steps)
-        sums = [
-            sum(block.sum(axis=0) for block in self.currents(session, segment, few))
-            for few in pieces
-        ]
-        return np.concatenate(sums) / np.float32(steps)
+    def blocks(self, segment: Segment, chunk: Chunk) -> Iterator[slice]:
+        """Yield the time-steps, as many at a time as memory should hold for a chunk."""
+        steps = self.job.settings.steps
+        samples = self.fixed or chunk.count
+        neurons = samples * self.largest(segment)
+        size = max(1, MOST_AT_ONCE // neurons)
+        for start in range(0, steps, size):
+            yield slice(start, min(start + size, steps))
 
-
-def _numbers(steps: slice, ndim: int) -> Array:
-    """The numbers of some steps, from 1, along the first axis."""
-    return np.arange(steps.start + 1, steps.stop + 1, dtype=np.float32).reshape(
-        -1, *[1] * (ndim - 1)
-    )
-
-
-def _held(sums: Array) -> Array:
-    """The same where all are numbers; elsewhere each keeps the last that was one along axis 0, as `Increase` does."""
-    missing = ~np.isfinite(sums)
-    if missing.any():
-        for t in range(1, len(sums)):
-            np.copyto(sums[t], sums[t - 1], where=missing[t])
-    return sums
-
-
-def fire(
-    sweep: Sweep,
-    session: ort.InferenceSession,
-    piece: Segment,
-    offset: Array,
-    theta: Array,
-    potential: Array,
-    count: int,
-) -> tuple[Array, Array]:
-    """The spikes [T, N, ...] of a layer for the first `count` samples and their sum over time, by its neuron function
-    in onnxruntime.
-
-    `session` computes the layer's input current.
-    """
-    settings = sweep.settings
-    neuron = neuron_for(settings.neuron_kind, settings.height)
-    layer = open_session(
-        spike_train_model(neuron, settings.height, potential, theta.ndim), settings.threads
-    )
-    units = {
-        "scale": (1.0 / theta).astype(np.float32),
-        "shift": (offset / theta).astype(np.float32),
-    }
-    count = min(count, sweep.count)
-    spikes = total = np.empty(0)
-    for few in sweep.pieces(piece, count, settings.steps):
-        states: list[Array] = []
-        start = 0
-        for current in sweep.currents(session, piece, few):
-            states = states or [np.zeros(current.shape[1:], np.float32) for _ in neuron.states]
-            before = {
-                state_input(label): state
-                for (label, _), state in zip(neuron.states, states, strict=True)
-            }
-            found, summed, *states = layer.run(None, {"currents": current} | units | before)
-            if not total.size:
-                total = sweep.room(summed, few, count)
-                spikes = np.empty((settings.steps, *total.shape), found.dtype)
-            rows = slice(
-                *(len(summed) // (few.stop - few.start) * end for end in (few.start, few.stop))
-            )
-            spikes[start : start + len(found), rows] = found
-            total[rows] = total[rows] + summed if start else summed
-            start += len(found)
-    return spikes, total
+    def largest(self, segment: Segment) -> int:
+        """Return the neurons per sample of the largest site before a segment, or of its own."""
+        sizes = []
+        for name in segment.takes:
+            activation = self.sent[name].activation
+            sizes.append(activation.size // self.count)
+        if segment.site is not None:
+            sizes.append(segment.site.neurons)
+        return max(sizes)

@@ -1,8 +1,12 @@
-"""The arranged ANN cut at its neuron sites: what computes one layer's input current from the activations before it."""
+"""The arranged ANN cut at its neuron sites into segments.
+
+A segment computes one layer's input current from the activations before it; the last one is the
+readout.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -12,13 +16,15 @@ from onnx2snn.graph.operators import is_weighted
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.protos.nodes import MAX_POOLS
+from onnx2snn.protos.reach import spread
 
 
 @dataclass(frozen=True)
 class Response:
-    """A weighted operator between two sites: `x` goes in, and its weights can change `y`, all by name.
+    """A weighted operator between two sites: `x` goes in, and its weights can change `y`, by name.
 
-    `y` is its output, or the sum its output goes into where no weighted operator behind it has a part in the same sum.
+    `y` is its output, or the sum its output goes into where no weighted operator behind it has a
+    part in the same sum.
     """
 
     node: str
@@ -28,11 +34,12 @@ class Response:
 
 @dataclass(frozen=True)
 class Segment:
-    """What lies between the sites before and one site; `site` None: the readout.
+    """The operators between one site and those before it; `site` is None in the readout.
 
-    `takes`: the site tensors it reads; `current`: the input current of its site; `responses`: the operators with
-    weights whose input depends on spikes, in order; `analog`: whether a telescoped operator is part of it; `pools`:
-    whether a max-pool is. Where neither is, the current is an affine function of the spikes.
+    `takes`: the site tensors it reads; `current`: the input current of its site; `responses`: the
+    weighted operators whose input depends on spikes, in order; `analog`: whether a telescoped
+    operator is part of it; `pools`: whether a max-pool is. Where neither is, the current is an
+    affine function of the spikes.
     """
 
     site: Site | None
@@ -44,85 +51,128 @@ class Segment:
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        """What can be compared with the ANN: the input current and the responses."""
-        return tuple(
-            dict.fromkeys(
-                [*([self.current] if self.current else []), *(r.y for r in self.responses)]
-            )
-        )
+        """The tensors that can be compared with the ANN: the input current and the responses."""
+        names = [response.y for response in self.responses]
+        if self.current:
+            names.insert(0, self.current)
+        return tuple(dict.fromkeys(names))
 
 
 def segments(graph: Graph, parts: Partition) -> list[Segment]:
-    """One segment a site, in order, and the readout last."""
+    """Return one segment a site, in order, and the readout last.
+
+    Args:
+        graph: The arranged ANN, its nodes sorted.
+        parts: Its partition.
+    """
     by_name = {node.name: node for node in graph.nodes}
     ends = {site.tensor for site in parts.sites}
-    readout, analog = parts.names("readout"), parts.names("analog")
+    analog = parts.names("analog")
     found = []
     for site in parts.sites:
         current = by_name[site.name].inputs[0]
-        nodes, takes = _before(graph, [current], ends)
-        telescoped = any(node.name in analog for node in nodes)
-        pools = any(node.op in MAX_POOLS for node in nodes)
-        found.append(
-            Segment(site, takes, current.name, _responses(graph, nodes, takes), telescoped, pools)
+        nodes, takes = _between(graph, [current], ends)
+        segment = Segment(
+            site,
+            takes,
+            current.name,
+            _responses(graph, nodes, takes),
+            analog=any(node.name in analog for node in nodes),
+            pools=any(node.op in MAX_POOLS for node in nodes),
         )
-    tops = [node.inputs[0] for node in graph.nodes if node.name in readout and is_weighted(node)]
-    nodes, takes = _before(graph, [*tops, *graph.outputs], ends)
-    found.append(
-        Segment(
-            None, takes, None, _responses(graph, [n for n in nodes if n.name in readout], takes)
-        )
-    )
+        found.append(segment)
+    found.append(_readout(graph, parts, ends))
     return found
 
 
+def _readout(graph: Graph, parts: Partition, ends: set[str]) -> Segment:
+    names = parts.names("readout")
+    weighted = [node for node in graph.nodes if node.name in names and is_weighted(node)]
+    inputs = [node.inputs[0] for node in weighted]
+    nodes, takes = _between(graph, [*inputs, *graph.outputs], ends)
+    own = [node for node in nodes if node.name in names]
+    return Segment(None, takes, None, _responses(graph, own, takes))
+
+
 def segment_model(graph: Graph, segment: Segment, outputs: Sequence[str]) -> onnx.ModelProto:
-    """The model from the ANN's inputs and the sites' tensors to some of a segment's tensors."""
+    """Return the model that computes some tensors of a segment.
+
+    Args:
+        graph: The arranged ANN.
+        segment: Its site tensors are inputs of the model, beside the ANN's own inputs.
+        outputs: The names of the tensors.
+    """
     tensors = graph.tensors()
-    nodes, takes = _before(graph, [tensors[name] for name in outputs], set(segment.takes))
-    return submodel(
-        graph, nodes, [tensors[name] for name in takes], [tensors[name] for name in outputs]
-    )
+    targets = [tensors[name] for name in outputs]
+    nodes, takes = _between(graph, targets, set(segment.takes))
+    return submodel(graph, nodes, [tensors[name] for name in takes], targets)
 
 
-def _before(
-    graph: Graph, targets: Sequence[Tensor], ends: set[str]
+def _between(
+    graph: Graph, targets: Iterable[Tensor], ends: set[str]
 ) -> tuple[list[Node], tuple[str, ...]]:
-    """The nodes that compute some tensors from site tensors (and model inputs), in order, and those site tensors."""
-    wanted = {t.name for t in targets}
-    nodes = []
-    for node in reversed(graph.nodes):
-        if any(t.name in wanted and t.name not in ends for t in node.outputs):
-            nodes.append(node)
-            wanted.update(t.name for t in node.inputs if constant(t) is None)
-    return nodes[::-1], tuple(sorted(wanted & ends))
+    """Return the nodes that compute some tensors from site tensors and the ANN's inputs.
+
+    Args:
+        graph: The arranged ANN, its nodes sorted.
+        targets: The tensors that are computed.
+        ends: The names of the site tensors; nodes before them are left out.
+
+    Returns:
+        The nodes in order, and the names of the site tensors they read.
+    """
+
+    def made(node: Node) -> list[str]:
+        return [tensor.name for tensor in node.outputs if tensor.name not in ends]
+
+    def read(node: Node) -> list[str]:
+        return [tensor.name for tensor in node.inputs if constant(tensor) is None]
+
+    names = {tensor.name for tensor in targets}
+    found = spread(reversed(graph.nodes), names, made, read)
+    takes = [name for name in ends if name in found.tensors]
+    return found.nodes[::-1], tuple(sorted(takes))
 
 
 def _responses(graph: Graph, nodes: Sequence[Node], takes: Sequence[str]) -> tuple[Response, ...]:
+    """Return the weighted operators, of some sorted nodes, whose input depends on spikes."""
     inside = {node.name for node in nodes}
-    varying = set(takes)
     claimed: set[str] = set()
-    weighted = []
-    for node in nodes:
-        if any(t.name in varying for t in node.inputs):
-            varying.update(t.name for t in node.outputs)
-            if is_weighted(node) and node.inputs[0].name in varying:
-                weighted.append(node)
     found = []
-    for node in reversed(weighted):
+    # the last operator before a sum claims it; those before it answer for their own output
+    for node in reversed(_driven_by_spikes(nodes, takes)):
         y = _sum_behind(graph, node, inside)
-        y = node.outputs[0] if y.name in claimed else y
+        if y.name in claimed:
+            y = node.outputs[0]
         claimed.add(y.name)
         found.append(Response(node.name, node.inputs[0].name, y.name))
     return tuple(reversed(found))
 
 
+def _driven_by_spikes(nodes: Sequence[Node], takes: Sequence[str]) -> list[Node]:
+    """Return the weighted operators, of some sorted nodes, whose first input depends on spikes."""
+    time_varying = spread(nodes, takes, _input_names, _output_names).tensors
+    weighted = [node for node in nodes if is_weighted(node)]
+    return [node for node in weighted if node.inputs[0].name in time_varying]
+
+
+def _input_names(node: Node) -> list[str]:
+    return [tensor.name for tensor in node.inputs]
+
+
+def _output_names(node: Node) -> list[str]:
+    return [tensor.name for tensor in node.outputs]
+
+
 def _sum_behind(graph: Graph, node: Node, inside: set[str]) -> Tensor:
-    """A node's output, followed through Adds as long as it feeds nothing else and keeps its shape."""
+    """Return a node's output, followed through Adds that alone read it and keep its shape."""
     y = node.outputs[0]
     while not is_output(graph, y) and len(y.outputs) == 1:
-        behind = y.outputs[0]
-        if behind.op != "Add" or behind.name not in inside or behind.outputs[0].shape != y.shape:
+        (behind,) = y.outputs
+        if behind.op != "Add" or behind.name not in inside:
             break
-        y = behind.outputs[0]
+        total = behind.outputs[0]
+        if total.shape != y.shape:
+            break
+        y = total
     return y

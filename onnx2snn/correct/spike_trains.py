@@ -1,4 +1,4 @@
-"""A layer of neurons over all time-steps in one model, in the neuron function that models are emitted with."""
+"""A layer of neurons over all time-steps in one model, by the neuron function of emitted models."""
 
 from __future__ import annotations
 
@@ -12,67 +12,90 @@ from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import Neuron, attributes
 
 OPSET = 18
+
 SPIKES = {np.dtype(np.int8): TensorProto.INT8, np.dtype(np.int32): TensorProto.INT32}
+"""The types of spikes in use, in ONNX."""
 
 
 def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> onnx.ModelProto:
-    """(currents [T, n, ...], scale, shift, states) -> (spikes [T, n, ...], their sum over time [n, ...], states).
+    """Return the model (currents, scale, shift, states) -> (spikes, total, states).
 
-    A neuron gets `scale` times its current plus `shift`, in threshold units; both broadcast to [n, ...], of `rank`
-    axes, as `v_init` does, in threshold units too. Spikes are whole numbers of `spike_type`, all else is float32. The
-    neuron's states [n, ...] are zeros before the first step.
+    A neuron gets `scale` times its current plus `shift`, in threshold units. Currents are
+    [T, n, ...], spikes [T, n, ...] and their sum over time [n, ...]; the states [n, ...] are zeros
+    before the first step. Spikes are whole numbers of `spike_type`, all else is float32.
+
+    Args:
+        neuron: The kind of neuron.
+        levels: The most thresholds one spike is high.
+        v_init: Initial potentials in threshold units; they broadcast to [n, ...].
+        rank: The number of axes of [n, ...], of scale and of shift.
     """
-    single = TensorProto.FLOAT
-    states = [label for label, _ in neuron.states]
-    after = [f"{state}/next" for state in states]
-    step = helper.make_node(
+    labels = [label for label, _ in neuron.states]
+    first = [state_input(label) for label in labels]
+    last = [f"{label}/last" for label in labels]
+    step = _step(neuron, levels, v_init)
+    kind = SPIKES[spike_type(levels)]
+    # currents -> inputs, step by step -> train -> spikes, total
+    nodes = [
+        helper.make_node("Mul", ["currents", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "shift"], ["inputs"]),
+        helper.make_node(
+            "Scan",
+            [*first, "inputs"],
+            [*last, "train"],
+            body=_body(step, labels, rank),
+            num_scan_inputs=1,
+        ),
+        helper.make_node("Cast", ["train"], ["spikes"], to=kind),
+        helper.make_node("ReduceSum", ["train", "time"], ["total"], keepdims=0),
+    ]
+    inputs = [_float(name, rank) for name in ("scale", "shift", *first)]
+    inputs.insert(0, _float("currents", rank + 1))
+    outputs = [_float(name, rank) for name in ("total", *last)]
+    spikes = [None] * (rank + 1)
+    outputs.insert(0, helper.make_tensor_value_info("spikes", kind, spikes))
+    time = numpy_helper.from_array(np.array([0], np.int64), "time")
+    graph = helper.make_graph(nodes, "spike_train", inputs, outputs, [time])
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(SNN_DOMAIN, 1)]
+    functions = [function_for(neuron.op, OPSET, [step], single=True)]
+    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
+
+
+def _step(neuron: Neuron, levels: int, v_init: Array) -> onnx.NodeProto:
+    """Return the node of one time-step: (x, states) -> (spike, states)."""
+    before = [label for label, _ in neuron.states]
+    after = [_next(label) for label in before]
+    return helper.make_node(
         neuron.op,
-        ["x", *states],
+        ["x", *before],
         ["spike", *after],
         "neuron",
         domain=SNN_DOMAIN,
         **attributes(neuron, levels, v_init, 1.0),
     )
 
-    def typed(name: str, axes: int, kind: int = single) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, kind, [None] * axes)
 
-    body = helper.make_graph(
-        [step],
-        "step",
-        [typed(t, rank) for t in (*states, "x")],
-        [typed(t, rank) for t in (*after, "spike")],
-    )
-    first, last = [state_input(state) for state in states], [f"{state}/last" for state in states]
-    nodes = [
-        helper.make_node("Mul", ["currents", "scale"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "shift"], ["inputs"]),
-        helper.make_node(
-            "Scan", [*first, "inputs"], [*last, "train"], body=body, num_scan_inputs=1
-        ),
-        helper.make_node("Cast", ["train"], ["spikes"], to=SPIKES[spike_type(levels)]),
-        helper.make_node("ReduceSum", ["train", "time"], ["total"], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "spike_train",
-        [typed("currents", rank + 1), *(typed(t, rank) for t in ("scale", "shift", *first))],
-        [
-            typed("spikes", rank + 1, SPIKES[spike_type(levels)]),
-            *(typed(t, rank) for t in ("total", *last)),
-        ],
-        [numpy_helper.from_array(np.array([0], np.int64), "time")],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(SNN_DOMAIN, 1)]
-    functions = [function_for(neuron.op, OPSET, [step], single=True)]
-    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
+def _body(step: onnx.NodeProto, labels: list[str], rank: int) -> onnx.GraphProto:
+    """Return the body of the Scan over time: states go in first and come out first."""
+    inputs = [_float(name, rank) for name in (*labels, "x")]
+    after = [_next(label) for label in labels]
+    outputs = [_float(name, rank) for name in (*after, "spike")]
+    return helper.make_graph([step], "step", inputs, outputs)
+
+
+def _next(label: str) -> str:
+    return f"{label}/next"
+
+
+def _float(name: str, rank: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * rank)
 
 
 def state_input(label: str) -> str:
-    """The input that takes a state of the neurons before the first step."""
+    """Return the input that takes a state of the neurons before the first step."""
     return f"{label}/first"
 
 
 def spike_type(levels: int) -> np.dtype[np.signedinteger]:
-    """The smallest type in use that holds a spike of so many thresholds."""
+    """Return the smallest type in use that holds spikes of up to `levels` thresholds."""
     return np.dtype(np.int8 if levels < 2**7 else np.int32)

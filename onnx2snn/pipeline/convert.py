@@ -17,8 +17,9 @@ from onnx2snn.calibrate.calibrator import calibrate
 from onnx2snn.calibrate.first_spikes import automatic_delay
 from onnx2snn.calibrate.rules import settle
 from onnx2snn.calibrate.saved import Calibration
-from onnx2snn.correct.correction import Correction, correct_in_rounds
+from onnx2snn.correct.correction import Correction
 from onnx2snn.correct.layerwise import correct_layerwise
+from onnx2snn.correct.rounds import correct_in_rounds
 from onnx2snn.errors import GateError, OutputError
 from onnx2snn.pipeline.assemble import Assembly
 from onnx2snn.pipeline.cost import cost
