@@ -1,11 +1,15 @@
-"""The paper's Figure 3 and Table 3, the presets and an ablation, on one network: Markdown tables and PNG plots.
+"""The paper's Figure 3 and Table 3, the presets and an ablation, on one network.
 
-    python benchmarks/accuracy.py ANN CALIBRATION TEST [--study NAME ...] [--seeds 0,1,2] [--timesteps 4,8,16,32]
+Markdown tables and PNG plots.
+
+    python benchmarks/accuracy.py ANN CALIBRATION TEST [--study NAME ...] [--seeds 0,1,2]
+    [--timesteps 4,8,16,32]
                                   [--limit N] [--threads N] [--cache FILE.json] [--plots FOLDER]
 
-Everything is fitted on CALIBRATION alone and scored on TEST; T counts every step, the delay included. With several
-seeds a figure is the mean, with the smallest and the largest behind it. Finished figures are kept in the cache, so that
-a run can be taken up again. Plots need matplotlib (the extra `bench`).
+Everything is fitted on CALIBRATION alone and scored on TEST; T counts every step, the delay
+included. With several seeds a figure is the mean, with the smallest and the largest behind it.
+Finished figures are kept in the cache, so that a run can be taken up again. Plots need matplotlib
+(the extra `bench`).
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ LOCAL = "local, channel-wise"
 
 @dataclass(frozen=True)
 class Row:
-    """One way to convert: options, the delay it is scored with, and whether it is fitted to each T anew."""
+    """One way to convert: options, the delay it is scored with, and whether it is fitted to each T
+    anew.
+    """
 
     options: dict[str, Any] = field(default_factory=dict)
     delay: int | str = "half"
@@ -154,7 +160,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one conversion at one T: accuracy and the relative L2 error of its outputs, both over all test samples."""
+    """Of one conversion at one T.
+
+    Accuracy and the relative L2 error of its outputs, both over all test samples.
+    """
 
     accuracy: float
     error: float
@@ -245,7 +254,10 @@ class Bench:
         return float((self.wanted.argmax(1) == self.labels).mean())
 
     def scores(self, row: Row, times: tuple[int, ...], seed: int) -> list[Score]:
-        """A row's score at each T: out of one simulation, or of a conversion each where it is fitted to T."""
+        """A row's score at each T.
+
+        Out of one simulation, or of a conversion each where it is fitted to T.
+        """
         missing = [t for t in times if self._key(row, row.delay, seed, t) not in self.known]
         for group in [[t] for t in missing] if row.fitted else [missing] if missing else []:
             # what is not fitted to a delay has scores for all delays at the price of one

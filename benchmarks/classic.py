@@ -1,9 +1,12 @@
-"""The nine classic topologies of the onnx wheel, with random weights: error of their spiking models at T = 64 and 256.
+"""The nine classic topologies of the onnx wheel, with random weights.
+
+Error of their spiking models at T = 64 and 256.
 
     python benchmarks/classic.py [--only NAME ...] [--images N] [--write docs/foreign.md]
 
-The wheel's files hold constants (`ConstantOfShape`) for weights. Here they are drawn with a seed and scaled so that
-every layer's output has a variance near 1. Thresholds are maxima over the images scored; no delay.
+The wheel's files hold constants (`ConstantOfShape`) for weights. Here they are drawn with a seed
+and scaled so that every layer's output has a variance near 1. Thresholds are maxima over the images
+scored; no delay.
 """
 
 from __future__ import annotations
@@ -76,7 +79,10 @@ def images(model: onnx.ModelProto, count: int) -> dict[str, Array]:
 
 
 def _scale_scores(model: onnx.ModelProto, feed: dict[str, Array]) -> None:
-    """Divide the last layer's weights by the deviation of its scores: what pools average away is not foreseen."""
+    """Divide the last layer's weights by the deviation of its scores.
+
+    What pools average away is not foreseen.
+    """
     last = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm")][-1]
     asked = onnx.ModelProto()
     asked.CopyFrom(model)
@@ -117,7 +123,9 @@ def _roles(
 def _scales(
     model: onnx.ModelProto, made: dict[str, list[int]], alias: dict[str, str]
 ) -> dict[str, float]:
-    """The deviation of each layer's weights that gives its output a variance near 1 (mean squares, node by node)."""
+    """The deviation of each layer's weights that gives its output a variance near 1 (mean squares,
+    node by node).
+    """
     square: dict[str, float] = {}
     scales = {}
     for node in model.graph.node:
@@ -162,7 +170,8 @@ def main() -> None:
         seconds = time.perf_counter() - started
         ratio = many / few
         lines.append(
-            f"| {name} | {len(model.graph.node)} | {analog} | {few:.2%} | {many:.2%} | {ratio:.2f} | {seconds:.0f} |"
+            f"| {name} | {len(model.graph.node)} | {analog} | {few:.2%} | {many:.2%} | "
+            f"{ratio:.2f} | {seconds:.0f} |"
         )
         print(lines[-1], flush=True)
     if given.write is not None:

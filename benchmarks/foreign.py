@@ -1,4 +1,7 @@
-"""What the benchmarks over models of the onnx wheel share: where they lie, and how far off spiking models are."""
+"""What the benchmarks over models of the onnx wheel share.
+
+Where they lie, and how far off spiking models are.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,12 @@ def wheel_data(folder: str) -> Path:
 def relative_errors(
     model: onnx.ModelProto, feed: Mapping[str, Array], times: Sequence[int] = TIMES
 ) -> tuple[list[float], int]:
-    """||SNN - ANN|| / ||ANN|| over all outputs at each T, on the batch that thresholds (max, delay 0) come from.
+    """||SNN - ANN|| / ||ANN|| over all outputs at each T, on the batch that thresholds (max,
+    delay 0) come from.
 
-    Also returns the number of nodes that are analog in the spiking core.
-    The ANN is onnxruntime's run of the file, at opset 7 where it is older. A fixed batch is filled pass by pass.
-    Raises UnsupportedGraphError where the model is refused.
+    Also returns the number of nodes that are analog in the spiking core. The ANN is onnxruntime's
+    run of the file, at opset 7 where it is older. A fixed batch is filled pass by pass. Raises
+    UnsupportedGraphError where the model is refused.
     """
     with warnings.catch_warnings():
         warnings.simplefilter(

@@ -1,13 +1,15 @@
-"""Where the time goes: onnxruntime's profile per operator of the ANN, and of its spiking network in both schedules.
+"""Where the time goes: onnxruntime's profile per operator of the ANN, and of its spiking network in
+both schedules.
 
-    python benchmarks/profile_ops.py [--model FILE --calibration FILE] [--networks NAME ...] [--timesteps 32]
+    python benchmarks/profile_ops.py [--model FILE --calibration FILE] [--networks NAME ...]
+    [--timesteps 32]
                                      [--threads 2] [--runs 20] [--least 1.0]
                                      [--write docs/performance.md]
 
-Microseconds per step (the ANN: per run) at batch 1, medians over runs, all sessions of a run together. A Scan's
-operators are listed by themselves, and what is left of it as its own; `between operators` is what a run takes beyond
-its operators. Profiling itself adds about a microsecond an operator. Operators below `--least` percent everywhere are
-summed up.
+Microseconds per step (the ANN: per run) at batch 1, medians over runs, all sessions of a run
+together. A Scan's operators are listed by themselves, and what is left of it as its own; `between
+operators` is what a run takes beyond its operators. Profiling itself adds about a microsecond an
+operator. Operators below `--least` percent everywhere are summed up.
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ def profiles(network: Network, given: argparse.Namespace) -> dict[str, Profile]:
 def profile(
     open_: Callable[[ort.SessionOptions], Callable[[], object]], threads: int, runs: int, steps: int
 ) -> Profile:
-    """Microseconds per step by operator, over all sessions that `open_` makes with the options it is given."""
+    """Microseconds per step by operator, over all sessions that `open_` makes with the options it
+    is given.
+    """
     with tempfile.TemporaryDirectory() as folder:
         settings = options(threads)
         settings.enable_profiling = True

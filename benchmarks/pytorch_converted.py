@@ -1,10 +1,13 @@
-"""Every non-recurrent model of the onnx wheel's `pytorch-converted/` inside a spiking network: how far off is it?
+"""Every non-recurrent model of the onnx wheel's `pytorch-converted/` inside a spiking network.
+
+How far off is it?
 
     python benchmarks/pytorch_converted.py [--only NAME ...] [--write docs/foreign.md]
 
-Each model stands between two seeded layers: layer, Relu, model, Relu, layer. The layers are convolutions, or products
-with a matrix where the tensor has rank 2. A model that takes indices cannot stand behind a Relu: it comes first, then
-Relu, layer, Relu, layer. Thresholds are the maxima over the batch that is scored; no delay.
+Each model stands between two seeded layers: layer, Relu, model, Relu, layer. The layers are
+convolutions, or products with a matrix where the tensor has rank 2. A model that takes indices
+cannot stand behind a Relu: it comes first, then Relu, layer, Relu, layer. Thresholds are the maxima
+over the batch that is scored; no delay.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class Wrapper:
         return out
 
     def layer(self, x: str, shape: list[int], out: str) -> str:
-        """A convolution of kernel 3 (1 along shorter axes), or for rank 2 a product with a matrix."""
+        """A convolution of kernel 3 (1 along shorter axes), or for rank 2 a matrix product."""
         channels = shape[1]
         if len(shape) == 2:
             weights = self._weight(

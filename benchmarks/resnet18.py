@@ -1,4 +1,7 @@
-"""ResNet-18 at 224 x 224 with random weights, as an exporter writes it: BatchNormalization nodes, dynamic batch."""
+"""ResNet-18 at 224 x 224 with random weights, as an exporter writes it.
+
+BatchNormalization nodes, dynamic batch.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ STAGES = (64, 128, 256, 512)
 
 
 def resnet18(seed: int = 0, size: int = 224, classes: int = 1000) -> onnx.ModelProto:
-    """The model: `input` float32 [N, 3, size, size] to `logits` float32 [N, classes]; weights by He's rule."""
+    """The model: `input` float32 [N, 3, size, size] to `logits` float32 [N, classes].
+
+    Weights by He's rule.
+    """
     made = _Writer(np.random.default_rng(seed))
     x = made.relu(made.convolution("input", "stem", 3, STAGES[0], kernel=7, stride=2), "stem.relu")
     x = made.node("MaxPool", [x], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)

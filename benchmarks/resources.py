@@ -2,8 +2,9 @@
 
     python benchmarks/resources.py KIND MODEL TIMESTEPS THREADS
 
-is a process of its own that runs a model at batch 1 and prints the most memory it ever held, in bytes. KIND is "stock"
-(onnxruntime and NumPy alone, for an ANN or a rollout) or a schedule of `SpikingSession`.
+is a process of its own that runs a model at batch 1 and prints the most memory it ever held, in
+bytes. KIND is "stock" (onnxruntime and NumPy alone, for an ANN or a rollout) or a schedule of
+`SpikingSession`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def peak_bytes(kind: str, model: Path, timesteps: int, threads: int) -> int:
 
 
 def state_bytes(states: Sequence[StateEntry]) -> int:
-    """Bytes of a spiking model's states at batch 1, by its description; dimensions it does not know count as 1."""
+    """Bytes of a spiking model's states at batch 1, by its description.
+
+    Dimensions it does not know count as 1.
+    """
     sizes = [[d if isinstance(d, int) else 1 for d in state["shape"] or ()] for state in states]
     return 4 * int(sum(np.prod(size) for size in sizes))
 
@@ -86,7 +90,10 @@ def _sample(shape: Sequence[Any]) -> NDArray[Any]:
 
 
 def _peak() -> int:
-    """Of this program alone: `ru_maxrss` starts, on Linux, with what the process held that started this one."""
+    """Of this program alone.
+
+    `ru_maxrss` starts, on Linux, with what the process held that started this one.
+    """
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return 1024 * (int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

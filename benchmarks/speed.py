@@ -1,16 +1,20 @@
-"""Time, memory and start-up of spiking networks beside their ANN's, as Markdown tables for docs/performance.md.
+"""Time, memory and start-up of spiking networks beside their ANN's, as Markdown tables for
+docs/performance.md.
 
-    python benchmarks/speed.py [--model resnet20.onnx --calibration calibration.npz] [--networks NAME ...]
-                               [--only time|memory|startup|cost ...] [--batch 1 32] [--timesteps 8 32] [--threads 2]
+    python benchmarks/speed.py [--model resnet20.onnx --calibration calibration.npz] [--networks
+    NAME ...]
+                               [--only time|memory|startup|cost ...] [--batch 1 32] [--timesteps 8
+                               32] [--threads 2]
                                [--delay D|half] [--variants NAME ...] [--rounds N] [--json FILE]
                                [--no-spikingjelly] [--write docs/performance.md]
 
-Networks are those of models/, a ResNet-18 at 224 x 224 with random weights, and whatever --model names. Time is that of
-a whole run (encoder, all steps, readout) over T and the batch, and over the time that the ANN's file takes a sample in
-stock onnxruntime, in the same process: at batches above 1 in its fastest way (the whole batch, one by one, in
-pieces, or divided among threads). See `timing` for how runs take turns so that none disturbs the next.
-With --json, figures are kept in a file, those of earlier runs stay, and the tables show all of them: what takes too
-long for a quiet machine can be measured in several goes. SpikingJelly is left out where it is not installed
+Networks are those of models/, a ResNet-18 at 224 x 224 with random weights, and whatever --model
+names. Time is that of a whole run (encoder, all steps, readout) over T and the batch, and over the
+time that the ANN's file takes a sample in stock onnxruntime, in the same process: at batches above
+1 in its fastest way (the whole batch, one by one, in pieces, or divided among threads). See
+`timing` for how runs take turns so that none disturbs the next. With --json, figures are kept in a
+file, those of earlier runs stay, and the tables show all of them: what takes too long for a quiet
+machine can be measured in several goes. SpikingJelly is left out where it is not installed
 (`spikingjelly_twin` says how), and where it has nothing for an operator.
 """
 
@@ -185,10 +189,11 @@ def spikingjelly(
     timesteps: int,
     threads: int,
 ) -> tuple[list[Variant], Found | None]:
-    """Both step modes of SpikingJelly's network, and how far its outputs are from the ANN's and from ours.
+    """Both step modes of SpikingJelly's network, and how far its outputs are from the ANN's and
+    from ours.
 
-    Nothing where SpikingJelly is not installed, or has nothing for an operator. Raises SystemExit where its ANN
-    computes something else, since the comparison would be none.
+    Nothing where SpikingJelly is not installed, or has nothing for an operator. Raises SystemExit
+    where its ANN computes something else, since the comparison would be none.
     """
     if importlib.util.find_spec("spikingjelly") is None:
         return [], None
@@ -230,7 +235,10 @@ def distance(found: Array, wanted: Array) -> float:
 def memory(
     network: Network, conversion: onnx2snn.Conversion, given: argparse.Namespace, folder: Path
 ) -> Found:
-    """Peak bytes at batch 1: of the ANN alone, and of its spiking network by variant and T, each a process."""
+    """Peak bytes at batch 1.
+
+    Of the ANN alone, and of its spiking network by variant and T, each a process.
+    """
     file = folder / f"{network.name}.snn.onnx"
     conversion.save(str(file))
     found: Found = {
@@ -264,7 +272,7 @@ def startup(network: Network, folder: Path) -> Found:
 
 
 def costs(network: Network, threads: int) -> Found:
-    """What calibrating and correcting took, in passes of the ANN over the calibration data, by preset."""
+    """Cost of calibrating and correcting by preset, in passes of the ANN over the data."""
     found: Found = {}
     for preset, timesteps in COSTED:
         report = onnx2snn.convert(

@@ -32,9 +32,12 @@ def tables(found: Found) -> dict[str, list[str]]:
 
 
 def time_table(cells: Found) -> list[str]:
-    """A row for each network, batch and T: the ANN in ms a sample, all else as time a step over the ANN's time.
+    """A row for each network, batch and T.
 
-    The last column is the better of SpikingJelly's step modes over `auto`. Behind a median: 10th to 90th percentile.
+    The ANN in ms a sample, all else as time a step over the ANN's time.
+
+    The last column is the better of SpikingJelly's step modes over `auto`. Behind a median: 10th to
+    90th percentile.
     """
     names = [n for n in COLUMNS if any(n in cell["figures"] for cell in cells.values())]
     head = [
@@ -114,7 +117,10 @@ def startup_table(seconds: Found) -> list[str]:
 
 
 def cost_table(networks: Found) -> list[str]:
-    """Passes of plain ANN inference over the calibration data; balancing over plain inference on the same images."""
+    """Passes of plain ANN inference over the calibration data.
+
+    Balancing over plain inference on the same images.
+    """
     head = [
         "network",
         "preset",

@@ -1,11 +1,13 @@
 """The same network in SpikingJelly 2.0, with the same thresholds, to hold against ours.
 
-    pip install torch==2.13.0 loguru h5py tqdm scipy matplotlib einops requests    # the extra `peer`
-    pip install --no-deps spikingjelly==2.0.0    # its own requirements name packages that this needs nothing of
+    pip install torch==2.13.0 loguru h5py tqdm scipy matplotlib einops requests    # the extra
+    `peer`
+    pip install --no-deps spikingjelly==2.0.0    # its own requirements name packages that this
+    needs nothing of
 
-The ANN's file, constants and BatchNormalization folded by onnxruntime, becomes a torch graph that computes the same
-function. SpikingJelly's own recipe for local threshold balancing (the paper's method) turns that into a spiking
-network; in place of calibrating anew it is given our thresholds.
+The ANN's file, constants and BatchNormalization folded by onnxruntime, becomes a torch graph that
+computes the same function. SpikingJelly's own recipe for local threshold balancing (the paper's
+method) turns that into a spiking network; in place of calibrating anew it is given our thresholds.
 """
 
 from __future__ import annotations
@@ -146,7 +148,10 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
     "Slice": _slice,
     "Pad": _pad,
 }
-"""A module of an operator's attributes and the constants among its inputs. An Add is the function."""
+"""A module of an operator's attributes and the constants among its inputs.
+
+An Add is the function.
+"""
 
 
 def _require(holds: bool, what: str) -> None:
@@ -155,7 +160,7 @@ def _require(holds: bool, what: str) -> None:
 
 
 def torch_graph(ann: Path) -> tuple[fx.GraphModule, dict[str, str]]:
-    """The ANN of one input and one output in torch, and the ONNX node's name of each of its modules."""
+    """The ANN of one input and one output in torch, and the ONNX node's name of each module."""
     graph = _folded(ann).graph
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     made, root, names = fx.Graph(), nn.Module(), {}
@@ -215,7 +220,10 @@ class GivenThresholds(ann2snn.LocalThresholdBalancingRecipe):
 
 
 class Twin:
-    """The spiking network in SpikingJelly, in its two step modes; `threads` is torch's number, for the process."""
+    """The spiking network in SpikingJelly, in its two step modes.
+
+    `threads` is torch's number, for the process.
+    """
 
     def __init__(self, ann: Path, thresholds: Mapping[str, Array], threads: int) -> None:
         """Translate and convert; `thresholds` by name of the ONNX activation, one a channel.

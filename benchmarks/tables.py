@@ -1,12 +1,18 @@
-"""The paper's Tables 1 and 2 and its energy table, in the same shape, for the networks in models/: Markdown.
+"""The paper's Tables 1 and 2 and its energy table, in the same shape, for the networks in models/.
 
-    python benchmarks/tables.py [--only NAME ...] [--methods NAME ...] [--timesteps 8,16,32,64,128] [--limit N]
+Markdown.
+
+    python benchmarks/tables.py [--only NAME ...] [--methods NAME ...] [--timesteps 8,16,32,64,128]
+    [--limit N]
                                 [--batch-size N] [--threads N] [--cache FILE.json] [--only-cached]
                                 [--model ANN --calibration CALIBRATION --test TEST]
 
-Everything is fitted on calibration data alone and scored on test data; T counts every step, the delay included.
-Finished figures are kept in the cache, so that a run can be taken up again; --only-cached prints what is there.
---batch-size is that of the paper preset's local threshold balancing (100). --model adds a classifier to Table 1.
+Everything is fitted on calibration data alone and scored on test data; T counts every step, the
+delay included.
+Finished figures are kept in the cache, so that a run can be taken up again; --only-cached prints
+what is there.
+--batch-size is that of the paper preset's local threshold balancing (100). --model adds a
+classifier to Table 1.
 """
 
 from __future__ import annotations
@@ -93,7 +99,10 @@ class Bench:
         )
 
     def figures(self, network: Network, row: Row, times: Sequence[int]) -> list[Figure]:
-        """At each T asked for, and at whatever smaller T was scored on the way; in the order of T."""
+        """At each T asked for, and at whatever smaller T was scored on the way.
+
+        In the order of T.
+        """
         missing = [
             t
             for t in times
@@ -151,7 +160,8 @@ def accuracy_rows(
     for (network, method), figures in found.items():
         if network.metric == metric:
             by_time = {figure.timesteps: f"{100 * figure.score:.2f}" for figure in figures}
-            first = f"| {network.name} | {figures[0].flops / 1e6:.1f} M | {method} | {100 * figures[0].ann:.2f} |"
+            flops, ann = figures[0].flops / 1e6, 100 * figures[0].ann
+            first = f"| {network.name} | {flops:.1f} M | {method} | {ann:.2f} |"
             rows.append(f"{first} {' | '.join(by_time.get(t, '') for t in times)} |")
     return rows
 
@@ -173,8 +183,14 @@ def accuracy_table(
 
 
 def energy_table(found: dict[tuple[Network, str], list[Figure]]) -> str:
-    """The paper's energy table: SOPs at the smallest T scored that keeps 90 and 95 % of the ANN's score."""
-    head = "| architecture | method | FLOPs | SOPs90 | SOPs95 | ANN frames/J | SNN90 frames/J | ratio | with analog work |"
+    """The paper's energy table.
+
+    SOPs at the smallest T scored that keeps 90 and 95 % of the ANN's score.
+    """
+    head = (
+        "| architecture | method | FLOPs | SOPs90 | SOPs95 | ANN frames/J | SNN90 frames/J | ratio "
+        "| with analog work |"
+    )
     lines = ["### Energy (the paper's table in appendix F)", "", head, f"|{' --- |' * 9}"]
     prices = Prices()
     for (network, method), figures in found.items():
@@ -187,9 +203,13 @@ def energy_table(found: dict[tuple[Network, str], list[Figure]]) -> str:
         told = "- | - | -"
         if kept[0] is not None:
             costs = prices.snn(kept[0].sops, kept[0].analog, flops)
-            told = f"{costs['frames_per_joule']:,.0f} | {costs['ratio']:.1f} | {costs['ratio_with_analog']:.1f}"
+            told = (
+                f"{costs['frames_per_joule']:,.0f} | {costs['ratio']:.1f} "
+                f"| {costs['ratio_with_analog']:.1f}"
+            )
         lines.append(
-            f"| {network.name} | {method} | {flops / 1e6:.1f} M | {sops[0]} | {sops[1]} | {frames:,.0f} | {told} |"
+            f"| {network.name} | {method} | {flops / 1e6:.1f} M | {sops[0]} | {sops[1]} | "
+            f"{frames:,.0f} | {told} |"
         )
     return "\n".join([*lines, ""])
 
@@ -219,7 +239,8 @@ def main() -> None:
     networks = NETWORKS + ([Network(*extra, "top1")] if given.model else [])
     if unknown := set(given.only or ()) - {network.name for network in networks}:
         parser.error(
-            f"no network {', '.join(sorted(unknown))}; choose from {', '.join(n.name for n in networks)}"
+            f"no network {', '.join(sorted(unknown))}; choose from "
+            f"{', '.join(n.name for n in networks)}"
         )
     methods = dict(METHODS)
     if given.batch_size is not None:

@@ -1,9 +1,10 @@
 """Times of several ways to compute the same thing, measured so that none disturbs the next.
 
-onnxruntime's worker threads go on spinning for 40 to 50 ms after a run, those of every session in the process; on a
-machine with as many cores as threads that can double the time of whatever runs meanwhile. So variants take turns in
-blocks: a pause in which all threads fall asleep, a warm-up, some timed runs; then the next variant; several rounds, so
-that slow drifts (clock frequency, other programs) meet all variants alike. Medians over the runs of all rounds count.
+onnxruntime's worker threads go on spinning for 40 to 50 ms after a run, those of every session in
+the process; on a machine with as many cores as threads that can double the time of whatever runs
+meanwhile. So variants take turns in blocks: a pause in which all threads fall asleep, a warm-up,
+some timed runs; then the next variant; several rounds, so that slow drifts (clock frequency, other
+programs) meet all variants alike. Medians over the runs of all rounds count.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ PAUSE = 0.15
 RUNS = 8
 """Timed runs a block has at most."""
 BLOCK = 0.4
-"""Seconds after which a block has no further run; a run longer than that is warmed up in the first round only."""
+"""Seconds after which a block has no further run.
+
+A run longer than that is warmed up in the first round only.
+"""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to compute: `run` does the whole of it, which counts as `units` (time-steps times samples)."""
+    """One way to compute: `run` does the whole of it, which counts as `units` (time-steps times
+    samples).
+    """
 
     name: str
     run: Callable[[], object]
@@ -70,14 +76,20 @@ def _figure(spent: Sequence[float], units: int) -> Figure:
 
 
 class Watch:
-    """Measures what the machine did beside this process: figures from a busy machine are worth little."""
+    """Measures what the machine did beside this process.
+
+    Figures from a busy machine are worth little.
+    """
 
     def __init__(self) -> None:
         """Start watching."""
         self._wall, self._others = time.perf_counter(), _others_seconds()
 
     def stop(self) -> float | None:
-        """Processor cores that other programs have kept busy since, on average; None where unknown."""
+        """Processor cores that other programs have kept busy since, on average.
+
+        None where unknown.
+        """
         now = _others_seconds()
         if now is None or self._others is None:
             return None
@@ -85,7 +97,10 @@ class Watch:
 
 
 def _others_seconds() -> float | None:
-    """Processor seconds of all programs but this since the machine started; None where the system does not tell."""
+    """Processor seconds of all programs but this since the machine started.
+
+    None where the system does not tell.
+    """
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:

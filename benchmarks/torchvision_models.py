@@ -1,11 +1,14 @@
-"""torchvision's own definitions of the paper's networks, exported with random weights and converted.
+"""torchvision's own definitions of the paper's networks, exported with random weights and
+converted.
 
     pip install torch==2.13.0 onnxscript pillow && pip install --no-deps torchvision==0.28.0
-    python benchmarks/torchvision_models.py [--only NAME ...] [--exporter dynamo|torchscript] [--write docs/foreign.md]
+    python benchmarks/torchvision_models.py [--only NAME ...] [--exporter dynamo|torchscript]
+    [--write docs/foreign.md]
 
-Weights and statistics are torchvision's initial ones. (With BatchNorm statistics of random data random networks become
-chaotic: every layer then enlarges an error, whatever made it.) Of the detectors backbone, pyramid and heads are
-exported: class scores and box offsets, before anchors are decoded and boxes suppressed.
+Weights and statistics are torchvision's initial ones. (With BatchNorm statistics of random data
+random networks become chaotic: every layer then enlarges an error, whatever made it.) Of the
+detectors backbone, pyramid and heads are exported: class scores and box offsets, before anchors are
+decoded and boxes suppressed.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ _operators = torch.library.Library(
 for _schema in (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int pooled_width, "
+    "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int "
+    "pooled_width, "
     "int sampling_ratio, bool aligned) -> Tensor",
 ):
     _operators.define(_schema)

@@ -1,4 +1,7 @@
-"""The ways to compute that `speed.py` holds against each other: the ANN, and its spiking network in every schedule."""
+"""The ways to compute that `speed.py` holds against each other.
+
+The ANN, and its spiking network in every schedule.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ PIECE = 8
 """Samples a piece, where the ANN takes a batch in pieces."""
 SCHEDULES: tuple[Schedule, ...] = ("stepped", "batched", "auto")
 METHOD = "percentile"
-"""How thresholds are found: in one pass over the data. Which they are makes no step faster or slower."""
+"""How thresholds are found.
+
+In one pass over the data. Which they are makes no step faster or slower.
+"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,10 @@ def converted(network: Network, threads: int) -> onnx2snn.Conversion:
 
 
 def ann_ways(network: Network, feed: Feed, threads: int) -> list[Variant]:
-    """The ANN's file at onnxruntime's default level: a whole batch, one by one, in pieces, or a thread each half."""
+    """The ANN's file at onnxruntime's default level.
+
+    A whole batch, one by one, in pieces, or a thread each half.
+    """
     batch = len(next(iter(feed.values())))
     session = ort.InferenceSession(network.ann, options(threads))
     found = [Variant(f"{ANN}one batch", partial(session.run, None, dict(feed)), batch)]
@@ -105,7 +114,8 @@ def spiking_ways(
 ) -> dict[str, Callable[[], Variant]]:
     """Every schedule of `SpikingSession`, and the rollout in stock onnxruntime, opened when called.
 
-    All of a run counts: the encoder, `timesteps` steps (those of the delay included) and the readout.
+    All of a run counts: the encoder, `timesteps` steps (those of the delay included) and the
+    readout.
     """
     units = timesteps * len(next(iter(feed.values())))
 

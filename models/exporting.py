@@ -1,4 +1,7 @@
-"""Write a PyTorch network as the ONNX file common exporters make: nothing folded, names as the modules are called."""
+"""Write a PyTorch network as the ONNX file common exporters make.
+
+Nothing folded, names as the modules are called.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ ROLES = {("Clip", 1): "min", ("Clip", 2): "max"}
 
 
 def export(net: nn.Module, target: Path, example: Tensor, outputs: tuple[str, ...]) -> None:
-    """Write the network as ONNX with nothing folded and a free batch, check the file, then put it in place.
+    """Write the network as ONNX with nothing folded and a free batch, check the file, then put it
+    in place.
 
     `example` [N,...] becomes the input `input`.
+
     """
     temporary = target.with_suffix(".tmp")
     with warnings.catch_warnings():
@@ -81,6 +86,9 @@ def tidy(graph: onnx.GraphProto, net: nn.Module) -> None:
 
 
 def _scopes(node: onnx.NodeProto) -> tuple[str, ...]:
-    """The modules around a node, without those whose name the next one repeats: stage1, stage1.0 are one."""
+    """The modules around a node, without those whose name the next one repeats.
+
+    Stage1, stage1.0 are one.
+    """
     parts = node.name.strip("/").split("/")
     return tuple(p for p, q in pairwise(parts) if not q.startswith(p + "."))

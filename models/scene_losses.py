@@ -1,4 +1,7 @@
-"""What the scene networks are trained to: losses, and which anchor or place answers for which garment."""
+"""What the scene networks are trained to.
+
+Losses, and which anchor or place answers for which garment.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ def retinanet_loss(net: RetinaNet, x: Tensor, truth: Truth) -> Tensor:
 
 
 def fcos_loss(net: FCOS, x: Tensor, truth: Truth) -> Tensor:
-    """Focal loss of the classes, GIoU loss of the boxes, cross entropy of the centre-ness (FCOS, centre sampling)."""
+    """Focal loss of the classes, GIoU loss of the boxes, cross entropy of the centre-ness (FCOS,
+    centre sampling).
+    """
     _, boxes, classes = truth
     logits, offsets, central = net.raw(x)
     place = centres()
@@ -73,7 +78,9 @@ def fcos_loss(net: FCOS, x: Tensor, truth: Truth) -> Tensor:
 
 
 def focal(logits: Tensor, classes: Tensor, positive: Tensor, counts: Tensor) -> Tensor:
-    """Focal loss (alpha 0.25, gamma 2) of logits [N,A,C] where `counts` [N,A], by the number of positives."""
+    """Focal loss (alpha 0.25, gamma 2) of logits [N,A,C] where `counts` [N,A], by the number of
+    positives.
+    """
     target = functional.one_hot(classes.clamp(min=0), logits.shape[2]) * positive[..., None]
     chance = logits.sigmoid()
     right = torch.where(target > 0, chance, 1 - chance)

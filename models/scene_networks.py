@@ -1,7 +1,9 @@
-"""The four networks for scenes: FCN, DeepLabV3+, RetinaNet and FCOS on one residual backbone, as PyTorch modules.
+"""The four networks for scenes.
 
-Each takes uint8 pixels [N,1,128,128], normalised in the graph. What follows the last neuron (the resize of the class
-scores, sigmoids, the decoding of boxes) is the readout.
+FCN, DeepLabV3+, RetinaNet and FCOS on one residual backbone, as PyTorch modules.
+
+Each takes uint8 pixels [N,1,128,128], normalised in the graph. What follows the last neuron (the
+resize of the class scores, sigmoids, the decoding of boxes) is the readout.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from torch import Tensor, nn
 
 MEAN, STD = 0.2, 0.25
 WIDTHS = (16, 24, 48, 72)
-"""Channels after the stem and the three stages, at strides 2, 4, 8 and 16 (8 where the last stage is dilated)."""
+"""Channels after the stem and the three stages, at strides 2, 4, 8 and 16 (8 where the last stage
+is dilated).
+"""
 LEVELS = (8, 16)
 """Strides of the detectors' pyramid."""
 WIDTH = 48
@@ -40,7 +44,7 @@ class Backbone(nn.Module):
     """Stem and three stages of residual blocks; returns the features after each stage."""
 
     def __init__(self, dilated: bool = False) -> None:
-        """`dilated`: the last stage keeps its input's size, with dilated convolutions in place of a stride."""
+        """`dilated`: the last stage keeps its input's size: dilated convolutions, no stride."""
         super().__init__()
         stem, a, b, c = WIDTHS
         self.normalise = Normalise()
@@ -70,7 +74,10 @@ def resize(factor: int, mode: str = "bilinear") -> nn.Upsample:
 
 
 class FCN(nn.Module):
-    """Fully convolutional network: stages joined at stride 4, one convolution, class scores, resize."""
+    """Fully convolutional network.
+
+    Stages joined at stride 4, one convolution, class scores, resize.
+    """
 
     def __init__(self) -> None:
         """Build the layers."""
@@ -94,7 +101,10 @@ class FCN(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1, two dilations and the whole image's mean, side by side, then joined."""
+    """Atrous spatial pyramid pooling.
+
+    1x1, two dilations and the whole image's mean, side by side, then joined.
+    """
 
     def __init__(self, cin: int, cmid: int, cout: int, size: int, rates: Sequence[int]) -> None:
         """`size`: side of the features in pixels."""
@@ -119,7 +129,9 @@ class ASPP(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """DeepLabV3+: dilated backbone, ASPP, one convolution at stride 4 that also sees the first stage, resize."""
+    """DeepLabV3+: dilated backbone, ASPP, one convolution at stride 4 that also sees the first
+    stage, resize.
+    """
 
     def __init__(self) -> None:
         """Build the layers."""
@@ -188,7 +200,10 @@ def centres() -> Tensor:
 
 
 class Detector(nn.Module):
-    """Backbone, pyramid, and two towers that all levels share. A subclass says what its heads mean."""
+    """Backbone, pyramid, and two towers that all levels share.
+
+    A subclass says what its heads mean.
+    """
 
     def __init__(self, layer: Callable[[int, int], nn.Module], per_place: int = 1) -> None:
         """`layer` builds a tower's layer; `per_place`: boxes at each place."""
@@ -215,7 +230,10 @@ def head(cout: int, bias: float = 0.0) -> nn.Conv2d:
 
 
 class RetinaNet(Detector):
-    """Three anchors at each place; offsets of the centre in anchor sizes, logarithms of the ratio of sizes."""
+    """Three anchors at each place.
+
+    Offsets of the centre in anchor sizes, logarithms of the ratio of sizes.
+    """
 
     def __init__(self) -> None:
         """Build the layers."""
@@ -250,7 +268,9 @@ class RetinaNet(Detector):
 
 
 class FCOS(Detector):
-    """No anchors: distances to the four sides, as exponentials in strides, and a centre-ness beside them."""
+    """No anchors: distances to the four sides, as exponentials in strides, and a centre-ness beside
+    them.
+    """
 
     def __init__(self) -> None:
         """Build the layers."""
@@ -272,7 +292,7 @@ class FCOS(Detector):
         return torch.cat([self.middle - before, self.middle + behind], 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes [N,A,4] (x1, y1, x2, y2 in pixels) and scores [N,A,10], means of class and centre-ness."""
+        """Boxes [N,A,4] (x1, y1, x2, y2 in pixels); scores [N,A,10], means of class and centre-ness."""
         logits, offsets, centreness = self.raw(x)
         return self.decode(offsets), (logits.sigmoid() * centreness.sigmoid()).sqrt()
 

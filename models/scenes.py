@@ -1,10 +1,11 @@
-"""Scenes composed of garments on textured backgrounds, with the masks and boxes that belong to them.
+"""Scenes composed of garments on textured backgrounds, with the masks and boxes that belong to
+them.
 
     apt-get install dataset-fashion-mnist     # the garments, from Debian
     python models/scenes.py                   # writes scene_calibration.npz and scene_test.npz
 
-Everything is drawn from one seeded generator, a whole batch of scenes at once: the same seed gives the same
-bytes.
+Everything is drawn from one seeded generator, a whole batch of scenes at once: the same seed gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ FEWEST, SCALES, TRIES = 3, (0.8, 1.8), 8
 MOST_OVERLAP = 0.25
 """Of the smaller one's box, where a place with no more is found in `TRIES`."""
 LEAST_VISIBLE = 0.4
-"""A garment of which less is seen is neither to be found nor to be missed: its pixels are ignored, it has no box."""
+"""A garment of which less is seen is neither to be found nor to be missed.
+
+Its pixels are ignored, it has no box.
+"""
 UNSURE = (0.2, 0.8)
 """Cover between which a pixel is neither the garment's nor its background's."""
 DEBIAN_DATA = Path("/usr/share/datasets/fashion-mnist")
@@ -36,8 +40,11 @@ DEBIAN_DATA = Path("/usr/share/datasets/fashion-mnist")
 
 @dataclass(frozen=True)
 class Scenes:
-    """`input` [N,1,H,W] uint8; `masks` [N,H,W] uint8: 0 background, 1 to 10 garments, 255 ignored; `boxes` [N,M,4]
-    float32: x1, y1, x2, y2 in pixels around what is seen of a garment; `classes` [N,M] int64 from 0, -1: no garment.
+    """`input` [N,1,H,W] uint8.
+
+    `masks` [N,H,W] uint8: 0 background, 1 to 10 garments, 255 ignored; `boxes` [N,M,4] float32: x1,
+    y1, x2, y2 in pixels around what is seen of a garment; `classes` [N,M] int64 from 0, -1: no
+    garment.
     """
 
     input: Array
@@ -47,7 +54,9 @@ class Scenes:
 
 
 def compose(rng: np.random.Generator, garments: Array, labels: Array, count: int) -> Scenes:
-    """`count` scenes of 3 to 6 garments each, drawn from `garments` [G,28,28] uint8 of classes `labels` [G]."""
+    """`count` scenes of 3 to 6 garments each, drawn from `garments` [G,28,28] uint8 of classes
+    `labels` [G].
+    """
     chosen = rng.integers(len(garments), size=(count, MOST))
     scale = rng.uniform(*SCALES, (count, MOST))
     there = np.arange(MOST) < rng.integers(FEWEST, MOST + 1, (count, 1))
@@ -88,7 +97,10 @@ def compose(rng: np.random.Generator, garments: Array, labels: Array, count: int
 
 
 def _places(rng: np.random.Generator, side: Array, there: Array) -> Array:
-    """Left and top edges [N,M,2]: of some random places the one that covers least of what lies there already."""
+    """Left and top edges [N,M,2].
+
+    Of some random places the one that covers least of what lies there already.
+    """
     tries = rng.random((*side.shape, TRIES, 2)) * (SIDE - side[..., None, None])
     places = tries[:, :, 0].copy()
     for slot in range(1, side.shape[1]):
@@ -107,7 +119,9 @@ def _places(rng: np.random.Generator, side: Array, there: Array) -> Array:
 
 
 def _hat(corner: Array, scale: Array) -> Array:
-    """Weights [N,128,28] that stretch a garment's axis by `scale` [N] and put it at `corner` [N], bilinearly."""
+    """Weights [N,128,28] that stretch a garment's axis by `scale` [N] and put it at `corner` [N],
+    bilinearly.
+    """
     source = (np.arange(SIDE) + 0.5 - corner[:, None]) / scale[:, None] - 0.5
     return np.clip(1 - np.abs(source[:, :, None] - np.arange(GARMENT)), 0, None).astype(np.float32)
 
@@ -122,7 +136,7 @@ def _closed(mask: Array) -> Array:
 
 
 def _background(rng: np.random.Generator, count: int) -> Array:
-    """Smooth noise at two sizes under stripes of any direction, [N,128,128] float32 from 0 to 120."""
+    """Smooth noise at two sizes under stripes of any direction: [N,128,128] float32, 0 to 120."""
     level, depth, fine, stripes = (
         rng.uniform([10, 10, 0, 0], [70, 40, 15, 20], (count, 4)).astype(np.float32).T
     )

@@ -1,13 +1,16 @@
 """Train the four scene networks and write them as ONNX files.
 
-Run from the repository root, with the `train` and `detection` extras (torch, pycocotools) installed:
+Run from the repository root, with the `train` and `detection` extras (torch, pycocotools)
+installed:
 
     apt-get install dataset-fashion-mnist          # the garments, from Debian
     python models/train_scenes.py                  # all four: fcn, deeplab, retinanet, fcos
-    python models/train_scenes.py retinanet        # one of them, which starts from scene_fcn.onnx's backbone
+    python models/train_scenes.py retinanet        # one of them, which starts from scene_fcn.onnx's
+    backbone
     python models/train_scenes.py --steps 100 fcn  # a quick look
 
-Every step sees new scenes of training garments. The networks after the first start from its backbone.
+Every step sees new scenes of training garments. The networks after the first start from its
+backbone.
 """
 
 from __future__ import annotations
@@ -68,7 +71,8 @@ def train(net: nn.Module, scenes: Iterator[tuple[Tensor, Truth]], steps: int) ->
         if step % 100 == 0 or step == steps:
             seconds = time.perf_counter() - started
             print(
-                f"  step {step}/{steps}: loss {total / ((step - 1) % 100 + 1):.4f}, {seconds:.0f} s",
+                f"  step {step}/{steps}: loss {total / ((step - 1) % 100 + 1):.4f}, {seconds:.0f} "
+                "s",
                 flush=True,
             )
             total = 0.0
@@ -76,7 +80,7 @@ def train(net: nn.Module, scenes: Iterator[tuple[Tensor, Truth]], steps: int) ->
 
 
 def start_from(net: nn.Module, path: Path) -> None:
-    """Take over the backbone of an exported network, whose initialisers are named as the modules are."""
+    """Take over the backbone of an exported network; its initialisers are named as the modules."""
     known = {
         t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy())
         for t in onnx.load(path).graph.initializer
@@ -104,9 +108,12 @@ def report(net: nn.Module, outputs: tuple[str, ...], path: Path, data: Path) -> 
     with FlopCounterMode(display=False) as counter:
         net(torch.zeros(1, 1, SIDE, SIDE, dtype=torch.uint8))
     print(
-        f"{path.name}: {'mAP' if 'boxes' in outputs else 'mIoU'} {100 * metric.score(found):.2f} % of {data.name}, "
-        f"{sum(p.numel() for p in net.parameters())} parameters, {counter.get_total_flops() / 2e6:.1f} MMAC, "
-        f"{path.stat().st_size} bytes\n  {dict(Counter(node.op_type for node in onnx.load(path).graph.node))}",
+        f"{path.name}: {'mAP' if 'boxes' in outputs else 'mIoU'} {100 * metric.score(found):.2f} "
+        f"% of {data.name}, "
+        f"{sum(p.numel() for p in net.parameters())} parameters, "
+        f"{counter.get_total_flops() / 2e6:.1f} MMAC, "
+        f"{path.stat().st_size} bytes\n  "
+        f"{dict(Counter(node.op_type for node in onnx.load(path).graph.node))}",
         flush=True,
     )
 

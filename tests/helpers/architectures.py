@@ -173,7 +173,10 @@ def fcn() -> onnx.ModelProto:
 
 
 def deeplab() -> onnx.ModelProto:
-    """Atrous spatial pyramid pooling: dilated branches and image-level pooling, resized to the same size."""
+    """Atrous spatial pyramid pooling.
+
+    Dilated branches and image-level pooling, resized to the same size.
+    """
     b = Net(9)
     x = b.fire(b.image(), 3, 6)
     branches = [b.fire(x, 6, 3, 1)]
@@ -220,7 +223,10 @@ def group_norm() -> onnx.ModelProto:
 
 
 def attention() -> onnx.ModelProto:
-    """One transformer layer of two heads behind an embedding with a Relu: LayerNorm, attention, an MLP with a Relu."""
+    """One transformer layer of two heads behind an embedding with a Relu.
+
+    LayerNorm, attention, an MLP with a Relu.
+    """
     b = Net(12)
     x = b.input("input", ["batch", 6, 5])
     x = b.dense(b.node("Relu", b.dense(x, 5, 8)), 8, 8)
@@ -300,10 +306,24 @@ def mlp() -> onnx.ModelProto:
 TOPOLOGIES: dict[str, Callable[[], onnx.ModelProto]] = {
     f.__name__: f
     for f in (
-        densenet, inception, squeezenet, shufflenet, mobilenet, squeeze_and_excite, unet, fcn, deeplab, feature_pyramid,
-        group_norm, attention, temporal, volumetric, decoder, mlp,
+        densenet,
+        inception,
+        squeezenet,
+        shufflenet,
+        mobilenet,
+        squeeze_and_excite,
+        unet,
+        fcn,
+        deeplab,
+        feature_pyramid,
+        group_norm,
+        attention,
+        temporal,
+        volumetric,
+        decoder,
+        mlp,
     )
-}  # fmt: skip
+}
 
 
 def inputs_of(model: onnx.ModelProto, count: int, seed: int = 1) -> NDArray[Any]:

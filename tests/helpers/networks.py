@@ -87,7 +87,7 @@ class Builder:
         )
 
     def model(self, outputs: dict[str, Dims], opset: int = 18, ir: int = 9) -> onnx.ModelProto:
-        """The model; each output's tensor is given its own name by renaming the last maker's output."""
+        """The model; each output's tensor gets its own name by renaming the last maker's output."""
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         values = [
             helper.make_tensor_value_info(name, kind, list(shape))
@@ -114,7 +114,10 @@ class Builder:
 def resnet(
     seed: int = 0, dtype: Any = np.float32, *, batch: int | str = "batch"
 ) -> onnx.ModelProto:
-    """BatchNorm, stem max-pool, an identity and a projection shortcut, global average pool; input [batch,2,8,8]."""
+    """BatchNorm, stem max-pool, an identity and a projection shortcut, global average pool.
+
+    Input [batch,2,8,8].
+    """
     b = Builder(seed, dtype)
     x = b.input("input", [batch, 2, 8, 8])
     x = b.node("Relu", b.batch_norm(b.conv(x, 2, 6, bias=False), 6), name="stem")
@@ -166,7 +169,10 @@ def mobilenet(seed: int = 0, dtype: Any = np.float32) -> onnx.ModelProto:
 
 
 def segmenter(seed: int = 0, dtype: Any = np.float32) -> onnx.ModelProto:
-    """Fully convolutional, any resolution: a strided Conv, a ConvTranspose, a Concat skip; input [batch,1,H,W]."""
+    """Fully convolutional, any resolution.
+
+    A strided Conv, a ConvTranspose, a Concat skip; input [batch,1,H,W].
+    """
     b = Builder(seed, dtype)
     x = b.input("input", ["batch", 1, "height", "width"])
     x = b.node("Relu", b.conv(x, 1, 6), name="e1")
@@ -213,7 +219,10 @@ def inputs_for(name: str, count: int, seed: int = 1, dtype: Any = np.float32) ->
 Shape = tuple[int, int, int]
 """Channels, height, width."""
 Block = Callable[[Builder, str, Shape], tuple[str, Shape]]
-"""Appends nodes to a tensor [batch, *shape]; returns the new tensor and shape, the old ones where it does not fit."""
+"""Appends nodes to a tensor [batch, *shape].
+
+Returns the new tensor and shape, the old ones where it does not fit.
+"""
 
 ASSEMBLED_INPUT: Shape = (2, 6, 5)
 
@@ -221,7 +230,10 @@ ASSEMBLED_INPUT: Shape = (2, 6, 5)
 def assemble(
     blocks: Sequence[str], seed: int = 0, *, batch: int | str = "batch"
 ) -> onnx.ModelProto:
-    """Conv, Relu, some blocks (or refused ones), Conv, Relu, Flatten, Gemm; input [batch,2,6,5], output [batch,3]."""
+    """Conv, Relu, some blocks (or refused ones), Conv, Relu, Flatten, Gemm.
+
+    Input [batch,2,6,5], output [batch,3].
+    """
     b = Builder(seed)
     x, shape = b.node("Relu", b.conv(b.input("input", [batch, *ASSEMBLED_INPUT]), 2, 4)), (4, 6, 5)
     for block in blocks:
@@ -280,7 +292,10 @@ def _matmul_left(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
 
 
 def _dense(op: str, transposed: bool = False) -> Block:
-    """Flatten, a dense layer, back to [batch, channels, height, width]; with MatMul and a shortcut."""
+    """Flatten, a dense layer, back to [batch, channels, height, width].
+
+    With MatMul and a shortcut.
+    """
 
     def block(b: Builder, x: str, shape: Shape) -> tuple[str, Shape]:
         size = int(np.prod(shape))

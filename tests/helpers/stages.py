@@ -1,4 +1,7 @@
-"""What the tests of the graph stages share: a model taken through the stages, its step graph run by the reference."""
+"""What the tests of the graph stages share.
+
+A model taken through the stages, its step graph run by the reference.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def stable(examples: int) -> settings:
 
 @st.composite
 def random_networks(draw: st.DrawFn, *more: str) -> onnx.ModelProto:
-    """Networks of a few random blocks, or `more` of them; activations are drawn more often, so that some fire."""
+    """Networks of a few random blocks, or `more` of them.
+
+    Activations are drawn more often, so that some fire.
+    """
     kinds = st.sampled_from(sorted(BLOCKS) + ["relu"] * 8 + list(more))
     blocks = draw(st.lists(kinds, min_size=2, max_size=6))
     batch: int | str = "batch" if draw(st.booleans()) else 2
@@ -234,7 +240,10 @@ def step_graph(spiking: Graph, model: Staged, delay: int = 0, dtype: Any = np.fl
 def neuron_model(
     neuron: Neuron, levels: int, v_init: Array, rank: int, opset: int = 18
 ) -> onnx.ModelProto:
-    """A model of one time-step of a layer of neurons alone: (x, states) -> (spike, next states), of one rank."""
+    """A model of one time-step of a layer of neurons alone.
+
+    (x, states) -> (spike, next states), of one rank.
+    """
     states = [label for label, _ in neuron.states]
     names = (["x", *states], ["spike", *(f"{label}/next" for label in states)])
     node = helper.make_node(
