@@ -1,4 +1,4 @@
-"""Exceptions that onnx2snn raises on purpose, the exit code of each, and helpers for their sentences.
+"""Exceptions that onnx2snn raises on purpose, their exit codes, and helpers for their sentences.
 
 * Onnx2snnError
   * UsageError             (2) an option or argument that makes no sense
@@ -23,7 +23,7 @@ MOST_NAMES = 8
 
 
 class Onnx2snnError(Exception):
-    """Base of all errors of this package; `exit_code` is the exit code of the command line for it."""
+    """Base of all errors of this package; the command line exits with `exit_code`."""
 
     exit_code: ClassVar[int] = 2
 

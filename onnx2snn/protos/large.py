@@ -1,20 +1,21 @@
-"""Models past protobuf's limit: whatever has to be serialised goes without its large weights.
+"""Models over protobuf's 2 GiB: large weights are kept out of every message that is serialised.
 
-A message of 2 GiB or more cannot be serialised. So shape inference, the checker and the opset converter are given a
-light copy, in which large initializers are inputs, and files keep them in a second file as external data.
+A message of 2 GiB or more cannot be serialised. So shape inference, the checker and the opset
+converter are given a light copy, in which heavy initializers are inputs, and files keep these in a
+second file as external data.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, TypeVar
 
 import onnx
-from google.protobuf.message import Message
 from onnx import TensorProto, helper
 
 LIMIT = 2**31 - 2**20
@@ -24,40 +25,62 @@ MAPPED = 2**24
 """Bytes from which a model is handed to onnxruntime as a file."""
 
 HEAVY = 1024
-"""Bytes from which an initializer is data only; smaller ones (shapes, axes, bounds) steer shape inference."""
+"""Bytes from which an initializer is heavy: data only.
+
+Smaller ones (shapes, axes, bounds) steer shape inference.
+"""
 
 ALIGNMENT = 4096
-"""Of tensors in a file of external data, so that they can be mapped into memory."""
+"""Bytes at whose multiples tensors start in a file, so that they can be mapped into memory."""
+
+INITIALIZERS_APART = 4
+"""The IR version from which on an initializer need not be an input, too."""
+
+Copied = TypeVar("Copied", onnx.ModelProto, onnx.GraphProto)
 
 
 def heavy(proto: onnx.ModelProto) -> list[TensorProto]:
-    """The initializers that make a model large."""
-    return [t for t in proto.graph.initializer if len(t.raw_data) >= HEAVY]
+    """Return the initializers that make a model large."""
+    return [tensor for tensor in proto.graph.initializer if _is_heavy(tensor)]
+
+
+def _is_heavy(tensor: TensorProto) -> bool:
+    return len(tensor.raw_data) >= HEAVY
 
 
 def fits(proto: onnx.ModelProto) -> bool:
-    """Whether a model can be serialised as one message."""
+    """Return whether a model can be serialised as one message."""
     return _estimate(proto) <= LIMIT
 
 
 def byte_size(proto: onnx.ModelProto) -> int:
-    """The bytes of a model with all its weights; past the limit a close estimate."""
-    return int(proto.ByteSize()) if fits(proto) else _estimate(proto)
+    """Return the bytes of a model with all its weights; past the limit a close estimate."""
+    if fits(proto):
+        return int(proto.ByteSize())
+    return _estimate(proto)
 
 
 def _estimate(proto: onnx.ModelProto) -> int:
-    """Less the names and dimensions of heavy weights, for which the limit leaves room; measuring would serialise."""
-    return int(_without_weights(proto).ByteSize()) + sum(len(t.raw_data) for t in heavy(proto))
+    """Return the bytes of a model, less the names and dimensions of heavy weights.
+
+    The limit leaves room for these. Measuring the whole model would serialise it.
+    """
+    weights = sum(len(tensor.raw_data) for tensor in heavy(proto))
+    rest = int(_without_weights(proto).ByteSize())
+    return rest + weights
 
 
 def serialise(proto: onnx.ModelProto) -> bytes:
-    """The bytes of a model that fits, the same for the same model."""
+    """Return the bytes of a model that fits, the same for the same model."""
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
 
 
-def digest(proto: onnx.ModelProto) -> Any:
-    """A SHA-256 hash object of a model's bytes; past the limit of the light part's, then each weight's."""
+def digest(proto: onnx.ModelProto) -> hashlib._Hash:
+    """Return the SHA-256 hash of a model's bytes.
+
+    Past the limit it is that of the bytes without heavy initializers, and then of each of these.
+    """
     if fits(proto):
         return hashlib.sha256(serialise(proto))
     found = hashlib.sha256(serialise(_without_weights(proto)))
@@ -67,23 +90,27 @@ def digest(proto: onnx.ModelProto) -> Any:
 
 
 def light(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which heavy initializers are inputs of their type and shape, for tools that need no values."""
+    """Return a copy in which heavy initializers are inputs, for tools that need no values."""
     model = _without_weights(proto)
-    listed = {v.name for v in model.graph.input}
-    model.graph.input.extend(
-        helper.make_tensor_value_info(t.name, t.data_type, t.dims)
-        for t in heavy(proto)
-        if t.name not in listed
-    )
-    model.ir_version = max(model.ir_version, 4)  # before, every initializer had to be an input
+    listed = {value.name for value in model.graph.input}
+    for tensor in heavy(proto):
+        if tensor.name not in listed:
+            value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            model.graph.input.append(value)
+    # before, the initializers that stayed would have to be inputs, too
+    model.ir_version = max(model.ir_version, INITIALIZERS_APART)
     return model
 
 
 def restore_weights(model: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Put the heavy initializers of `proto` back into what a tool made of its light copy (changed)."""
+    """Put the heavy initializers of `proto` back into the result of a tool on its light copy.
+
+    `model`, the result, is changed and returned.
+    """
     weights = heavy(proto)
-    names = {t.name for t in weights}
-    kept = [v for v in model.graph.input if v.name not in names]
+    # the light copy had them as inputs
+    names = {tensor.name for tensor in weights}
+    kept = [value for value in model.graph.input if value.name not in names]
     del model.graph.input[:]
     model.graph.input.extend(kept)
     model.graph.initializer.extend(weights)
@@ -91,55 +118,75 @@ def restore_weights(model: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.Mode
 
 
 def infer_model_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A light copy with inferred types and shapes of every tensor that can be inferred."""
+    """Return a light copy with the types and shapes of every tensor that ONNX can infer."""
     inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(light(proto), data_prop=True)
     return inferred
 
 
 def write(proto: onnx.ModelProto, path: Path, data: Path, location: str) -> None:
-    """Write a model that does not fit one message: its heavy initializers go to `data`, called `location` in it."""
+    """Write a model that does not fit one message as two files.
+
+    Args:
+        proto: The model.
+        path: The file of the model without its heavy initializers.
+        data: The file of these.
+        location: Name that the model refers to `data` by, relative to its own folder.
+    """
     model = _without_weights(proto)
     with data.open("wb") as file:
         for tensor in heavy(proto):
-            file.seek(-file.tell() % ALIGNMENT, 1)
-            stub = model.graph.initializer.add(
-                name=tensor.name, data_type=tensor.data_type, dims=tensor.dims
-            )
-            stub.data_location = TensorProto.EXTERNAL
-            where = {"location": location, "offset": file.tell(), "length": len(tensor.raw_data)}
-            for key, value in where.items():
-                stub.external_data.add(key=key, value=str(value))
-            file.write(tensor.raw_data)
+            _write_tensor(tensor, file, model.graph, location)
     path.write_bytes(serialise(model))
+
+
+def _write_tensor(
+    tensor: TensorProto, file: BinaryIO, graph: onnx.GraphProto, location: str
+) -> None:
+    """Append a tensor's values to a file, and to a graph the initializer that refers to them."""
+    padding = -file.tell() % ALIGNMENT
+    file.seek(padding, os.SEEK_CUR)  # leaves a hole, which takes no room on the disk
+    where = {"location": location, "offset": file.tell(), "length": len(tensor.raw_data)}
+    stub = graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    stub.data_location = TensorProto.EXTERNAL
+    for key, value in where.items():
+        stub.external_data.add(key=key, value=str(value))
+    file.write(tensor.raw_data)
 
 
 @contextmanager
 def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[bytes | str]:
-    """What onnxruntime opens a model from: its bytes, or where it is large the path of a temporary file.
+    """Yield the argument that onnxruntime opens a model from.
 
-    onnxruntime maps weights in a file into memory; from bytes it makes two more copies of them. `whole`: bytes as long
-    as possible, for a session that writes its model, which would refer to the temporary file.
+    That is the model's bytes, or where it is large the path of a temporary file: onnxruntime maps
+    weights in a file into memory; from bytes it makes two more copies of them.
+
+    `whole`: bytes as long as possible, for a session that writes its model, which would refer to
+    the temporary file.
     """
-    if _estimate(proto) <= (LIMIT if whole else MAPPED):
+    most = LIMIT if whole else MAPPED
+    if _estimate(proto) <= most:
         yield serialise(proto)
         return
     # where mapped files cannot be removed (Windows), the system's own clean-up has to
     with tempfile.TemporaryDirectory(prefix="onnx2snn-", ignore_cleanup_errors=True) as folder:
         path = Path(folder, "model.onnx")
-        write(proto, path, Path(folder, "model.data"), "model.data")
+        data = Path(folder, "model.data")
+        write(proto, path, data, data.name)
         yield str(path)
 
 
 def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    model: onnx.ModelProto = _without(proto, "graph")
-    model.graph.CopyFrom(_without(proto.graph, "initializer"))
-    model.graph.initializer.extend(t for t in proto.graph.initializer if len(t.raw_data) < HEAVY)
+    """Return a copy without its heavy initializers, which are never copied on the way."""
+    model = _without_field(proto, "graph")
+    model.graph.CopyFrom(_without_field(proto.graph, "initializer"))
+    small = [tensor for tensor in proto.graph.initializer if not _is_heavy(tensor)]
+    model.graph.initializer.extend(small)
     return model
 
 
-def _without(message: Any, omitted: str) -> Any:
-    """A copy of a message without one of its fields."""
-    copy: Message = type(message)()
+def _without_field(message: Copied, omitted: str) -> Copied:
+    """Return a copy of a message without one of its fields."""
+    copy = type(message)()
     for descriptor, value in message.ListFields():
         if descriptor.name == omitted:
             continue

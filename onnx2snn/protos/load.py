@@ -1,9 +1,8 @@
-"""Files in and out: model bytes, external data, input and output specs, the atomic save."""
+"""Loading of ONNX models: read, checked, with external data inside, as onnxruntime runs them."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from onnx2snn.protos.walk import tensors
 class LoadedModel:
     """A model as onnxruntime runs it, checked and with all data inside, and where it came from.
 
-    `proto` is the model as it came, but for an opset older than 7 (`protos.opset`) and for layers in another float type than
-    float32 (`protos.float32`).
+    `proto` is the model as it came, but for an opset older than 7 (`protos.opset`) and for layers
+    in another float type than float32 (`protos.float32`).
     """
 
     proto: onnx.ModelProto
@@ -34,48 +33,53 @@ class LoadedModel:
     """Bytes of the model, external data included."""
 
 
+@dataclass
+class _Given:
+    """A model as it was given.
+
+    `folder` is where its external data lies, None where nothing tells.
+    """
+
+    proto: onnx.ModelProto
+    name: str
+    folder: Path | None
+    digest: hashlib._Hash
+    size: int
+
+
 def load_model(source: ModelSource) -> LoadedModel:
     """Read and check an ONNX model given as a path, as bytes or as a ModelProto.
 
-    Raises ModelFileError for anything that is not a whole, valid ONNX model, UnsupportedGraphError for an opset before
-    7 that cannot be raised.
+    Raises:
+        ModelFileError: For anything that is not a whole, valid ONNX model.
+        UnsupportedGraphError: For an opset before 7 that cannot be raised.
     """
+    given = _given_model(source)
+    if not given.proto.graph.node:
+        raise ModelFileError(
+            f"'{given.name}' holds no ONNX graph; give the path of an exported .onnx model"
+        )
+    _load_external_data(given)
+    _check_valid(given)
+    proto = in_float32(runnable(given.proto))
+    return LoadedModel(proto, given.name, given.digest.hexdigest(), given.size)
+
+
+def _given_model(source: ModelSource) -> _Given:
+    """Read a model without its external data."""
     if isinstance(source, onnx.ModelProto):
-        proto, name, folder = onnx.ModelProto(), source.graph.name or "model", None
+        proto = onnx.ModelProto()
         proto.CopyFrom(source)
-        size, digest = large.byte_size(source), large.digest(source)
-    else:
-        data, name, folder = _read(source)
-        proto, size, digest = _parse(data, name), len(data), hashlib.sha256(data)
-    if not proto.graph.node:
-        raise ModelFileError(
-            f"'{name}' holds no ONNX graph; give the path of an exported .onnx model"
-        )
-    external = [t for t in tensors(proto) if onnx.external_data_helper.uses_external_data(t)]
-    if external and folder is None:
-        raise ModelFileError(
-            f"'{name}' has external data, and nothing tells where; give the path of its file"
-        )
-    if folder is not None:
-        try:
-            onnx.load_external_data_for_model(proto, str(folder))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ModelFileError(
-                f"the external data of '{name}' cannot be read: {one_line(error)}"
-            ) from error
-    for tensor in external:
-        digest.update(tensor.raw_data)
-        size += len(tensor.raw_data)
-    try:
-        onnx.checker.check_model(
-            large.light(proto)
-        )  # the checker copies what it is given, and weights tell it nothing
-    except onnx.checker.ValidationError as error:
-        raise ModelFileError(f"'{name}' is not a valid ONNX model: {one_line(error)}") from error
-    return LoadedModel(in_float32(runnable(proto)), name, digest.hexdigest(), size)
+        name = source.graph.name or "model"
+        return _Given(proto, name, None, large.digest(source), large.byte_size(source))
+    if isinstance(source, bytes):
+        return _parsed(source, "model bytes", None)
+    path = Path(source)
+    return _parsed(_read(path), str(path), path.parent)
 
 
-def _parse(data: bytes, name: str) -> onnx.ModelProto:
+def _parsed(data: bytes, name: str, folder: Path | None) -> _Given:
+    """Return the model that some bytes hold."""
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
@@ -83,18 +87,50 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
         raise ModelFileError(
             f"'{name}' is not an ONNX model, or it is truncated; export it again"
         ) from error
-    return proto
+    return _Given(proto, name, folder, hashlib.sha256(data), len(data))
 
 
-def _read(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str, Path | None]:
-    if isinstance(source, bytes):
-        return source, "model bytes", None
-    path = Path(source)
+def _read(path: Path) -> bytes:
+    """Return the bytes of a model's file."""
     if path.is_dir():
         raise ModelFileError(f"'{path}' is a folder, not a model; give the path of an .onnx file")
     try:
-        return path.read_bytes(), str(path), path.parent
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model at '{path}'; check the path") from error
     except OSError as error:
         raise ModelFileError(f"'{path}' cannot be read: {error.strerror}") from error
+
+
+def _load_external_data(given: _Given) -> None:
+    """Read a model's external data into it, and count and hash them."""
+    uses_external_data = onnx.external_data_helper.uses_external_data
+    external = [tensor for tensor in tensors(given.proto) if uses_external_data(tensor)]
+    if given.folder is not None:
+        try:
+            onnx.load_external_data_for_model(given.proto, str(given.folder))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise ModelFileError(
+                f"the external data of '{given.name}' cannot be read: {one_line(error)}"
+            ) from error
+    elif external:
+        raise ModelFileError(
+            f"'{given.name}' has external data, and nothing tells where; give the path of its file"
+        )
+    # another file of weights makes another model
+    for tensor in external:
+        given.digest.update(tensor.raw_data)
+        given.size += len(tensor.raw_data)
+
+
+def _check_valid(given: _Given) -> None:
+    """Refuse a model that ONNX's checker refuses.
+
+    The checker copies the model it is given, and weights tell it nothing: it gets the light copy.
+    """
+    try:
+        onnx.checker.check_model(large.light(given.proto))
+    except onnx.checker.ValidationError as error:
+        raise ModelFileError(
+            f"'{given.name}' is not a valid ONNX model: {one_line(error)}"
+        ) from error

@@ -1,6 +1,7 @@
-"""Facts about single nodes: the standard domain, opsets, attributes, and the operators with a class of their own.
+"""Facts about single nodes: the standard domain, opsets, attributes, and classes of operators.
 
-They hold for nodes of either kind, `onnx.NodeProto` and the graph's (`graph.types.Node`).
+Domains and operators' names hold for nodes of either kind, `onnx.NodeProto` and the graph's
+(`graph.types.Node`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Weighted operators: with constant weights their inputs cross synapses."""
 
 MAX_POOLS = ("MaxPool", "GlobalMaxPool")
+"""Operators whose output is the maximum over a window of their input."""
 
 SHAPE_ONLY = ("Shape", "Size", "EyeLike")
-"""Operators whose output does not depend on the values of their input: constant in time behind spikes, too."""
+"""Operators whose output depends on the shape of their input alone: constant in time, too."""
 
 
 class HasDomain(Protocol):
@@ -36,9 +38,11 @@ def standard(node: HasDomain) -> bool:
 
 
 def standard_opset(proto: onnx.ModelProto) -> int:
-    """Return the version of ONNX's own operators that a model imports."""
-    versions = (o.version for o in proto.opset_import if o.domain in STANDARD_DOMAINS)
-    return int(next(versions))
+    """Return the version of ONNX's own operators that a model imports (1 where it imports none)."""
+    for entry in proto.opset_import:
+        if entry.domain in STANDARD_DOMAINS:
+            return int(entry.version)
+    return 1
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:

@@ -1,7 +1,7 @@
-"""Reachability: which of some sorted nodes, and which tensors, lie downstream or upstream of others.
+"""Reachability: the nodes and tensors that lie downstream or upstream of others.
 
-One walk serves graphs of either kind. A tensor is anything that can be hashed and compared: a name, or the identity
-of a graph's tensor.
+One walk over sorted nodes serves graphs of either kind. A tensor is anything that can be hashed and
+compared: a name, or the identity of a graph's tensor.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Generic, TypeVar
 import onnx
 
 Node = TypeVar("Node")
+
 Ends = Callable[[Node], Iterable[Hashable]]
 """The tensors at one end of a node."""
 
 
 @dataclass(frozen=True)
 class Reached(Generic[Node]):
-    """The nodes that a walk reached, in its order, and the tensors: those it started from and those it passed."""
+    """The nodes that a walk reached, in its order, and the tensors it started from or passed."""
 
     nodes: list[Node]
     tensors: set[Hashable]
@@ -39,10 +40,11 @@ def spread(
         tensors: Where the walk starts.
         entering: The tensors by which a node is reached.
         leaving: The tensors by which the walk goes on from a node.
-        starts: Nodes from which the walk starts, too. Such a node counts as reached only if it lies behind another.
+        starts: Nodes from which the walk starts, too. Such a node counts as reached only if it lies
+            behind another.
 
     Returns:
-        What was reached.
+        The nodes and tensors that were reached.
     """
     lit = set(tensors)
     reached = []
@@ -50,7 +52,8 @@ def spread(
         hit = not lit.isdisjoint(entering(node))
         if hit:
             reached.append(node)
-        if hit or (starts is not None and starts(node)):
+        goes_on = hit or (starts is not None and starts(node))
+        if goes_on:
             lit.update(leaving(node))
     return Reached(reached, lit)
 
@@ -59,7 +62,7 @@ def downstream(
     nodes: Iterable[onnx.NodeProto], tensors: Collection[str]
 ) -> Reached[onnx.NodeProto]:
     """Follow tensors of sorted nodes to all that depend on them."""
-    return spread(nodes, tensors, lambda node: node.input, lambda node: filter(None, node.output))
+    return spread(nodes, tensors, _inputs, _named_outputs)
 
 
 def upstream(
@@ -74,4 +77,17 @@ def upstream(
     def entering(node: onnx.NodeProto) -> list[str]:
         return [tensor for tensor in node.output if tensor not in ends]
 
-    return spread(reversed(nodes), tensors, entering, lambda node: filter(None, node.input))
+    return spread(reversed(nodes), tensors, entering, _named_inputs)
+
+
+def _inputs(node: onnx.NodeProto) -> list[str]:
+    return list(node.input)
+
+
+def _named_inputs(node: onnx.NodeProto) -> Iterable[str]:
+    # an optional input that is left out has the name ""
+    return filter(None, node.input)
+
+
+def _named_outputs(node: onnx.NodeProto) -> Iterable[str]:
+    return filter(None, node.output)

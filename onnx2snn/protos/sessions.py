@@ -1,9 +1,9 @@
-"""onnxruntime sessions of models of any size, as a rule on the CPU and at onnxruntime's own optimisation level."""
+"""onnxruntime sessions of models of any size, as a rule on the CPU and optimised by onnxruntime."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,20 +11,41 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnx2snn.aliases import Dim
+from onnx2snn.aliases import Dim, DType
 from onnx2snn.errors import DataError, one_line
 from onnx2snn.protos.large import as_argument
 from onnx2snn.protos.specs import TensorSpec
 
+InferredType = tuple[DType, Sequence[Dim]]
+"""The type and the shape of a tensor."""
+
+FATAL = 4
+"""onnxruntime's log level: a failed run is reported once, by this package."""
+
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+
+
+def _numpy_types() -> dict[str, DType]:
+    """Return NumPy's types by onnxruntime's names of tensors."""
+    types = {f"tensor({name})": np.dtype(name) for name in INTEGERS}
+    types["tensor(float16)"] = np.dtype(np.float16)
+    types["tensor(float)"] = np.dtype(np.float32)
+    types["tensor(double)"] = np.dtype(np.float64)
+    return types
+
+
+NUMPY_TYPES = _numpy_types()
+
 
 def session_options(threads: int | None, *, spinning: bool = True) -> ort.SessionOptions:
-    """Session options with a number of threads (None: onnxruntime's own choice).
+    """Return session options with a number of threads (None: onnxruntime's own choice).
 
-    `spinning`: after a run threads wait for the next one in a busy loop for some 50 ms. That is quickest where it comes
-    at once, and slows down whatever else runs meanwhile, another session's threads for instance.
+    `spinning`: after a run threads wait for the next one in a busy loop for some 50 ms. That is
+    quickest where it comes at once, and slows down all other work meanwhile, another session's
+    threads for instance.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # a failed run is reported once, by us
+    options.log_severity_level = FATAL
     if not spinning:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
@@ -33,12 +54,14 @@ def session_options(threads: int | None, *, spinning: bool = True) -> ort.Sessio
 
 
 def usable_cores() -> int:
-    """Processor cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processor cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
-    """A session of a model."""
+    """Return a session of a model on the CPU."""
     return session_with(proto, session_options(threads))
 
 
@@ -48,54 +71,75 @@ def session_with(
     providers: Sequence[Any] = ("CPUExecutionProvider",),
     *,
     used_up: bool = False,
-    **more: Any,
+    disabled_optimizers: Collection[str] = (),
 ) -> ort.InferenceSession:
-    """A session of a model with options of one's own; `more` goes to onnxruntime.
+    """Return a session of a model with options of one's own.
 
-    `used_up`: nobody needs the model afterwards; it is emptied, so that its weights are not held twice.
+    Args:
+        proto: The model.
+        options: The session's options.
+        providers: onnxruntime's execution providers, as it takes them.
+        used_up: Nobody needs the model afterwards; it is emptied, so that its weights are not held
+            twice.
+        disabled_optimizers: Names of onnxruntime's graph optimisations to leave out.
+
+    Returns:
+        The session.
     """
-    with as_argument(proto, whole=bool(options.optimized_model_filepath)) as model:
+    writes_model = bool(options.optimized_model_filepath)
+    with as_argument(proto, whole=writes_model) as model:
         if used_up:
             proto.Clear()
-        return ort.InferenceSession(model, options, providers=list(providers), **more)
+        return ort.InferenceSession(
+            model,
+            options,
+            providers=list(providers),
+            disabled_optimizers=list(disabled_optimizers),
+        )
 
 
-def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, tuple[Any, Sequence[Dim]]]:
-    """What onnxruntime infers of inner tensors, type and shape by name; a tensor of unknown rank is left out."""
+def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, InferredType]:
+    """Return the types and shapes that onnxruntime infers of inner tensors, by name.
+
+    A tensor of unknown rank is left out, and one of a type that NumPy has not.
+    """
+    options = session_options(None)
+    # types are inferred on loading; optimising would only cost time
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = session_with(_with_outputs(proto, names), options)
+    asked = set(names)
+    found = {}
+    for output in session.get_outputs():
+        known = output.type in NUMPY_TYPES and output.shape
+        if output.name in asked and known:
+            found[output.name] = (NUMPY_TYPES[output.type], output.shape)
+    return found
+
+
+def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy of a model in which some inner tensors are outputs, too."""
     asked = onnx.ModelProto()
     asked.CopyFrom(proto)
-    given = {value.name for value in asked.graph.output}
-    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
-    options = session_options(None)
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = session_with(asked, options)
-    found = {
-        o.name: o
-        for o in session.get_outputs()
-        if o.name in names and o.type in _NUMPY_TYPES and o.shape
-    }
-    return {name: (_NUMPY_TYPES[o.type], o.shape) for name, o in found.items()}
-
-
-_NUMPY_TYPES = {
-    f"tensor({name})": np.dtype(name) for name in ("int8", "int16", "int32", "int64", "bool")
-}
-_NUMPY_TYPES |= {
-    f"tensor({name})": np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")
-}
-_NUMPY_TYPES |= {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
-_NUMPY_TYPES |= {"tensor(float16)": np.dtype(np.float16)}
+    given = {value.name for value in proto.graph.output}
+    for name in names:
+        if name not in given:
+            asked.graph.output.append(onnx.ValueInfoProto(name=name))
+    return asked
 
 
 @contextmanager
 def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
-    """Turn what onnxruntime says about inputs it cannot compute with into a DataError."""
+    """Turn onnxruntime's error about inputs it cannot compute with into a DataError."""
     try:
         yield
-    except Exception as error:  # onnxruntime's own exceptions have no common base
-        if type(error) is not RuntimeError and not type(error).__module__.startswith("onnxruntime"):
+    except Exception as error:
+        # onnxruntime's own exceptions have no common base
+        from_runtime = type(error).__module__.startswith("onnxruntime")
+        if type(error) is not RuntimeError and not from_runtime:
             raise
+        # its message ends in the reason, behind a status code and the name of the node
         said = one_line(error).rpartition("Status Message: ")[2]
+        takes = ", ".join(str(spec) for spec in inputs)
         raise DataError(
-            f"the model cannot be computed on this data ({said}); it takes {', '.join(map(str, inputs))}"
+            f"the model cannot be computed on this data ({said}); it takes {takes}"
         ) from error

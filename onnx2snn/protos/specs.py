@@ -1,88 +1,113 @@
-"""What is known about a model's inputs and outputs: names, types and shapes."""
+"""Specs of a model's inputs and outputs: names, types and shapes, as far as they are known.
+
+Axis 0 of every input and output is the batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from onnx2snn.aliases import Dim
+from onnx2snn.aliases import Array, Dim, DType
 from onnx2snn.errors import ModelFileError
+
+COLOURS = (1, 3)
+"""Numbers of channels of an image: grey, or red, green and blue."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a model: axis 0 is the batch; `shape` is None where the rank is unknown."""
+    """One input or output of a model; `shape` is None where the rank is unknown."""
 
     name: str
-    dtype: np.dtype[Any]
+    dtype: DType
     shape: tuple[Dim, ...] | None
 
     def __str__(self) -> str:
-        dims = (
-            "?"
-            if self.shape is None
-            else ",".join("?" if d is None else str(d) for d in self.shape)
-        )
+        """Return the spec for a sentence, like x float32[N,3]."""
+        if self.shape is None:
+            dims = "?"
+        else:
+            dims = ",".join("?" if dim is None else str(dim) for dim in self.shape)
         return f"{self.name} {self.dtype}[{dims}]"
 
 
-def mismatch(one: Sequence[TensorSpec], other: Sequence[TensorSpec]) -> str | None:
-    """The first difference between two lists of inputs (or outputs) for a sentence, or None."""
-    for a, b in zip_longest(one, other):
-        if a != b:
-            return f"{a or 'nothing'} against {b or 'nothing'}"
-    return None
-
-
-def first_samples(outputs: Sequence[NDArray[Any]], count: int) -> list[NDArray[Any]]:
-    """The outputs without what filled up a fixed batch; a scalar, which has no batch axis, as it is."""
-    return [o[:count] if o.ndim else o for o in outputs]
-
-
-def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
-    """The batch size a model insists on, or None where axis 0 is free."""
-    return next((s.shape[0] for s in inputs if s.shape and isinstance(s.shape[0], int)), None)
-
-
 def input_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """The inputs a caller has to give: those without an initializer."""
-    given = {t.name for t in proto.graph.initializer} | {
-        t.values.name for t in proto.graph.sparse_initializer
-    }
-    return tuple(_tensor_specs(v for v in proto.graph.input if v.name not in given))
+    """Return the inputs a caller has to give: those without an initializer."""
+    graph = proto.graph
+    given = {tensor.name for tensor in graph.initializer}
+    given |= {tensor.values.name for tensor in graph.sparse_initializer}
+    asked = [value for value in graph.input if value.name not in given]
+    return _specs(asked)
 
 
 def output_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """The outputs of a model."""
-    return tuple(_tensor_specs(proto.graph.output))
+    """Return the outputs of a model."""
+    return _specs(proto.graph.output)
 
 
-def _tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
-    for value in values:
-        if value.type.WhichOneof("value") != "tensor_type":
-            raise ModelFileError(
-                f"'{value.name}' is not a tensor; only tensor inputs and outputs can be converted"
-            )
-        tensor = value.type.tensor_type
-        shape = tuple(_dim(d) for d in tensor.shape.dim) if tensor.HasField("shape") else None
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        yield TensorSpec(value.name, dtype, shape)
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    return tuple(map(_spec, values))
 
 
-def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    if value.type.WhichOneof("value") != "tensor_type":
+        raise ModelFileError(
+            f"'{value.name}' is not a tensor; only tensor inputs and outputs can be converted"
+        )
+    tensor = value.type.tensor_type
+    shape = None
+    if tensor.HasField("shape"):
+        shape = tuple(_spec_dim(dim) for dim in tensor.shape.dim)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return TensorSpec(value.name, np.dtype(dtype), shape)
+
+
+def _spec_dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    """Return a size, or the symbol; some exporters write a size of 0 or -1 for an unknown one."""
     if dim.HasField("dim_value") and dim.dim_value > 0:
         return int(dim.dim_value)
-    return str(dim.dim_param) or None
+    symbol = str(dim.dim_param)
+    return symbol or None
+
+
+def mismatch(one: Sequence[TensorSpec], other: Sequence[TensorSpec]) -> str | None:
+    """Return the first difference between two lists of specs for a sentence, or None."""
+    for left, right in zip_longest(one, other):
+        if left != right:
+            return f"{left or 'nothing'} against {right or 'nothing'}"
+    return None
+
+
+def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
+    """Return the batch size a model insists on, or None where axis 0 is free."""
+    for spec in inputs:
+        if spec.shape and isinstance(spec.shape[0], int):
+            return spec.shape[0]
+    return None
+
+
+def first_samples(outputs: Sequence[Array], count: int) -> list[Array]:
+    """Return outputs without what filled up a fixed batch.
+
+    A scalar, which has no batch axis, stays as it is.
+    """
+    return [output[:count] if output.ndim > 0 else output for output in outputs]
 
 
 def image_axes(spec: TensorSpec) -> tuple[int, ...]:
-    """Return the axes of height, width and channels of an image input, or () if `spec` cannot be one."""
+    """Return the axes of height, width and channels of an image input.
+
+    Channels are on axis 1, or on axis 3 where only that has the size of one. The result is () where
+    the input cannot be an image.
+    """
     if spec.shape is None or len(spec.shape) != 4:
         return ()
-    return (1, 2, 3) if spec.shape[3] in (1, 3) and spec.shape[1] not in (1, 3) else (2, 3, 1)
+    _, second, _, last = spec.shape
+    if last in COLOURS and second not in COLOURS:
+        return (1, 2, 3)
+    return (2, 3, 1)

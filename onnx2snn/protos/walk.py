@@ -1,4 +1,4 @@
-"""Every graph, node and tensor of a model: subgraphs and functions included."""
+"""Walks over a model: every graph, node and tensor, those of subgraphs and functions included."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx2snn.protos.nodes import attribute
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph and all subgraphs in it."""
+    """Yield a graph and all subgraphs in it."""
     yield graph
     for node in graph.node:
         for body in bodies(node):
@@ -19,12 +19,12 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def bodies(node: NodeProto) -> list[GraphProto]:
-    """The subgraphs a node has as attributes (If, Loop, Scan)."""
-    return [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
+    """Return the subgraphs a node has as attributes (If, Loop, Scan)."""
+    return [held.g for held in node.attribute if held.type == AttributeProto.GRAPH]
 
 
 def nodes(model: onnx.ModelProto) -> Iterator[NodeProto]:
-    """All nodes of a model."""
+    """Yield all nodes of a model."""
     for graph in graphs(model.graph):
         yield from graph.node
     for function in model.functions:
@@ -32,15 +32,17 @@ def nodes(model: onnx.ModelProto) -> Iterator[NodeProto]:
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """All tensors whose values a model holds: initializers and attributes."""
+    """Yield all tensors whose values a model holds: initializers and attributes."""
     for graph in graphs(model.graph):
         yield from graph.initializer
     for node in nodes(model):
-        yield from (a.t for a in node.attribute if a.type == AttributeProto.TENSOR)
+        for held in node.attribute:
+            if held.type == AttributeProto.TENSOR:
+                yield held.t
 
 
 def constants(graph: GraphProto) -> dict[str, TensorProto]:
-    """Return the constant tensors of a graph by name: initializers, and values of Constant nodes."""
+    """Return a graph's constant tensors by name: initializers and the values of Constant nodes."""
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type != "Constant":
