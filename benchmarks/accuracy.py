@@ -26,6 +26,8 @@ import numpy as np
 import onnxruntime
 
 import onnx2snn
+from onnx2snn.runtime.parts import Opening
+from onnx2snn.runtime.simulation import Simulation
 
 BATCH = 100
 
@@ -279,9 +281,9 @@ class Bench:
         made = onnx2snn.convert(self.files.ann, self.files.calibration, timesteps=last, **options)
         threads = onnxruntime.SessionOptions()
         threads.intra_op_num_threads = self.files.threads or 0
-        session = onnx2snn.SpikingSession(made.model, threads)
+        session = Simulation(made.model, Opening(threads))
         batches = [
-            session.run_at(None, {"input": self.x[i : i + BATCH]}, windows)
+            session.run_at({"input": self.x[i : i + BATCH]}, windows)
             for i in range(0, len(self.x), BATCH)
         ]
         return [

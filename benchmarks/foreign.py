@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import onnx2snn
 from onnx2snn.protos.load import load_model
+from onnx2snn.runtime.simulation import Simulation
 
 Array = NDArray[Any]
 
@@ -46,7 +47,7 @@ def relative_errors(
         twice = {name: np.concatenate([value, value]) for name, value in feed.items()}
         conversion = onnx2snn.convert(model, twice, method="max", delay=0, timesteps=1)
     ann = quiet_session(load_model(model).proto)
-    snn = onnx2snn.SpikingSession(conversion.model)
+    snn = Simulation(conversion.model)
     fixed = snn.inputs[0].shape[0] if snn.inputs[0].shape else None
     count = len(next(iter(feed.values())))
     size = fixed if isinstance(fixed, int) else count
@@ -54,9 +55,7 @@ def relative_errors(
     for start in range(0, count, size):
         part = {name: value[start : start + size] for name, value in feed.items()}
         wanted = ann.run(None, part)
-        for row, found in zip(
-            squares, snn.run_at(None, part, [(t, 0) for t in times]), strict=True
-        ):
+        for row, found in zip(squares, snn.run_at(part, [(t, 0) for t in times]), strict=True):
             row[0] += sum(
                 float(np.sum(np.square(f.astype(np.float64) - w)))
                 for f, w in zip(found, wanted, strict=True)

@@ -33,7 +33,7 @@ from speed import networks
 from variants import Network, converted, inputs, options
 
 import onnx2snn
-from onnx2snn.runtime.session import Schedule
+from onnx2snn.runtime.plan import Schedule
 
 WARM = 3
 """Runs that do not count."""

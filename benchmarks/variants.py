@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from timing import Variant
 
 import onnx2snn
-from onnx2snn.runtime.session import Schedule
+from onnx2snn.runtime.plan import Schedule
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]

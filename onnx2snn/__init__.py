@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from onnx2snn.pipeline.inspection import inspect as inspect
     from onnx2snn.pipeline.report import Report as Report
     from onnx2snn.runtime.rollout import rollout as rollout
-    from onnx2snn.runtime.session import Schedule as Schedule
+    from onnx2snn.runtime.plan import Schedule as Schedule
     from onnx2snn.runtime.session import SpikingSession as SpikingSession
-    from onnx2snn.runtime.session import Step as Step
+    from onnx2snn.runtime.steps import Step as Step
     from onnx2snn.score.evaluate import EvaluationInterrupted as EvaluationInterrupted
     from onnx2snn.score.results import EvaluationResult as EvaluationResult
 
@@ -71,9 +71,9 @@ _HOME = {
     "inspect": "pipeline.inspection",
     "Report": "pipeline.report",
     "rollout": "runtime.rollout",
-    "Schedule": "runtime.session",
+    "Schedule": "runtime.plan",
     "SpikingSession": "runtime.session",
-    "Step": "runtime.session",
+    "Step": "runtime.steps",
     "EvaluationInterrupted": "score.evaluate",
     "EvaluationResult": "score.results",
 }

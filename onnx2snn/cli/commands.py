@@ -112,9 +112,10 @@ def _run(given: argparse.Namespace) -> None:
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.outputs import run_samples
     from onnx2snn.protos.save import write_npz
-    from onnx2snn.runtime.session import SpikingSession
+    from onnx2snn.runtime.parts import Opening
+    from onnx2snn.runtime.simulation import Simulation
 
-    session = SpikingSession(given.snn, threads=given.threads)
+    session = Simulation(given.snn, Opening(threads=given.threads))
     with (
         open_samples(given.inputs, session.inputs) as samples,
         terminal.progress_bar(given.quiet) as progress,

@@ -17,7 +17,8 @@ from onnx2snn.correct.correction import Correction, with_offsets, within_thresho
 from onnx2snn.data.batches import batches
 from onnx2snn.prepare.job import Job
 from onnx2snn.runtime.memory import affordable_batch
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.parts import Opening
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL
 
 DAMPING = 0.5
@@ -55,7 +56,7 @@ def correct_in_rounds(
 
     for done in range(1, settings.rounds + 1):
         model = build(correction())
-        session = SpikingSession(model, threads=job.threads, count_spikes=True)
+        session = Simulation(model, Opening(threads=job.threads), count_spikes=True)
         rates = mean_outputs(job, session, thresholds)
         for index, theta in enumerate(thresholds):
             # (mean(a) - mean(r(T))) / 2
@@ -70,7 +71,7 @@ def correct_in_rounds(
     return correction()
 
 
-def mean_outputs(job: Job, session: SpikingSession, thresholds: Sequence[Array]) -> list[Array]:
+def mean_outputs(job: Job, session: Simulation, thresholds: Sequence[Array]) -> list[Array]:
     """Return the mean of r(T) per site over samples and positions.
 
     Args:
@@ -89,7 +90,7 @@ def mean_outputs(job: Job, session: SpikingSession, thresholds: Sequence[Array])
     totals: list[Array] = [np.zeros_like(theta) for theta in thresholds]
     ran = 0
     for batch in batches(samples, size, fixed, whole):
-        session.run([], batch.feed, steps, 0)
+        session.run(batch.feed, steps, 0)
         counts = session.spike_counts()
         for total, site, theta in zip(totals, job.sites, thresholds, strict=True):
             axes = tuple(axis for axis, length in enumerate(theta.shape) if length == 1)

@@ -14,7 +14,8 @@ from onnx2snn.display.page_data import exhibit
 from onnx2snn.pipeline.convert import Conversion
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.specs import input_specs
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.parts import Opening
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.evaluate import evaluate
 from onnx2snn.settings import Settings
 
@@ -33,7 +34,7 @@ def present_evaluation(
     threads: int | None = None,
 ) -> str:
     """The page of what `evaluate` returned for the same arguments; `site` is the layer whose spikes are drawn."""
-    source, session = load_model(ann), SpikingSession(snn, threads=threads)
+    source, session = load_model(ann), Simulation(snn, Opening(threads=threads))
     metric, times = next(iter(result["ann"])), [row["timesteps"] for row in result["snn"]]
     opened = (
         nullcontext(data)
@@ -64,7 +65,10 @@ def present_conversion(
     progress: Progress = silent_progress,
 ) -> str:
     """The page of a conversion, with an evaluation on the calibration samples that were held back from fitting."""
-    source, session = load_model(model), SpikingSession(conversion.model, threads=settings.threads)
+    source, session = (
+        load_model(model),
+        Simulation(conversion.model, Opening(threads=settings.threads)),
+    )
     settings = settings if calibration is not None else settings.without_data()
     last, threads = conversion.report.timesteps, settings.threads
     times = sorted({last, *(2**power for power in range(last.bit_length()) if 2**power < last)})

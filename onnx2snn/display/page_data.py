@@ -17,7 +17,7 @@ from onnx2snn.errors import UsageError, quoted
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import fixed_batch, input_specs, output_specs
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.metrics import IGNORE
 from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tensors
@@ -50,7 +50,7 @@ class Exhibit:
 
 def exhibit(
     source: LoadedModel,
-    session: SpikingSession,
+    session: Simulation,
     samples: Samples,
     *,
     timesteps: Sequence[int],
@@ -64,7 +64,7 @@ def exhibit(
     if site is not None and site not in names:
         raise UsageError(f"there is no neuron site '{site}'; the sites are {quoted(names)}")
     chosen = site or names[len(names) // 2]
-    model = session.step_model
+    model = session.model
     return Exhibit(
         raster=_raster(session, samples, chosen, min(max(timesteps), RASTER_STEPS)),
         strips=_strips(
@@ -75,7 +75,7 @@ def exhibit(
     )
 
 
-def _raster(session: SpikingSession, samples: Samples, site: str, timesteps: int) -> Raster:
+def _raster(session: Simulation, samples: Samples, site: str, timesteps: int) -> Raster:
     feed = samples.batch(np.zeros(fixed_batch(session.inputs) or 1, np.int64))
     spikes = np.stack([step.spikes[site][0].ravel() for step in session.steps(feed, timesteps, 0)])
     fired = np.flatnonzero(spikes.any(axis=0))
@@ -88,7 +88,7 @@ def _raster(session: SpikingSession, samples: Samples, site: str, timesteps: int
 
 def _strips(
     source: LoadedModel,
-    session: SpikingSession,
+    session: Simulation,
     samples: Samples,
     windows: list[tuple[int, Delay]],
     metric: str,
@@ -111,7 +111,7 @@ def _strips(
     if shown is None:
         return ""
     reference = open_session(source.proto, threads)
-    runs = [[reference.run(None, feed), *session.run_at(None, feed, windows)] for feed in feeds]
+    runs = [[reference.run(None, feed), *session.run_at(feed, windows)] for feed in feeds]
     answers = [
         [np.concatenate(parts)[:count] for parts in zip(*(run[i] for run in runs), strict=True)]
         for i in range(len(windows) + 1)

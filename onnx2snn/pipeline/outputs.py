@@ -12,14 +12,14 @@ from onnx2snn.data.samples import Samples
 from onnx2snn.errors import UsageError
 from onnx2snn.protos.specs import fixed_batch
 from onnx2snn.runtime.memory import affordable_batch
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.simulation import Simulation
 
 BATCH = 100
 """Samples that run together, at most."""
 
 
 def run_samples(
-    session: SpikingSession,
+    session: Simulation,
     samples: Samples,
     timesteps: int | None,
     delay: Delay,
@@ -44,7 +44,7 @@ def run_samples(
     size = fixed or affordable_batch(session, samples.batch([0]), BATCH)
     answers: list[list[Array]] = []
     for batch in batches(samples, size, fixed):
-        outputs = session.run(None, batch.feed, timesteps, delay)
+        outputs = session.run(batch.feed, timesteps, delay)
         answers.append(batch.own(outputs))
         progress("running", batch.first + batch.count, len(samples))
     joined = {}

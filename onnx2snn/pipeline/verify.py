@@ -16,7 +16,8 @@ from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.runtime.memory import affordable_batch
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.parts import Opening
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.closeness import Agreement
 
 LOW_AGREEMENT = 0.9
@@ -74,7 +75,7 @@ def compare(
         size: Samples that run together, at most.
     """
     ann = _with_activations(job)
-    session = SpikingSession(snn, threads=job.threads, count_spikes=True, count_activity=True)
+    session = Simulation(snn, Opening(threads=job.threads), count_spikes=True, count_activity=True)
     outputs = len(job.graph.outputs)
     samples, timesteps = job.data.held_back, job.settings.steps
     agreement = Agreement()
@@ -85,7 +86,7 @@ def compare(
     for batch in batches(samples, size, job.fixed_batch):
         found = _run(ann, batch)
         feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
-        answer = session.run(None, feed, timesteps, delay)
+        answer = session.run(feed, timesteps, delay)
         rows.append(agreement.measure(batch.own(answer), batch.own(found[:outputs])))
         errors.add(session, found[outputs:], batch.count)
     return Comparison(agreement.score(rows), len(samples), errors.relative(len(samples)))
@@ -114,7 +115,7 @@ class _Errors:
         self.squares = np.zeros((len(sites), 4))
         self.spikes = np.zeros(len(sites))
 
-    def add(self, session: SpikingSession, activations: Sequence[Array], count: int) -> None:
+    def add(self, session: Simulation, activations: Sequence[Array], count: int) -> None:
         """Add what a batch's run left in the session; `count` samples of it are its own."""
         counts, potentials = session.spike_counts(), session.potentials()
         activity = session.activity()

@@ -10,155 +10,156 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
+from onnx2snn.protos.reach import upstream
+from onnx2snn.runtime.spike_counters import SpikeCounter, add_counters
 from onnx2snn.snn.format import SNN_DOMAIN
-from onnx2snn.snn.neurons import BY_OP
 from onnx2snn.snn.step_model import State, StepModel, time_varying_tensors
 
 
+@dataclass(frozen=True)
+class Carried:
+    """A state of a core: the tensor that comes in, the one that holds its value after the step, and its rank."""
+
+    input: str
+    output: str
+    rank: int
+
+
 def encoder(model: StepModel) -> onnx.ModelProto | None:
-    """Inputs -> what core and readout take from them; None where they take the inputs themselves."""
+    """Return the part from the inputs to what core and readout take of it.
+
+    None where they take the inputs themselves.
+    """
     wanted = dict.fromkeys([*model.to_core, *model.to_readout, *_static_outputs(model)])
     made = [name for name in wanted if name not in model.inputs]
-    return extract(model.proto, model.inputs, made) if made else None
+    if not made:
+        return None
+    return extract(model.proto, model.inputs, made)
+
+
+def core(
+    model: StepModel, *, spikes: bool = False, count: Sequence[SpikeCounter] = ()
+) -> onnx.ModelProto:
+    """Return the part from what the encoder hands over, and the states, to the next states.
+
+    The readout's sums never start afresh in it: the host knows the delay.
+
+    Args:
+        model: The step graph.
+        spikes: Whether every neuron's spikes are outputs, too.
+        count: Further states, that sum the spikes.
+    """
+    states = core_states(model)
+    inputs = [*model.to_core, *(state.input for state in states)]
+    outputs = [state.output for state in states]
+    if spikes:
+        outputs += [neuron["spikes"] for neuron in model.metadata["neurons"]]
+
+    kept = _kept_sums(model)
+    proto = extract(model.proto, [*inputs, *kept], outputs)
+    _bypass(proto.graph, kept)
+    _add_missing_inputs(proto.graph, inputs, model)
+    add_counters(proto.graph, count)
+    return proto
+
+
+def readout(model: StepModel) -> onnx.ModelProto | None:
+    """Return the part from means (and what the encoder hands over) to the outputs.
+
+    None where the outputs are the means themselves.
+    """
+    known = {*model.means, *_static_outputs(model)}
+    made = [name for name in model.outputs if name not in known]
+    if not made:
+        return None
+    return extract(model.proto, [*model.means, *model.to_readout], made)
+
+
+def core_states(model: StepModel) -> list[State]:
+    """Return the states the core carries: all but the counter, since the host counts the steps itself."""
+    return [state for state in model.states if state.kind != "step"]
+
+
+def carried_states(model: StepModel, count: Sequence[SpikeCounter] = ()) -> tuple[Carried, ...]:
+    """Return the states of a core that was cut with these counters, in the order of its outputs."""
+    states: list[State | SpikeCounter] = [*core_states(model), *count]
+    return tuple(Carried(state.input, state.output, state.rank) for state in states)
 
 
 def _static_outputs(model: StepModel) -> list[str]:
     """Outputs of the model that no neuron has a part in."""
-    moving = time_varying_tensors(model.proto, model.states)
-    return [name for name in model.outputs if name not in moving]
-
-
-@dataclass(frozen=True)
-class Counter:
-    """One more state of the core, that sums a neuron's spikes, or their heights (`absolute`: a spike of -1 adds 1)."""
-
-    neuron: str
-    spikes: str
-    rank: int
-    absolute: bool
-
-    @property
-    def input(self) -> str:
-        """The count before the step."""
-        return f"{SNN_DOMAIN}/{'activity' if self.absolute else 'count'}/{self.neuron}"
-
-    @property
-    def output(self) -> str:
-        """The count after the step."""
-        return f"{self.input}/next"
-
-
-def counters(model: StepModel, *, counts: bool, activity: bool) -> list[Counter]:
-    """The counters asked for; neurons that take nothing back need one for both."""
-    found = []
-    for neuron in model.metadata["neurons"]:
-        kinds = [False] * counts + [True] * activity
-        kinds = kinds if BY_OP[neuron["kind"]].signed else [False] * min(len(kinds), 1)
-        found += [
-            Counter(neuron["name"], neuron["spikes"], len(neuron["shape"]), kind) for kind in kinds
-        ]
-    return found
-
-
-def core(
-    model: StepModel, *, spikes: bool = False, count: Sequence[Counter] = ()
-) -> onnx.ModelProto:
-    """What the encoder hands over and the states -> the next states; `spikes` adds every neuron's spikes as outputs,
-    `count` states that sum them. The readout's sums never start afresh: the host knows the delay."""
-    inputs = [*model.to_core, *(s.input for s in core_states(model))]
-    neurons = model.metadata["neurons"]
-    outputs = [s.output for s in core_states(model)] + (
-        [n["spikes"] for n in neurons] if spikes else []
-    )
-    kept = _kept_sums(model)
-    proto = extract(model.proto, [*inputs, *kept], outputs)
-    for index in [i for i, value in enumerate(proto.graph.input) if value.name in kept][::-1]:
-        del proto.graph.input[index]
-    for node in proto.graph.node:
-        node.input[:] = [kept.get(t, t) for t in node.input]
-    given = {value.name for value in proto.graph.input}
-    types = {value.name: value for value in model.proto.graph.input}
-    proto.graph.input.extend(types[name] for name in inputs if name in types and name not in given)
-    for counter in count:
-        dims = [None] * counter.rank
-        height = counter.spikes
-        if counter.absolute:
-            height = f"{counter.input}/height"
-            proto.graph.node.append(helper.make_node("Abs", [counter.spikes], [height], height))
-            proto.graph.value_info.append(
-                helper.make_tensor_value_info(height, TensorProto.FLOAT, dims)
-            )
-        proto.graph.input.append(
-            helper.make_tensor_value_info(counter.input, TensorProto.FLOAT, dims)
-        )
-        proto.graph.output.append(
-            helper.make_tensor_value_info(counter.output, TensorProto.FLOAT, dims)
-        )
-        proto.graph.node.append(
-            helper.make_node("Add", [counter.input, height], [counter.output], counter.input)
-        )
-    return proto
-
-
-def core_states(model: StepModel) -> list[State]:
-    """The states the core carries: all but the counter, since the host counts the steps itself."""
-    return [s for s in model.states if s.kind != "step"]
+    time_varying = time_varying_tensors(model.proto, model.states)
+    return [name for name in model.outputs if name not in time_varying]
 
 
 def _kept_sums(model: StepModel) -> dict[str, str]:
-    """What the sums become where they start afresh after the delay: tensor -> the state it is made of."""
-    sums = {s.input for s in model.states if s.mean is not None}
-    return {
-        n.output[0]: n.input[0]
-        for n in model.proto.graph.node
-        if n.op_type == "Mul" and n.input[0] in sums
-    }
+    """Name the sums where they start afresh after the delay: tensor -> the state it is made of."""
+    sums = {state.input for state in model.states if state.mean is not None}
+    kept = {}
+    for node in model.proto.graph.node:
+        # sum_kept = sum * [t is not the first step that counts]
+        if node.op_type == "Mul" and node.input[0] in sums:
+            kept[node.output[0]] = node.input[0]
+    return kept
+
+
+def _bypass(graph: onnx.GraphProto, kept: Mapping[str, str]) -> None:
+    """Take the sums themselves in place of the inputs that are sums started afresh."""
+    for index in reversed(range(len(graph.input))):
+        if graph.input[index].name in kept:
+            del graph.input[index]
+    for node in graph.node:
+        node.input[:] = [kept.get(name, name) for name in node.input]
+
+
+def _add_missing_inputs(graph: onnx.GraphProto, names: Sequence[str], model: StepModel) -> None:
+    """Declare the inputs that `extract` left out, since nothing took them before the sums were bypassed."""
+    declared = {value.name for value in graph.input}
+    of_model = {value.name: value for value in model.proto.graph.input}
+    for name in names:
+        if name in of_model and name not in declared:
+            graph.input.append(of_model[name])
 
 
 def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    """A copy of a node with other tensors in place of some."""
+    """Return a copy of a node with other tensors in place of some."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
-    copy.input[:] = [names.get(t, t) for t in node.input]
-    copy.output[:] = [names.get(t, t) for t in node.output]
+    copy.input[:] = [names.get(name, name) for name in node.input]
+    copy.output[:] = [names.get(name, name) for name in node.output]
     return copy
-
-
-def readout(model: StepModel) -> onnx.ModelProto | None:
-    """Means (and what the encoder hands over) -> the outputs; None where the outputs are the means themselves."""
-    made = [
-        name
-        for name in model.outputs
-        if name not in model.means and name not in _static_outputs(model)
-    ]
-    return extract(model.proto, [*model.means, *model.to_readout], made) if made else None
 
 
 def extract(
     proto: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]
 ) -> onnx.ModelProto:
-    """The part of a model between these tensors, with the functions it uses."""
+    """Return the part of a model between these tensors, with the functions it uses.
+
+    Inputs that the part does not need are left out.
+    """
     graph = proto.graph
-    types = {v.name: v for v in [*graph.value_info, *graph.input, *graph.output]}
-    wanted, stop = set(outputs), set(inputs)
-    nodes = []
-    for node in reversed(graph.node):
-        if wanted.difference(stop).intersection(node.output):
-            nodes.append(node)
-            wanted.update(node.input)
+    reached = upstream(graph.node, outputs, stop=inputs)
+    nodes = reached.nodes[::-1]
+    needed = reached.tensors
+
+    types = {value.name: value for value in graph.value_info}
+    types |= {value.name: value for value in graph.input}
+    types |= {value.name: value for value in graph.output}
     part = helper.make_graph(
-        nodes[::-1],
+        nodes,
         graph.name,
-        [types[n] for n in inputs if n in wanted],
-        [types[n] for n in outputs],
+        [types[name] for name in inputs if name in needed],
+        [types[name] for name in outputs],
     )
-    functions = [f for f in proto.functions if any(n.domain == SNN_DOMAIN for n in nodes)]
+    uses_functions = any(node.domain == SNN_DOMAIN for node in nodes)
     model = helper.make_model(
-        part, opset_imports=proto.opset_import, functions=functions, ir_version=proto.ir_version
+        part,
+        opset_imports=proto.opset_import,
+        functions=proto.functions if uses_functions else [],
+        ir_version=proto.ir_version,
     )
-    model.graph.initializer.extend(
-        t for t in graph.initializer if t.name in wanted
-    )  # each weight copied only once
+    # appended to the finished model, so that each weight is copied only once
+    model.graph.initializer.extend(t for t in graph.initializer if t.name in needed)
     return model

@@ -1,23 +1,29 @@
-"""TODO."""
+"""How many samples are simulated together, so that memory holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from onnx2snn.aliases import Array
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.simulation import Simulation
 
 NEURONS_AT_ONCE = 2**25
 """Neurons simulated together: some ten arrays of this size are alive while the SNN is held against the ANN."""
 
 
 def affordable_batch(
-    session: SpikingSession, one: Mapping[str, Array], most: int, kept: int = 0
+    simulation: Simulation, one: Mapping[str, Array], most: int, kept: int = 0
 ) -> int:
-    """How many samples to simulate together, at most `most`, found by a step of `one` sample.
+    """Return how many samples to simulate together, found by a step of one sample.
 
-    `kept`: how many steps' sums are kept at once, to answer for several windows.
+    Args:
+        simulation: The model in time; its states are lost.
+        one: A feed of one sample.
+        most: The largest number to return.
+        kept: How many steps' sums are kept at once, to answer for several windows.
     """
-    session.run(None, one, timesteps=1)
-    neurons = sum(potential.size for potential in session.potentials().values())
-    return max(1, min(most, NEURONS_AT_ONCE // (neurons + kept * session.answer_size())))
+    simulation.run(one, timesteps=1)
+    neurons = sum(potential.size for potential in simulation.potentials().values())
+    # a sample's sums weigh as much as neurons, once for each window that starts late
+    numbers = neurons + kept * simulation.answer_size()
+    return max(1, min(most, NEURONS_AT_ONCE // numbers))

@@ -10,14 +10,7 @@ from dataclasses import dataclass
 
 import onnx
 
-
-@dataclass(frozen=True)
-class Carried:
-    """A state: the tensor that comes in, the one that holds its value after the step, and its rank."""
-
-    input: str
-    output: str
-    rank: int
+from onnx2snn.runtime.cut import Carried
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx2snn.aliases import Array
 from onnx2snn.protos.walk import graphs
 from onnx2snn.runtime import cut
-from onnx2snn.runtime.recurrence import Carried, Recurrence, recurrences
+from onnx2snn.runtime.cut import Carried
+from onnx2snn.runtime.recurrence import Recurrence, recurrences
+from onnx2snn.runtime.spike_counters import SpikeCounter
 from onnx2snn.runtime.time_axis import Constants, Setting, elementwise, refusal
 from onnx2snn.runtime.time_shapes import shape_kinds
 from onnx2snn.snn.format import SNN_DOMAIN
@@ -32,7 +34,7 @@ TICKS = f"{SNN_DOMAIN}/ticks"
 """Input [K] of a time-batched core: its length is the number of time-steps, its values do not matter."""
 
 
-def batched_core(model: StepModel, count: Sequence[cut.Counter] = ()) -> onnx.ModelProto | str:
+def batched_core(model: StepModel, count: Sequence[SpikeCounter] = ()) -> onnx.ModelProto | str:
     """K time-steps of `cut.core` at once: what the encoder hands over, the states and `TICKS` -> the next states.
 
     Where time cannot be folded into the batch axis, the reason is returned instead.
@@ -66,7 +68,7 @@ class _Build:
 
     core: onnx.ModelProto
     model: StepModel
-    states: Sequence[State | cut.Counter]
+    states: Sequence[State | SpikeCounter]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[TensorProto] = field(default_factory=list)
     made: set[str] = field(default_factory=set)

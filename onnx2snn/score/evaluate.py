@@ -12,7 +12,8 @@ from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.errors import GateError
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.specs import input_specs, output_specs
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.parts import Opening
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES, Prices
 from onnx2snn.score.evaluation import Evaluation, planned
 from onnx2snn.score.question import Question, check_ann, check_pair, open_metric
@@ -96,7 +97,7 @@ def run_evaluation(
     source = load_model(ann)
     check_ann(source)
     question.check()
-    session = SpikingSession(snn, threads=question.threads, count_activity=question.energy)
+    session = Simulation(snn, Opening(threads=question.threads), count_activity=question.energy)
     check_pair(source, session)
     with ExitStack() as stack:
         if isinstance(data, Samples):

@@ -16,7 +16,7 @@ from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.sessions import computing, open_session
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.runtime.memory import affordable_batch
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import Bill, Prices, Sent, Tally
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.metrics import Metric, Rows
@@ -36,7 +36,7 @@ class Models:
     specs: tuple[TensorSpec, ...]
     """Of its inputs."""
     reference: ort.InferenceSession
-    session: SpikingSession
+    session: Simulation
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Evaluation:
         snn: list[Rows] = [None] * len(windows)
         sent: dict[int, Sent] = {}
         # Windows come as simulated time gets to their T, when the activity so far is at hand.
-        for index, outputs in session.windows(None, batch.feed, windows):
+        for index, outputs in session.answers(batch.feed, windows):
             snn[index] = metric.measure(batch.own(outputs), wanted, batch.first)
             t, _ = windows[index]
             if self.bill is not None and t not in sent:
@@ -173,7 +173,7 @@ class Evaluation:
 
 def planned(
     source: LoadedModel,
-    session: SpikingSession,
+    session: Simulation,
     samples: Samples,
     metric: Metric,
     question: Question,
@@ -206,11 +206,11 @@ def planned(
     return Evaluation(models, plan, bill)
 
 
-def _bill(source: LoadedModel, session: SpikingSession, samples: Samples, prices: Prices) -> Bill:
+def _bill(source: LoadedModel, session: Simulation, samples: Samples, prices: Prices) -> Bill:
     """Count the synapses of the SNN and the FLOPs of the ANN, on one sample."""
     specs = input_specs(source.proto)
     one = filled(samples, np.zeros(1, np.int64), fixed_batch(specs)).feed
     with computing(specs):
-        tally = Tally(wiring(session.step_model, one))
+        tally = Tally(wiring(session.model, one))
         flops = multiply_accumulates(source.proto, one)
     return Bill(tally, prices, flops)

@@ -13,7 +13,7 @@ from onnx2snn.data.scripts import script_function
 from onnx2snn.errors import DataError, UsageError
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs, mismatch, output_specs
-from onnx2snn.runtime.session import SpikingSession
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import Prices
 from onnx2snn.score.metrics import Metric, Scripted
 from onnx2snn.score.registry import metric_class
@@ -61,11 +61,11 @@ class Question:
                 return name
         return "agreement"
 
-    def times(self, session: SpikingSession) -> list[int]:
+    def times(self, session: Simulation) -> list[int]:
         """Return each T that gets a row."""
         return list(self.timesteps or [session.metadata["timesteps"]])
 
-    def windows(self, session: SpikingSession, metric: Metric) -> list[Window]:
+    def windows(self, session: Simulation, metric: Metric) -> list[Window]:
         """Return the windows to score: those that get a row, then those for the energy alone."""
         times = self.times(session)
         for t in times:
@@ -78,7 +78,7 @@ class Question:
         return [(t, self.delay) for t in times]
 
 
-def steps_left_out(window: Window, session: SpikingSession) -> int:
+def steps_left_out(window: Window, session: Simulation) -> int:
     """Return the number of time-steps that a window leaves out; UsageError where it leaves none."""
     t, delay = window
     metadata = session.metadata
@@ -91,7 +91,7 @@ def check_ann(source: LoadedModel) -> None:
         raise UsageError(f"'{source.name}' is a spiking model; give the ANN first, then the SNN")
 
 
-def check_pair(source: LoadedModel, session: SpikingSession) -> None:
+def check_pair(source: LoadedModel, session: Simulation) -> None:
     """Raise UsageError where ANN and SNN differ in names, types or shapes of inputs or outputs."""
     inputs, outputs = input_specs(source.proto), output_specs(source.proto)
     found = mismatch(inputs, session.inputs) or mismatch(outputs, session.outputs)

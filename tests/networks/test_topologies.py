@@ -10,8 +10,8 @@ import pytest
 from helpers.architectures import TOPOLOGIES, inputs_of
 from helpers.stages import Array, relative
 
-from onnx2snn import SpikingSession
 from onnx2snn.pipeline.convert import run_conversion as run
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.settings import Settings
 
 SAMPLES = 9  # too few to hold some back: all are calibrated on
@@ -30,7 +30,7 @@ def errors_of(name: str, maxpool: str = "accumulate") -> list[float]:
     )
     ann = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     wanted = ann.run(None, {"input": x})
-    found = SpikingSession(conversion.model).run_at(None, {"input": x}, [(64, 0), (256, 0)])
+    found = Simulation(conversion.model).run_at({"input": x}, [(64, 0), (256, 0)])
     return [relative(joined(outputs), joined(wanted)) for outputs in found]
 
 

@@ -12,8 +12,8 @@ import pytest
 from helpers.networks import Builder
 from helpers.stages import Staged, reference, relative, staged
 
-from onnx2snn import SpikingSession
 from onnx2snn.pipeline.convert import run_conversion as run
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.settings import Settings
 
 INFINITY = float("inf")
@@ -138,7 +138,7 @@ def test_the_spiking_network_tends_to_the_ann(case: Case) -> None:
     conversion = run(proto, x, Settings(method="max", timesteps=4, delay=0, threads=1))
     ann = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     (wanted,) = ann.run(None, {"input": x})
-    found = SpikingSession(conversion.model).run_at(None, {"input": x}, [(64, 0), (256, 0)])
+    found = Simulation(conversion.model).run_at({"input": x}, [(64, 0), (256, 0)])
     errors = [relative(outputs[0], wanted) for outputs in found]
     assert errors[1] <= 0.03 and errors[1] <= errors[0] / 2.5, errors
 

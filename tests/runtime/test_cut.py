@@ -15,7 +15,8 @@ from onnx import helper
 
 from onnx2snn import ModelFileError
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.runtime.cut import core, core_states, counters, encoder, readout
+from onnx2snn.runtime.cut import core, core_states, encoder, readout
+from onnx2snn.runtime.spike_counters import counters
 from onnx2snn.settings import Settings
 from onnx2snn.snn.step_model import StepModel, read_step_model
 

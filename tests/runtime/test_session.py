@@ -22,8 +22,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn import DataError, SpikingSession, UsageError, convert
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.runtime import schedules
+from onnx2snn.runtime import plan
 from onnx2snn.runtime.memory import affordable_batch
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.settings import Settings
 
 Array = NDArray[Any]
@@ -111,17 +112,17 @@ def test_schedules_agree(name: str, models: dict[str, onnx.ModelProto]) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_batch_in_pieces_is_the_batch(
+def test_a_batch_in_chunks_is_the_batch(
     threads: int, models: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed = {"input": inputs_for("vgg", 7, seed=2)}
     whole, cut = (
         SpikingSession(models["vgg"], threads=threads, count_spikes=True) for _ in range(2)
     )
-    monkeypatch.setattr(schedules, "STEPS_TOGETHER", 1)
+    monkeypatch.setattr(plan, "STEPS_TOGETHER", 1)
     wanted = [whole.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
-    monkeypatch.setattr(schedules, "NEURON_STEPS", 6 * neurons_in(cut))
-    monkeypatch.setattr(schedules, "STEPS_TOGETHER", 3)
+    monkeypatch.setattr(plan, "NEURON_STEPS", 6 * neurons_in(cut))
+    monkeypatch.setattr(plan, "STEPS_TOGETHER", 3)
     found = [cut.run(None, feed, t, reset=t == 6)[0] for t in (6, 5)]
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -355,21 +356,21 @@ def test_delays_by_name(
 def test_several_times_in_one_simulation_equal_separate_runs(
     models: dict[str, onnx.ModelProto],
 ) -> None:
-    session, feed = SpikingSession(models["vgg"]), {"input": inputs_for("vgg", 10)}
-    together = session.run_at(None, feed, [(t, "half") for t in (16, 4, 7, 4)])
+    session, feed = Simulation(models["vgg"]), {"input": inputs_for("vgg", 10)}
+    together = session.run_at(feed, [(t, "half") for t in (16, 4, 7, 4)])
     for timesteps, found in zip([16, 4, 7, 4], together, strict=True):
-        assert np.array_equal(found[0], session.run(None, feed, timesteps, "half")[0])
+        assert np.array_equal(found[0], session.run(feed, timesteps, "half")[0])
 
 
 def test_windows_are_answered_as_time_gets_there(models: dict[str, onnx.ModelProto]) -> None:
     session, feed = (
-        SpikingSession(models["vgg"], count_activity=True),
+        Simulation(models["vgg"], count_activity=True),
         {"input": inputs_for("vgg", 5)},
     )
     asked: list[tuple[int, Any]] = [(9, 3), (4, 0), (9, "half"), (2, 1)]
-    wanted = session.run_at(None, feed, asked)
+    wanted = session.run_at(feed, asked)
     told = []
-    for index, outputs in session.windows(None, feed, asked):
+    for index, outputs in session.answers(feed, asked):
         told.append((index, sum(count.sum() for count in session.activity().values())))
         assert np.array_equal(outputs[0], wanted[index][0])
     assert [index for index, _ in told] == [3, 1, 0, 2]
@@ -394,7 +395,7 @@ def test_impossible_steps_and_delays_are_usage_errors(
 
 def test_no_number_of_time_steps_is_a_usage_error(models: dict[str, onnx.ModelProto]) -> None:
     with pytest.raises(UsageError, match="at least one"):
-        SpikingSession(models["mlp"]).run_at(None, {"input": inputs_for("mlp", 2)}, [])
+        Simulation(models["mlp"]).run_at({"input": inputs_for("mlp", 2)}, [])
 
 
 # --- batches and shapes ---
@@ -524,9 +525,9 @@ def test_activity_counts_spikes_whatever_their_sign(neuron: str) -> None:
 
 
 def test_counting_adds_no_state_unless_asked_for(models: dict[str, onnx.ModelProto]) -> None:
-    plain, counting = (SpikingSession(models["mlp"], count_activity=on) for on in (False, True))
-    assert len(counting._states) == len(plain._states) + len(plain.neurons)
-    plain.run(None, {"input": inputs_for("mlp", 2)}, timesteps=2)
+    plain, counting = (Simulation(models["mlp"], count_activity=on) for on in (False, True))
+    assert len(counting.states.carried) == len(plain.states.carried) + len(plain.neurons)
+    plain.run({"input": inputs_for("mlp", 2)}, timesteps=2)
     with pytest.raises(UsageError, match="count_activity=True"):
         plain.activity()
 
@@ -726,11 +727,11 @@ def test_outputs_of_every_part_and_late_inputs_are_right() -> None:
 
 def test_more_steps_come_closer_to_the_ann() -> None:
     feed = {"input": inputs_for("resnet", 50, seed=2)}
-    session = SpikingSession(spiking("resnet", method="max"))
+    session = Simulation(spiking("resnet", method="max"))
     (wanted,) = ort.InferenceSession(resnet().SerializeToString()).run(None, feed)
     errors = [
         float(np.linalg.norm(found[0] - wanted) / np.linalg.norm(wanted))
-        for found in session.run_at(None, feed, [(t, "half") for t in (16, 64, 256, 1024)])
+        for found in session.run_at(feed, [(t, "half") for t in (16, 64, 256, 1024)])
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.02
@@ -739,7 +740,7 @@ def test_more_steps_come_closer_to_the_ann() -> None:
 def test_as_many_samples_run_together_as_memory_allows(
     models: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session, one = SpikingSession(models["mlp"]), {"input": inputs_for("mlp", 1)}
+    session, one = Simulation(models["mlp"]), {"input": inputs_for("mlp", 1)}
     neurons = neurons_in(session)
     for limit, expected in ((3 * neurons, 3), (4 * neurons - 1, 3), (neurons - 1, 1), (10**9, 50)):
         monkeypatch.setattr("onnx2snn.runtime.memory.NEURONS_AT_ONCE", limit)

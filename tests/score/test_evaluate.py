@@ -23,6 +23,7 @@ from onnx2snn import (
 )
 from onnx2snn.data.samples import open_samples
 from onnx2snn.pipeline.convert import run_conversion
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.evaluate import EvaluationInterrupted, check_drop
 from onnx2snn.settings import Settings
 
@@ -290,7 +291,7 @@ def test_a_regression_is_scored_by_its_error(
         mlp(), snn, {"input": x, "labels": wanted}, metric="mse", timesteps=[16], delay=0
     )
     assert found["ann"]["mse"] == pytest.approx(0.25, rel=1e-5)
-    outputs = SpikingSession(snn).run_at(None, {"input": x}, [(16, 0)])[0][0]
+    outputs = Simulation(snn).run_at({"input": x}, [(16, 0)])[0][0]
     (row,) = found["snn"]
     assert row["mse"] == pytest.approx(np.mean((outputs - wanted) ** 2), rel=0.05)
     assert row["drop"] == pytest.approx((row["mse"] - 0.25) / 0.25, rel=1e-4)
@@ -350,7 +351,7 @@ def test_an_interrupt_keeps_the_batches_that_are_done(
 def test_an_interrupt_before_anything_is_scored_has_no_result(
     snn: onnx.ModelProto, labelled: dict[str, Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SpikingSession, "windows", interrupt)
+    monkeypatch.setattr(Simulation, "answers", interrupt)
     with pytest.raises(KeyboardInterrupt) as stopped:
         evaluate(mlp(), snn, labelled)
     assert not isinstance(stopped.value, EvaluationInterrupted)

@@ -1,0 +1,73 @@
+"""The answer of a run: sums over an evaluation window -> their means -> the readout.
+
+The core adds up what the readout takes, since the first step. So the mean over the steps start + 1 to end of a run is
+    mean = (sum[end] - sum[start]) / (end - start),
+and one simulation answers for any number of windows, if the sums at their starts are kept (paper, section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx2snn.aliases import Array
+from onnx2snn.runtime.parts import Parts, with_outputs
+from onnx2snn.runtime.states import CoreStates
+from onnx2snn.snn.step_model import StepModel
+
+Sums = dict[str, Array]
+"""Sums over time since the first step, by the tensor that the readout takes their mean as."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """An evaluation window: the answer is the mean over the steps `start` + 1 to `end`."""
+
+    start: int
+    end: int
+
+
+class Answers:
+    """Answers of one model, from the sums that its core has made so far."""
+
+    def __init__(self, model: StepModel, parts: Parts, states: CoreStates) -> None:
+        """Read the sums from these states."""
+        self._outputs = model.outputs
+        self._parts = parts
+        self._states = states
+        self._inputs = {s.mean: s.input for s in model.states if s.mean is not None}
+
+    def sums(self, *, copy: bool = True) -> Sums:
+        """Return the sums after the last step; those not copied hold until the next one."""
+        return {mean: self._states.value(name, copy=copy) for mean, name in self._inputs.items()}
+
+    def answer(
+        self, static: Mapping[str, Array], sums: Mapping[int, Sums], span: Span
+    ) -> list[Array]:
+        """Return the answer for a window, in the order of the model's outputs.
+
+        Args:
+            static: What is constant in time, by name.
+            sums: The sums at the window's start (unless that is 0) and end, by step.
+            span: The window.
+        """
+        steps = np.float32(span.end - span.start)
+        means = {}
+        for mean, total in sums[span.end].items():
+            if span.start:
+                means[mean] = (total - sums[span.start][mean]) / steps
+            else:
+                means[mean] = total / steps
+        found = with_outputs(self._parts.readout, {**static, **means})
+        return [found[name] for name in self._outputs]
+
+
+def last_uses(spans: Sequence[Span]) -> dict[int, int]:
+    """Return how long the sums at the start of some windows are needed: start -> the last end of such a window."""
+    needed: dict[int, int] = {}
+    for span in spans:
+        if span.start:
+            needed[span.start] = max(span.end, needed.get(span.start, 0))
+    return needed

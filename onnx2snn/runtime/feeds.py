@@ -1,0 +1,56 @@
+"""The inputs of a run: whether they fit the model, and the model's own word on what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnx2snn.aliases import Array
+from onnx2snn.errors import DataError
+from onnx2snn.protos.specs import TensorSpec
+
+
+def checked_feed(feed: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Return a feed as arrays; DataError where an input is missing, unknown, or of another type or shape."""
+    takes = f"the model takes {', '.join(map(str, specs))}"
+    names = [spec.name for spec in specs]
+    for name in names:
+        if name not in feed:
+            raise DataError(f"input '{name}' is missing; {takes}")
+    for name in feed:
+        if name not in names:
+            raise DataError(f"there is no input '{name}'; {takes}")
+    values = {name: np.asarray(value) for name, value in feed.items()}
+    for spec in specs:
+        found = spec_of(spec.name, values[spec.name])
+        if not _fits(spec, found):
+            raise DataError(f"input {found} does not fit; {takes}")
+    return values
+
+
+def check_goes_on(feed: Mapping[str, Array], before: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse inputs of other shapes than `before`, those of the run whose states are gone on from (DataError)."""
+    for name, shape in before.items():
+        found = spec_of(name, feed[name])
+        if found.shape != shape:
+            last = TensorSpec(name, found.dtype, shape)
+            raise DataError(
+                f"input {found} cannot go on from the last run's {last}; reset the session first"
+            )
+
+
+def spec_of(name: str, value: Array) -> TensorSpec:
+    """Describe an array as an input."""
+    return TensorSpec(name, value.dtype, value.shape)
+
+
+def _fits(spec: TensorSpec, found: TensorSpec) -> bool:
+    if found.dtype != spec.dtype:
+        return False
+    if spec.shape is None:
+        return True
+    if found.shape is None or len(found.shape) != len(spec.shape):
+        return False
+    pairs = zip(spec.shape, found.shape, strict=True)
+    return all(size == dim for dim, size in pairs if isinstance(dim, int))
