@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from onnx2snn.protos.reach import downstream, upstream
 from onnx2snn.runtime.cut import Carried
 
 
@@ -26,39 +27,46 @@ class Recurrence:
     @property
     def accumulates(self) -> bool:
         """Whether one Add makes the next value, so that all of it is a sum over time."""
-        return len(self.states) == len(self.nodes) == 1 and self.nodes[0].op_type == "Add"
+        if len(self.states) != 1 or len(self.nodes) != 1:
+            return False
+        return self.nodes[0].op_type == "Add"
+
+    @property
+    def made(self) -> list[str]:
+        """The tensors its nodes make."""
+        return [name for node in self.nodes for name in node.output]
+
+    @property
+    def taken(self) -> list[str]:
+        """The tensors it needs from outside, once for each node that takes one."""
+        if not self.nodes:
+            return [self.states[0].output]
+        own = {*self.made, *(state.input for state in self.states)}
+        taken = [name for node in self.nodes for name in node.input]
+        return [name for name in taken if name and name not in own]
 
 
 def recurrences(nodes: Sequence[onnx.NodeProto], states: Iterable[Carried]) -> list[Recurrence]:
-    """The recurrences of a core's sorted nodes; no node is in two of them."""
+    """Return the recurrences of a core's sorted nodes; no node is in two of them."""
     found: list[tuple[list[Carried], set[int]]] = []
     for state in states:
-        cycle = _behind(nodes, state.input) & _before(nodes, state.output)
-        joined = [state]
-        for other in [f for f in found if f[1] & cycle]:
+        members = [state]
+        cycle = _between(nodes, state)
+        # states whose ways share a node are handed on together
+        for other in [one for one in found if one[1] & cycle]:
             found.remove(other)
-            joined, cycle = other[0] + joined, other[1] | cycle
-        found.append((joined, cycle))
-    return [
-        Recurrence(tuple(states), tuple(nodes[i] for i in sorted(cycle))) for states, cycle in found
-    ]
+            members = other[0] + members
+            cycle = other[1] | cycle
+        found.append((members, cycle))
+    made = []
+    for members, cycle in found:
+        inside = tuple(node for node in nodes if id(node) in cycle)
+        made.append(Recurrence(tuple(members), inside))
+    return made
 
 
-def _behind(nodes: Sequence[onnx.NodeProto], start: str) -> set[int]:
-    """Indices of the nodes that depend on a tensor."""
-    lit, reached = {start}, set()
-    for index, node in enumerate(nodes):
-        if lit.intersection(node.input):
-            reached.add(index)
-            lit.update(node.output)
-    return reached
-
-
-def _before(nodes: Sequence[onnx.NodeProto], end: str) -> set[int]:
-    """Indices of the nodes a tensor depends on."""
-    lit, reached = {end}, set()
-    for index in range(len(nodes) - 1, -1, -1):
-        if lit.intersection(nodes[index].output):
-            reached.add(index)
-            lit.update(nodes[index].input)
-    return reached
+def _between(nodes: Sequence[onnx.NodeProto], state: Carried) -> set[int]:
+    """Identities of the nodes between a state and its next value."""
+    behind = {id(node) for node in downstream(nodes, [state.input]).nodes}
+    before = {id(node) for node in upstream(nodes, [state.output]).nodes}
+    return behind & before

@@ -1,12 +1,14 @@
 """Shape arithmetic beside a leading axis into which time-steps are folded.
 
 Such a vector may be used as a shape for a folded tensor if its leading entry is the folded length, and no other entry
-depends on that length.
+depends on that length. The table `SHAPE_RULES` lists the operators that compute with shapes; each rule returns the kind
+of a node's output, or None where nothing can be said of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -19,82 +21,128 @@ ShapeKind = Literal["whole", "leading", "rest", "single"]
 """`whole`: the leading entry and maybe others; `leading`: that entry alone; `rest`: entries that do not depend on it;
 `single`: such entries behind a 1."""
 
-Kinds = dict[str, ShapeKind]
+
+@dataclass
+class KnownShapes:
+    """Kinds of the shapes found so far, by tensor, and initializers by name."""
+
+    constants: Mapping[str, Array]
+    kinds: dict[str, ShapeKind] = field(default_factory=dict)
+
+    def first_kind(self, node: onnx.NodeProto) -> ShapeKind | None:
+        """Return the kind of a node's first input."""
+        return self.kinds.get(node.input[0])
+
+
+ShapeRule = Callable[[onnx.NodeProto, KnownShapes], ShapeKind | None]
 
 
 def shape_kinds(
-    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Array], moving: frozenset[str]
+    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Array], time_varying: frozenset[str]
 ) -> dict[str, ShapeKind]:
-    """Which tensors of sorted nodes are shapes of tensors that change in time, or made of such alone."""
-    kinds: Kinds = {}
+    """Return which tensors are shapes of time-varying ones, or made of such alone, and of which kind.
+
+    Args:
+        nodes: Sorted.
+        constants: Initializers by name.
+        time_varying: Names of the tensors that vary in time.
+    """
+    known = KnownShapes(constants)
     for node in nodes:
         rule = SHAPE_RULES.get(node.op_type)
-        if rule is None or not (node.op_type == "Shape" or any(t in kinds for t in node.input)):
+        if rule is None or not _applies(node, known, time_varying):
             continue
-        if any(
-            t and t not in kinds and t not in constants and t in moving
-            for t in node.input[node.op_type == "Shape" :]
-        ):
-            continue
-        kind = rule(node, kinds, constants)
-        if kind is not None and (node.op_type != "Shape" or node.input[0] in moving):
-            kinds[node.output[0]] = kind
-    return kinds
+        kind = rule(node, known)
+        if kind is not None:
+            known.kinds[node.output[0]] = kind
+    return known.kinds
 
 
-def _shape(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
+def _applies(node: onnx.NodeProto, known: KnownShapes, time_varying: frozenset[str]) -> bool:
+    """Whether a node makes a shape of a time-varying tensor, or computes with such shapes alone."""
+    if node.op_type == "Shape":
+        return node.input[0] in time_varying
+    if not any(name in known.kinds for name in node.input):
+        return False
+    for name in node.input:
+        is_known = name in known.kinds or name in known.constants
+        if name in time_varying and not is_known:
+            return False
+    return True
+
+
+def _shape(node: onnx.NodeProto, known: KnownShapes) -> ShapeKind | None:
+    """Shape: from entry 0 on it holds the leading one; from a later one on it does not."""
     start = attribute(node, "start", 0)
-    return "whole" if start == 0 else ("rest" if start > 0 else None)
-
-
-def _same(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
-    return kinds.get(node.input[0])
-
-
-def _part(indices: Array | None, kind: ShapeKind | None) -> ShapeKind | None:
-    """Some entries of a vector, by their indices in ascending order."""
-    if kind != "whole" or indices is None or indices.size == 0 or int(indices.min()) < 0:
-        return "rest" if kind == "rest" else None
-    if int(indices.flat[0]) > 0:
-        return "rest" if int(indices.min()) > 0 else None
-    return (
-        "leading" if indices.size == 1 else ("whole" if int(indices.flat[1:].min()) > 0 else None)
-    )
-
-
-def _gather(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
-    return _part(constants.get(node.input[1]), kinds.get(node.input[0]))
-
-
-def _slice(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
-    given = [constants.get(t) for t in node.input[1:] if t]
-    start, end = (np.ravel(g) if g is not None else None for g in given[:2])
-    step = np.ravel(given[3]) if len(given) > 3 and given[3] is not None else np.ones(1)
-    if start is None or end is None or int(step[0]) != 1 or len(given) not in (2, 3, 4):
-        return None
-    if kinds.get(node.input[0]) == "whole" and int(start[0]) == 0 and int(end[0]) != 1:
+    if start == 0:
         return "whole"
-    return _part(start, kinds.get(node.input[0]))
+    return "rest" if start > 0 else None
 
 
-def _concat(node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]) -> ShapeKind | None:
-    first, *others = [kinds.get(t, "rest" if t in constants else None) for t in node.input]
-    if any(kind != "rest" for kind in others):
+def _same(node: onnx.NodeProto, known: KnownShapes) -> ShapeKind | None:
+    """Operators that leave the entries as they are."""
+    return known.first_kind(node)
+
+
+def _gather(node: onnx.NodeProto, known: KnownShapes) -> ShapeKind | None:
+    """Gather: some entries by constant indices."""
+    return _taken(known.constants.get(node.input[1]), known.first_kind(node))
+
+
+def _slice(node: onnx.NodeProto, known: KnownShapes) -> ShapeKind | None:
+    """Slice: neighbouring entries between constant bounds."""
+    given = [known.constants.get(name) for name in node.input[1:] if name]
+    if len(given) not in (2, 3, 4):
         return None
-    given = constants.get(node.input[0])
-    if given is not None and given.size and int(given.flat[0]) == 1:
+    start, end = given[0], given[1]
+    step = given[3] if len(given) == 4 else None
+    if start is None or end is None:
+        return None
+    if step is not None and int(np.ravel(step)[0]) != 1:
+        return None
+    kind = known.first_kind(node)
+    if kind == "whole" and int(np.ravel(start)[0]) == 0 and int(np.ravel(end)[0]) != 1:
+        return "whole"
+    return _taken(start, kind)
+
+
+def _taken(indices: Array | None, kind: ShapeKind | None) -> ShapeKind | None:
+    """Return the kind of some entries of a vector, given by their indices in ascending order."""
+    if kind == "rest":
+        return "rest"
+    if kind != "whole" or indices is None or indices.size == 0:
+        return None
+    first, others = int(indices.flat[0]), indices.flat[1:]
+    if int(indices.min()) < 0:
+        return None  # counted from the end: it may be the leading entry
+    if first > 0:
+        return "rest" if int(indices.min()) > 0 else None
+    if others.size == 0:
+        return "leading"
+    return "whole" if int(others.min()) > 0 else None
+
+
+def _concat(node: onnx.NodeProto, known: KnownShapes) -> ShapeKind | None:
+    """Concat: a leading entry, or a 1, before entries that do not depend on it."""
+    kinds: list[ShapeKind | None] = []
+    for name in node.input:
+        is_constant = name in known.constants
+        kinds.append(known.kinds.get(name, "rest" if is_constant else None))
+    if any(kind != "rest" for kind in kinds[1:]):
+        return None
+    first = known.constants.get(node.input[0])
+    if first is not None and first.size and int(first.flat[0]) == 1:
         return "single"
-    return "whole" if first == "leading" else first
+    return "whole" if kinds[0] == "leading" else kinds[0]
 
 
-def _arithmetic(
-    node: onnx.NodeProto, kinds: Kinds, constants: Mapping[str, Array]
-) -> ShapeKind | None:
-    return "rest" if all(kinds.get(t, "rest") == "rest" for t in node.input) else None
+def _arithmetic(node: onnx.NodeProto, known: KnownShapes) -> ShapeKind | None:
+    """Arithmetic: with entries that do not depend on the leading one it makes such entries."""
+    kinds = [known.kinds.get(name, "rest") for name in node.input]
+    return "rest" if all(kind == "rest" for kind in kinds) else None
 
 
-_Rule = Callable[[onnx.NodeProto, Kinds, Mapping[str, Array]], ShapeKind | None]
-SHAPE_RULES: dict[str, _Rule] = {
+SHAPE_RULES: dict[str, ShapeRule] = {
     "Shape": _shape,
     "Gather": _gather,
     "Slice": _slice,
@@ -102,3 +150,4 @@ SHAPE_RULES: dict[str, _Rule] = {
     **dict.fromkeys(("Unsqueeze", "Squeeze", "Cast", "Identity"), _same),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Floor", "Ceil"), _arithmetic),
 }
+"""Operators that may compute with shapes of folded tensors."""
