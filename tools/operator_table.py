@@ -16,7 +16,7 @@ from onnx2snn.graph.operators import LINEAR, REFUSED, SHAPING, Linear
 from onnx2snn.prepare.activations import CONDITIONS, RULES
 from onnx2snn.protos.nodes import MAX_POOLS, SHAPE_ONLY, WEIGHTED
 from onnx2snn.rewrite.fold_rules.tables import BACKWARD, FORWARD
-from onnx2snn.runtime.time_axis import CHECKS
+from onnx2snn.runtime.time_axis import TIME_RULES
 from onnx2snn.runtime.time_shapes import SHAPE_RULES
 from onnx2snn.score.connections import PATTERNS
 from onnx2snn.score.synapses import WEIGHTED as WITH_PRODUCTS
@@ -34,7 +34,16 @@ BEGIN_MATRIX, END_MATRIX = (
 STATEFUL = (ACCUMULATED_MAX_POOL, RUNNING_MEAN, MEAN_SO_FAR, INCREASE)
 KNOWING = (
     *(LINEAR, REFUSED, SHAPING, CONDITIONS, RULES, MAX_POOLS, SHAPE_ONLY, WEIGHTED),
-    *(BACKWARD, FORWARD, CHECKS, SHAPE_RULES, PATTERNS, WITH_PRODUCTS, GAUSSIAN_RULES, STATEFUL),
+    *(
+        BACKWARD,
+        FORWARD,
+        TIME_RULES,
+        SHAPE_RULES,
+        PATTERNS,
+        WITH_PRODUCTS,
+        GAUSSIAN_RULES,
+        STATEFUL,
+    ),
 )
 """Every table that has a row or an entry for an operator."""
 
@@ -109,7 +118,7 @@ def _role(op: str) -> str:
 
 
 def _time_folds(op: str) -> str:
-    if op in CHECKS:
+    if op in TIME_RULES:
         return "yes"
     return "shapes" if op in SHAPE_RULES else "-"
 

@@ -21,7 +21,8 @@ from onnx2snn.protos.load import load_model
 from onnx2snn.protos.walk import bodies
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.plan import NEURON_STEPS, neurons_of
-from onnx2snn.runtime.time_batched import TICKS, batched_core
+from onnx2snn.runtime.time_batched import batched_core
+from onnx2snn.runtime.time_forms import TICKS
 from onnx2snn.snn.format import METADATA_KEY, SNN_DOMAIN, RolloutMetadata, describe_rollout
 from onnx2snn.snn.step_model import State, StepModel, read_step_model
 from onnx2snn.snn.window import resolve_delay

@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from onnx2snn.runtime.cut import Carried
 from onnx2snn.runtime.states import Values
-from onnx2snn.runtime.time_batched import TICKS
+from onnx2snn.runtime.time_forms import TICKS
 
 
 @dataclass(frozen=True)

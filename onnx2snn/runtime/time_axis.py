@@ -14,31 +14,101 @@ from onnx2snn.runtime import time_rules as rules
 from onnx2snn.runtime.time_facts import Rule, TensorFacts
 
 ELEMENTWISE = frozenset(
-    "Add Sub Mul Div Sum Mean Max Min Pow Where Mod "
-    "Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor".split()
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Sum",
+        "Mean",
+        "Max",
+        "Min",
+        "Pow",
+        "Where",
+        "Mod",
+        "Equal",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "And",
+        "Or",
+        "Xor",
+    ]
 )
 """Operators that combine their inputs element by element, with broadcasting."""
 
-_UNARY = (
-    "Identity Cast Relu LeakyRelu Elu Selu Celu Gelu Sigmoid HardSigmoid HardSwish Mish Softplus "
-    "Softsign Tanh Erf Exp Log Sqrt Reciprocal Abs Neg Floor Ceil Round Sign Not Sin Cos IsNaN "
-    "IsInf ThresholdedRelu Shrink"
-).split()
+_UNARY = [
+    "Identity",
+    "Cast",
+    "Relu",
+    "LeakyRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Mish",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "Erf",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Reciprocal",
+    "Abs",
+    "Neg",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Not",
+    "Sin",
+    "Cos",
+    "IsNaN",
+    "IsInf",
+    "ThresholdedRelu",
+    "Shrink",
+]
 
-_PER_SAMPLE = (
-    "Conv ConvTranspose MaxPool AveragePool LpPool GlobalMaxPool GlobalAveragePool GlobalLpPool "
-    "BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth "
-    "Clip PRelu CastLike"
-).split()
+_PER_SAMPLE = [
+    "Conv",
+    "ConvTranspose",
+    "MaxPool",
+    "AveragePool",
+    "LpPool",
+    "GlobalMaxPool",
+    "GlobalAveragePool",
+    "GlobalLpPool",
+    "BatchNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "LRN",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "Clip",
+    "PRelu",
+    "CastLike",
+]
 
-_REDUCTIONS = (
-    "ReduceMean ReduceSum ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceLogSumExp ReduceProd "
-    "ReduceSumSquare"
-).split()
+_REDUCTIONS = [
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSumExp",
+    "ReduceProd",
+    "ReduceSumSquare",
+]
 
 _ALONG_AN_AXIS = ("Softmax", "LogSoftmax", "LayerNormalization")
 
-RULES: dict[str, Rule] = {
+TIME_RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, rules.always),
     **dict.fromkeys(_UNARY, rules.always),
     **dict.fromkeys(_PER_SAMPLE, rules.only_the_first_input_varies),
@@ -79,7 +149,7 @@ def refusal(node: onnx.NodeProto, facts: TensorFacts) -> str | None:
     for name in [*node.input, *node.output]:
         if facts.varies(name) and not facts.ranks.get(name):
             return f"the rank of '{name}' is unknown or 0"
-    rule = RULES.get(node.op_type)
+    rule = TIME_RULES.get(node.op_type)
     if rule is None:
         return f"{node.op_type} may mix samples"
     return rule(node, facts)

@@ -68,7 +68,7 @@ def _folded_types(core: TimedCore) -> list[onnx.ValueInfoProto]:
     for name, dims in core.dims.items():
         sizes = known_sizes(dims)
         if sizes and core.facts.varies(name):
-            shape = [LEADING, *sizes]
+            shape: list[str | int | None] = [LEADING, *sizes]
             types.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     return types
 

@@ -66,9 +66,7 @@ def _emit_scan(unit: Recurrence, outer: list[str], sent: list[str], forms: Forms
         forms.fold(f"{OWN}{name}/unfolded", name, core.facts.ranks[name])
 
 
-def _body(
-    unit: Recurrence, scanned: list[str], sent: list[str], forms: Forms
-) -> onnx.GraphProto:
+def _body(unit: Recurrence, scanned: list[str], sent: list[str], forms: Forms) -> onnx.GraphProto:
     """Return the graph of one step: states, what is scanned -> next states, what is sent.
 
     An output of a body is neither one of its inputs nor an output twice, so such ones are copied.

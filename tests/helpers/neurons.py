@@ -11,6 +11,7 @@ import numpy as np
 
 from onnx2snn import SpikingSession
 from onnx2snn.aliases import Array
+from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL
 
 
@@ -64,7 +65,7 @@ def signed_graded_if_step(
     return spike, m - theta * spike, n + spike
 
 
-def neurons_in(session: SpikingSession) -> int:
+def neurons_in(session: SpikingSession | Simulation) -> int:
     """Neurons of one sample in a model whose shapes are static but for the batch."""
     shapes = [neuron["shape"][1:] for neuron in session.neurons]
     return sum(prod(int(size or 0) for size in shape) for shape in shapes)

@@ -17,7 +17,8 @@ from onnx import helper
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.runtime.cut import core, core_states, encoder
 from onnx2snn.runtime.spike_counters import counters
-from onnx2snn.runtime.time_batched import TICKS, batched_core
+from onnx2snn.runtime.time_batched import batched_core
+from onnx2snn.runtime.time_forms import TICKS
 from onnx2snn.settings import Settings
 from onnx2snn.snn.step_model import StepModel, read_step_model
 
