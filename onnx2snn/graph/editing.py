@@ -17,8 +17,6 @@ import onnx_graphsurgeon as gs
 
 from onnx2snn.aliases import Array, Dim
 from onnx2snn.graph.types import Graph, Node, Tensor
-from onnx2snn.protos import large
-from onnx2snn.protos.sessions import types_of
 
 
 def to_graph(proto: onnx.ModelProto) -> Graph:
@@ -71,6 +69,11 @@ def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
     return contextlib.redirect_stdout(io.StringIO())
 
 
+def is_constant(tensor: Tensor) -> bool:
+    """Return whether a tensor is a constant, without a look at its value."""
+    return isinstance(tensor, gs.Constant)
+
+
 def constant(tensor: Tensor) -> Array | None:
     """Return the value of a constant tensor, or None where it is computed."""
     return np.asarray(tensor.values) if isinstance(tensor, gs.Constant) else None
@@ -90,8 +93,20 @@ def variable(
         shape = like.shape
     if like is not None and dtype is None:
         dtype = like.dtype
-    made: Tensor = gs.Variable(name, dtype=dtype, shape=None if shape is None else list(shape))
+    dims = None if shape is None else list(shape)
+    made: Tensor = gs.Variable(name, dtype=dtype, shape=dims)
     return made
+
+
+def unique_name(taken: set[str], base: str) -> str:
+    """Return `base`, or `base_2`, `base_3` ... where that is taken; from then on it is taken."""
+    name = base
+    count = 1
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    taken.add(name)
+    return name
 
 
 class Editor:
@@ -186,7 +201,8 @@ def redirect(graph: Graph, old: Tensor, new: Tensor, readers: Iterable[Node] | N
         new: The tensor read from now on.
         readers: The nodes meant; None for all, and then outputs of the graph follow as well.
     """
-    for node in list(old.outputs if readers is None else readers):
+    followers = old.outputs if readers is None else readers
+    for node in list(followers):
         for index, tensor in enumerate(list(node.inputs)):
             if tensor is old:
                 node.inputs[index] = new
@@ -215,9 +231,11 @@ def static_dims(tensor: Tensor, start: int = 1) -> tuple[int, ...] | None:
     """Return a tensor's sizes from axis `start` on, or None where one of them is not static."""
     if tensor.shape is None:
         return None
-    dims = [dim for dim in tensor.shape[start:] if isinstance(dim, int) and dim > 0]
-    if len(dims) < len(tensor.shape[start:]):
-        return None
+    dims = []
+    for dim in tensor.shape[start:]:
+        if not isinstance(dim, int) or dim <= 0:
+            return None
+        dims.append(dim)
     return tuple(dims)
 
 
@@ -236,52 +254,15 @@ def keeps_shape(tensor: Tensor, factor: Array) -> bool:
     """Return whether a tensor times a factor has the tensor's shape: nothing is broadcast by it."""
     if tensor.shape is None or factor.ndim > len(tensor.shape):
         return False
+    # ONNX aligns shapes at their last axis
     dims = tensor.shape[len(tensor.shape) - factor.ndim :]
-    return all(size in (1, dim) for size, dim in zip(factor.shape, dims, strict=True))
+    pairs = zip(factor.shape, dims, strict=True)
+    return all(size in (1, dim) for size, dim in pairs)
 
 
 def scaled_values(values: Array, factor: Array) -> Array:
     """Return values times a factor in the values' type, computed in float64 and rounded once."""
     return (values.astype(np.float64) * factor).astype(values.dtype)
-
-
-def infer_shapes(graph: Graph) -> None:
-    """Write inferred types and shapes onto the graph's tensors.
-
-    A shape that cannot be inferred stays None. onnxruntime is asked for those that ONNX knows
-    nothing about, outputs of operators of other domains above all.
-    """
-    proto = to_proto(graph)
-    inferred = large.infer_model_shapes(proto)
-    tensors = {name: t for name, t in graph.tensors().items() if not isinstance(t, gs.Constant)}
-    for value in inferred.graph.value_info:
-        tensor, kind = tensors.get(value.name), value.type.tensor_type
-        if tensor is None or not value.type.HasField("tensor_type"):
-            continue
-        tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        if kind.HasField("shape"):
-            tensor.shape = [_inferred_dim(dim) for dim in kind.shape.dim]
-    unknown = [
-        name for name, tensor in tensors.items() if name and tensor.shape is None and tensor.inputs
-    ]
-    if not unknown:
-        return
-    for name, (dtype, shape) in types_of(proto, unknown).items():
-        tensors[name].dtype, tensors[name].shape = dtype, list(shape)
-
-
-def _inferred_dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
-    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
-
-
-def unique_name(taken: set[str], base: str) -> str:
-    """Return `base`, or `base_2`, `base_3` ... where that is taken; from then on it is taken."""
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}"
-    taken.add(name)
-    return name
 
 
 def names_in(graph: Graph) -> set[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from onnx2snn.graph.editing import infer_shapes, tidy
+from onnx2snn.graph.editing import tidy
+from onnx2snn.graph.shape_inference import infer_shapes
 from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.activations import split_activations
 from onnx2snn.prepare.clips import make_clips

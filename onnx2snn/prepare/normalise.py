@@ -26,7 +26,6 @@ from onnx2snn.graph.editing import (
     Editor,
     constant,
     drop,
-    infer_shapes,
     is_output,
     producer,
     rank,
@@ -35,6 +34,7 @@ from onnx2snn.graph.editing import (
     to_graph,
     unique_name,
 )
+from onnx2snn.graph.shape_inference import infer_shapes
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.simplify import simplify
 from onnx2snn.protos.load import LoadedModel
