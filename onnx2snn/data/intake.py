@@ -143,7 +143,7 @@ class Intake:
         """Refuse a shape that an input does not take, or that contradicts another input's."""
         if spec.shape is None:
             return
-        if not _fits(spec.shape, shape):
+        if not _shape_fits(spec.shape, shape):
             expected = _dims(("N", *spec.shape[1:]))
             raise DataError(
                 f"{what} has shape {_dims(shape)}, but the model takes {expected}: "
@@ -163,7 +163,7 @@ class Intake:
             )
 
 
-def _fits(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> bool:
+def _shape_fits(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> bool:
     """Return whether an array has the rank and the fixed sizes of an input, but for axis 0."""
     if len(dims) != len(shape):
         return False

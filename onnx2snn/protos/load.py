@@ -73,12 +73,12 @@ def _given_model(source: ModelSource) -> _Given:
         name = source.graph.name or "model"
         return _Given(proto, name, None, large.digest(source), large.byte_size(source))
     if isinstance(source, bytes):
-        return _parsed(source, "model bytes", None)
+        return _parsed_model(source, "model bytes", None)
     path = Path(source)
-    return _parsed(_read(path), str(path), path.parent)
+    return _parsed_model(_read(path), str(path), path.parent)
 
 
-def _parsed(data: bytes, name: str, folder: Path | None) -> _Given:
+def _parsed_model(data: bytes, name: str, folder: Path | None) -> _Given:
     """Return the model that some bytes hold."""
     proto = onnx.ModelProto()
     try:

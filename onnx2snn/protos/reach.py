@@ -62,7 +62,7 @@ def downstream(
     nodes: Iterable[onnx.NodeProto], tensors: Collection[str]
 ) -> Reached[onnx.NodeProto]:
     """Follow tensors of sorted nodes to all that depend on them."""
-    return spread(nodes, tensors, _inputs, _named_outputs)
+    return spread(nodes, tensors, _tensors_read, _named_outputs)
 
 
 def upstream(
@@ -80,7 +80,7 @@ def upstream(
     return spread(reversed(nodes), tensors, entering, _named_inputs)
 
 
-def _inputs(node: onnx.NodeProto) -> list[str]:
+def _tensors_read(node: onnx.NodeProto) -> list[str]:
     return list(node.input)
 
 
