@@ -15,9 +15,9 @@ from onnx2snn.correct.correction import Correction
 from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.job import Job
 from onnx2snn.protos.load import LoadedModel
-from onnx2snn.rewrite.emit import annotate
+from onnx2snn.rewrite.emit import Conversion, annotate
 from onnx2snn.rewrite.fold import Folding, fold
-from onnx2snn.rewrite.spiking import rewrite
+from onnx2snn.rewrite.spiking import Firing, rewrite
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,21 @@ class Assembly:
             parts,
             self.thresholds,
             settings.maxpool,
-            settings.neuron_kind,
-            settings.height,
-            correction.potentials,
+            Firing(settings.neuron_kind, settings.height, correction.potentials),
         )
         return fold(spiking, parts.names("analog"))
 
     def emit(self, spiking: Graph) -> onnx.ModelProto:
         """Return the step graph with its states and metadata; the graph given is changed."""
         settings = self.job.settings
-        return annotate(
-            spiking,
-            self.job.partition,
-            self.source,
-            {**settings.conversion(), **self.found.settings},
+        about = Conversion(
+            settings={**settings.conversion(), **self.found.settings},
             timesteps=settings.steps,
             delay=self.delay,
             delay_auto=self.delay_auto,
             calibrated=self.found.calibrated,
         )
+        return annotate(spiking, self.job.partition, self.source, about)
 
     def model(self, correction: Correction) -> onnx.ModelProto:
         """Return the spiking model of a correction."""

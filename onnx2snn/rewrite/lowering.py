@@ -1,29 +1,95 @@
-"""TODO."""
+"""The tools that lowering rules work with: standard nodes, numbers, and states of the step graph.
+
+A state is a pair of tensors, the value fed in and the value for the next step. It is
+floating-point, of the rank of the tensor it is kept for, and zeros of shape [1, ..., 1] will do at
+the first step: rules only use it where it broadcasts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from onnx import helper
 
-from onnx2snn.graph.editing import add_node, dims_of, make_constant, unique_name, variable
+from onnx2snn.aliases import Dim
+from onnx2snn.graph.editing import Editor, dims_of
 from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.snn.format import StateEntry, StateKind
 
 
-@dataclass
 class Lowering:
-    """The lowering at work: the graph, its float type, and the states found so far."""
+    """The lowering at work: the graph, its float type, and the states found so far.
 
-    graph: Graph
-    dtype: Any
-    dims: frozenset[str]
-    taken: set[str]
-    states: list[StateEntry] = field(default_factory=list)
-    extra: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    `states` describes each state for the metadata; `state_tensors` holds, in the same order, the
+    value fed in and the value for the next step.
+    """
+
+    def __init__(self, graph: Graph, dtype: Any, dims: frozenset[str]) -> None:
+        """Start without states.
+
+        Args:
+            graph: The spiking graph, which is changed.
+            dtype: The type of all states: float32, or float64 for a reference.
+            dims: Names of the dimensions of the model's inputs, which a state's shape may be told
+            by.
+        """
+        self.graph = graph
+        self.editor = Editor(graph)
+        self.dtype = np.dtype(dtype)
+        self.dims = dims
+        self.states: list[StateEntry] = []
+        self.state_tensors: list[tuple[Tensor, Tensor]] = []
+
+    def state(
+        self, label: str, like: Tensor, kind: StateKind, mean: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Make a state.
+
+        Args:
+            label: The name of the state's input, if it is free.
+            like: The tensor whose rank and shape the state has.
+            kind: The meaning of the state.
+            mean: The tensor that holds the mean, where the state is the sum of that.
+
+        Returns:
+            The value fed in, and the tensor that has to hold the next value.
+        """
+        unknown = [None] * len(like.shape or ())
+        before = self.editor.variable(label, shape=unknown, dtype=self.dtype)
+        after = self.editor.variable(f"{label}/next", shape=unknown, dtype=self.dtype)
+        entry: StateEntry = {
+            "input": before.name,
+            "output": after.name,
+            "rank": len(unknown),
+            "shape": self.shape(like),
+            "kind": kind,
+        }
+        if mean is not None:
+            entry["mean"] = mean
+        self.states.append(entry)
+        self.state_tensors.append((before, after))
+        return before, after
+
+    def shape(self, tensor: Tensor) -> list[Dim]:
+        """Return a shape for the metadata: sizes, dimension names of the inputs, or None."""
+        told: list[Dim] = []
+        for size in dims_of(tensor):
+            known = isinstance(size, int) or size in self.dims
+            told.append(size if known else None)
+        return told
+
+    def number(self, label: str, value: float) -> Tensor:
+        """Return a constant of shape [1]."""
+        return self.editor.constant(label, np.array([value], self.dtype))
+
+    def beside(self, number: Tensor, x: Tensor) -> Tensor:
+        """Return a tensor of shape [1] for use beside x, whose rank it must not raise."""
+        if x.shape:
+            return number
+        label = f"{number.name}/for/{x.name}"
+        return self.node("Squeeze", label, [number], like=x, dtype=self.dtype)
 
     def node(
         self,
@@ -34,79 +100,45 @@ class Lowering:
         dtype: Any = None,
         **attrs: Any,
     ) -> Tensor:
-        """Append a node and return its output."""
-        name = unique_name(self.taken, label)
-        out = variable(name, like=like, dtype=dtype)
-        add_node(self.graph, op, name, inputs, [out], attrs)
+        """Append a node whose output has its name, and return that output.
+
+        Args:
+            op: The standard operator.
+            label: The name of node and output, if it is free.
+            inputs: The tensors that the node reads.
+            like: A tensor of the output's shape, and of its type where `dtype` is None.
+            dtype: The output's type.
+            **attrs: The node's attributes.
+        """
+        out = self.editor.variable(label, like=like, dtype=dtype)
+        self.editor.append(op, out.name, inputs, [out], attrs)
         return out
-
-    def number(self, label: str, value: float) -> Tensor:
-        """A constant of shape [1]."""
-        return make_constant(unique_name(self.taken, label), np.array([value], self.dtype))
-
-    def shape(self, tensor: Tensor) -> list[int | str | None]:
-        """A state's shape for the metadata: sizes, dimension names of the inputs, or null."""
-        return [d if isinstance(d, int) or d in self.dims else None for d in dims_of(tensor)]
-
-    def state(
-        self, label: str, like: Tensor, kind: StateKind, mean: str | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """A new state of a tensor's rank: (the value fed in, the tensor that will hold the next value)."""
-        rank = len(like.shape or ())
-        before = variable(unique_name(self.taken, label), shape=[None] * rank, dtype=self.dtype)
-        after = variable(
-            unique_name(self.taken, f"{label}/next"), shape=[None] * rank, dtype=self.dtype
-        )
-        entry: StateEntry = {
-            "input": before.name,
-            "output": after.name,
-            "rank": rank,
-            "shape": self.shape(like),
-            "kind": kind,
-        }
-        if mean is not None:
-            entry["mean"] = mean
-        self.states.append(entry)
-        self.extra.append((before, after))
-        return before, after
 
     def emit(self, op: str, inputs: Sequence[Tensor], output: Tensor, **attrs: Any) -> None:
         """Append a node that makes a tensor already there."""
-        add_node(
-            self.graph,
-            op,
-            unique_name(self.taken, f"{output.name}/{op.lower()}"),
-            inputs,
-            [output],
-            attrs,
-        )
+        self.editor.node(op, f"{output.name}/{op.lower()}", inputs, [output], attrs)
 
-    def computed(self, x: Tensor) -> Tensor:
-        """A tensor in the type states have."""
-        if x.dtype is None or x.dtype == self.dtype:
+    def in_state_type(self, x: Tensor) -> Tensor:
+        """Return a tensor in the type states have."""
+        if self._has_state_type(x):
             return x
-        return self.node(
-            "Cast", f"{x.name}/computed", [x], like=x, dtype=self.dtype, to=onnx_type(self.dtype)
-        )
+        label = f"{x.name}/computed"
+        return self.node("Cast", label, [x], like=x, dtype=self.dtype, to=onnx_type(self.dtype))
 
-    def emit_computed(self, op: str, inputs: Sequence[Tensor], output: Tensor) -> None:
+    def emit_from_states(self, op: str, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Append a node that computes in the type states have, for a tensor of maybe another."""
-        if output.dtype is None or output.dtype == self.dtype:
+        if self._has_state_type(output):
             self.emit(op, inputs, output)
-        else:
-            computed = self.node(
-                op, f"{output.name}/{op.lower()}", inputs, like=output, dtype=self.dtype
-            )
-            self.emit("Cast", [computed], output, to=onnx_type(output.dtype))
+            return
+        label = f"{output.name}/{op.lower()}"
+        computed = self.node(op, label, inputs, like=output, dtype=self.dtype)
+        self.emit("Cast", [computed], output, to=onnx_type(output.dtype))
 
-    def number_for(self, number: Tensor, x: Tensor) -> Tensor:
-        """A tensor of shape [1] for use beside x, whose rank it must not raise."""
-        if x.shape:
-            return number
-        return self.node(
-            "Squeeze", f"{number.name}/for/{x.name}", [number], like=x, dtype=self.dtype
-        )
+    def _has_state_type(self, x: Tensor) -> bool:
+        # an unknown type is taken for the usual one
+        return x.dtype is None or x.dtype == self.dtype
 
 
 def onnx_type(dtype: Any) -> int:
+    """Return the number ONNX has for a NumPy type."""
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

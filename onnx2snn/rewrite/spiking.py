@@ -1,35 +1,46 @@
 """ANN graph -> spiking graph, thresholds still outside the weights.
 
-Each activation becomes Mul(1/θ) -> IF -> Mul(θ) (paper, section 4.3), what the readout takes from the core becomes a
-running mean, a max-pool inside the core pools the accumulated current, and what is not linear is telescoped. The
-operators that stand for this are stateful; `annotate` lowers them to standard ones.
+an activation: Mul(1/θ) -> IF -> Mul(θ) (paper, section 4.3).
+a tensor that the readout takes from the core: a running mean before the readout.
+a max-pool inside the core: it pools the accumulated current.
+an operator of the core that is not linear: telescoped (`rewrite.telescope`).
+
+The operators that stand for this are stateful (`snn.stateful`); `rewrite.emit` lowers them to
+standard ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import (
-    add_node,
-    is_output,
-    make_constant,
-    names_in,
-    redirect,
-    tidy,
-    unique_name,
-    variable,
-)
+from onnx2snn.graph.editing import Editor, consumers, is_output, redirect, tidy
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.prepare.roles import CORE
 from onnx2snn.protos.nodes import MAX_POOLS
-from onnx2snn.rewrite.telescope import telescope
+from onnx2snn.rewrite.factors import scale_edge
+from onnx2snn.rewrite.telescope import replace_output, telescope
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL, neuron_for
 from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, RUNNING_MEAN
+
+
+@dataclass(frozen=True)
+class Firing:
+    """How neurons fire.
+
+    `neuron` is "if" or "signed", `levels` the most thresholds a spike is high. `potentials` are
+    initial potentials per site in threshold units, broadcastable to its tensor; None is half a
+    threshold.
+    """
+
+    neuron: str = "if"
+    levels: int = 1
+    potentials: Sequence[Array] | None = None
 
 
 def rewrite(
@@ -37,103 +48,108 @@ def rewrite(
     parts: Partition,
     thresholds: Sequence[Array],
     maxpool: str = "accumulate",
-    neuron: str = "if",
-    levels: int = 1,
-    potentials: Sequence[Array] | None = None,
+    firing: Firing | None = None,
 ) -> Graph:
-    """A copy of the arranged graph with neurons in place of activations; `thresholds` are per site, in ANN units.
+    """Return a copy of the arranged graph with neurons in place of activations.
 
-    `potentials`: initial potentials per site in threshold units, broadcastable to its tensor (None: half a threshold);
-    `levels`: the most thresholds a spike is high.
-
-    maxpool "accumulate" pools the sum of the current so far and sends the increase, which is exact in the mean;
-    "current" pools each step's current (paper, theorem 2).
+    Args:
+        graph: The arranged ANN.
+        parts: Its partition.
+        thresholds: Per site, in ANN units, broadcastable to its tensor.
+        maxpool: "accumulate" pools the sum of the current so far and sends the increase, which is
+        exact in the mean;
+            "current" pools each step's current (paper, theorem 2).
+        firing: The neurons; None for the paper's.
     """
+    firing = firing or Firing()
     graph = graph.copy()
     telescope(graph, parts)
-    taken = names_in(graph)
+    editor = Editor(graph)
     by_name = {node.name: node for node in graph.nodes}
     crossing = _crossing(graph, parts)
-    for node in graph.nodes:
-        if maxpool == "accumulate" and node.op in MAX_POOLS and parts.role(node) == "pooled":
-            node.attrs = {**node.attrs, "pool": node.op}
-            node.op, node.domain = ACCUMULATED_MAX_POOL, SNN_DOMAIN
-    readout = {
-        tensor.name: _average(graph, tensor, consumers, taken) for tensor, consumers in crossing
-    }
-    kind = neuron_for(neuron, levels)
-    starts = (
-        potentials if potentials is not None else [np.array([INITIAL_POTENTIAL])] * len(parts.sites)
-    )
-    for site, theta, start in zip(parts.sites, thresholds, starts, strict=True):
-        node, scale = by_name[site.name], np.asarray(theta, np.float64)
-        _fire(graph, node, kind.op, scale, readout.get(site.tensor), taken)
-        node.attrs = {"scale": scale, "v_init": start, "levels": levels}
+    if maxpool == "accumulate":
+        _accumulate(graph, parts)
+    # by the name of the tensor that is averaged, before `_average` may change it
+    means = {}
+    for tensor, readers in crossing:
+        name = tensor.name
+        means[name] = _average(editor, tensor, readers)
+    potentials = firing.potentials
+    if potentials is None:
+        potentials = [np.array([INITIAL_POTENTIAL])] * len(parts.sites)
+    op = neuron_for(firing.neuron, firing.levels).op
+    for site, threshold, potential in zip(parts.sites, thresholds, potentials, strict=True):
+        node = by_name[site.name]
+        theta = np.asarray(threshold, np.float64)
+        _fire(editor, node, op, theta, means.get(site.tensor))
+        node.attrs = {"scale": theta, "v_init": potential, "levels": firing.levels}
     return tidy(graph)
 
 
+def _accumulate(graph: Graph, parts: Partition) -> None:
+    """Let the max-pools inside the core pool the accumulated current."""
+    for node in graph.nodes:
+        if node.op in MAX_POOLS and parts.role(node) == "pooled":
+            node.attrs = {**node.attrs, "pool": node.op}
+            node.op = ACCUMULATED_MAX_POOL
+            node.domain = SNN_DOMAIN
+
+
 def _crossing(graph: Graph, parts: Partition) -> list[tuple[Tensor, list[Node]]]:
-    """Tensors that core nodes hand to the readout (or out of the model), with the readout nodes that take them."""
-    readout, core = parts.names("readout"), parts.names(*CORE)
+    """Return the tensors that core nodes hand to the readout, or out, with their readers there."""
+    readout = parts.names("readout")
+    core = parts.names(*CORE)
     found = []
     for node in graph.nodes:
-        for tensor in node.outputs if node.name in core or node.op == INCREASE else ():
-            consumers = [n for n in tensor.outputs if n.name in readout]
-            if (consumers or is_output(graph, tensor)) and (
-                tensor.dtype is None or np.issubdtype(tensor.dtype, np.floating)
-            ):
-                found.append((tensor, consumers))
+        if node.name not in core and node.op != INCREASE:
+            continue
+        for tensor in node.outputs:
+            readers = [reader for reader in tensor.outputs if reader.name in readout]
+            leaves = bool(readers) or is_output(graph, tensor)
+            if leaves and _has_mean(tensor):
+                found.append((tensor, readers))
     return found
 
 
-def _average(graph: Graph, tensor: Tensor, consumers: list[Node], taken: set[str]) -> Node:
+def _has_mean(tensor: Tensor) -> bool:
+    return tensor.dtype is None or np.issubdtype(tensor.dtype, np.floating)
+
+
+def _average(editor: Editor, tensor: Tensor, readers: list[Node]) -> Node:
     """Put a running mean between a core tensor and the readout; a model output keeps its name."""
-    mean = variable(unique_name(taken, f"{tensor.name}/mean"), like=tensor)
-    redirect(graph, tensor, mean, consumers)
-    if is_output(graph, tensor):
-        graph.outputs = [mean if t is tensor else t for t in graph.outputs]
-        mean.name, tensor.name = tensor.name, mean.name
-    return add_node(
-        graph,
-        RUNNING_MEAN,
-        unique_name(taken, f"{mean.name}/running_mean"),
-        [tensor],
-        [mean],
-        domain=SNN_DOMAIN,
-    )
+    mean = editor.variable(f"{tensor.name}/mean", like=tensor)
+    redirect(editor.graph, tensor, mean, readers)
+    if is_output(editor.graph, tensor):
+        replace_output(editor.graph, tensor, mean)
+    label = f"{mean.name}/running_mean"
+    return editor.node(RUNNING_MEAN, label, [tensor], [mean], domain=SNN_DOMAIN)
 
 
-def _fire(
-    graph: Graph, node: Node, op: str, theta: Array, mean: Node | None, taken: set[str]
-) -> None:
-    z, a = node.inputs[0], node.outputs[0]
-    current = variable(unique_name(taken, f"{node.name}/current"), like=z)
-    spikes = variable(unique_name(taken, f"{node.name}/spikes"), like=a)
+def _fire(editor: Editor, node: Node, op: str, theta: Array, mean: Node | None) -> None:
+    """Make a neuron of an activation: a = relu(z) becomes a = θ IF(z / θ), in the mean over time.
+
+    `mean` is the running mean of the activation, if there is one.
+    """
+    z = node.inputs[0]
+    a = node.outputs[0]
+    current = editor.variable(f"{node.name}/current", like=z)
+    spikes = editor.variable(f"{node.name}/spikes", like=a)
     node.inputs.clear()
     node.outputs.clear()
-    node.op, node.domain = op, SNN_DOMAIN
+    node.op = op
+    node.domain = SNN_DOMAIN
     node.inputs.append(current)
     node.outputs.append(spikes)
-    scale_edge(graph, z, 1.0 / theta, current, taken)
-    if mean is not None:  # average the spikes themselves: the threshold comes behind the mean
-        averaged = variable(unique_name(taken, f"{node.name}/rate"), like=a)
+    scale_edge(editor, z, 1.0 / theta, current)
+    if mean is not None:
+        # mean(θ s) = θ mean(s): the spikes are averaged, and the threshold comes behind the mean
+        rate = editor.variable(f"{node.name}/rate", like=a)
         result = mean.outputs[0]
         mean.inputs[0] = spikes
-        mean.outputs[0] = averaged
-        scale_edge(graph, averaged, theta, result, taken)
-    for consumer in unique_consumers(a):
-        scaled = variable(unique_name(taken, f"{a.name}/to/{consumer.name}"), like=a)
-        redirect(graph, a, scaled, [consumer])
-        scale_edge(graph, spikes, theta, scaled, taken)
-
-
-def unique_consumers(tensor: Tensor) -> list[Node]:
-    """The nodes that read a tensor, each once."""
-    return list({id(n): n for n in tensor.outputs}.values())
-
-
-def scale_edge(graph: Graph, source: Tensor, scale: Array, target: Tensor, taken: set[str]) -> Node:
-    """target = source * scale; the constant stays in float64 until folding is done."""
-    name = unique_name(taken, f"{target.name}/scale")
-    fixed = make_constant(unique_name(taken, f"{name}/factor"), np.asarray(scale, np.float64))
-    return add_node(graph, "Mul", name, [source, fixed], [target])
+        mean.outputs[0] = rate
+        scale_edge(editor, rate, theta, result)
+    # one Mul(θ) for each reader, so that each can move alone when thresholds are folded
+    for reader in consumers(a):
+        scaled = editor.variable(f"{a.name}/to/{reader.name}", like=a)
+        redirect(editor.graph, a, scaled, [reader])
+        scale_edge(editor, spikes, theta, scaled)

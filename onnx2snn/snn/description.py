@@ -1,7 +1,8 @@
-"""Reads the description inside an emitted model and checks it whole, so that nothing behind it meets a surprise.
+"""Reads the description inside an emitted model and checks it whole, so that nothing behind it
+meets a surprise.
 
-Checked are the version, the keys and their types (`snn.schema`), the numbers, and that the states, neurons and tensors
-named are those of the graph. The first fault found is told in one sentence.
+Checked are the version, the keys and their types (`snn.schema`), the numbers, and that the states,
+neurons and tensors named are those of the graph. The first fault found is told in one sentence.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def read_metadata(proto: onnx.ModelProto, name: str) -> Metadata:
     """Return the description of a step graph; `name` is the file's, for errors.
 
     Raises:
-        ModelFileError: The model is no step graph, or its description is damaged or of another format.
+        ModelFileError: The model is no step graph, or its description is damaged or of another
+        format.
     """
     if metadata_of(proto, ROLLOUT_KEY) is not None:
         raise ModelFileError(
@@ -135,7 +137,7 @@ def _faults_of_states(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[st
 
 
 def _faults_of_neurons(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[str]:
-    """Each neuron of the list is a node of the graph with the states of its kind, and the other way round."""
+    """The neurons of the list are those of the graph, each with the states of its kind."""
     nodes = {node.name: node for node in neuron_nodes(proto)}
     states = {state["input"]: state for state in metadata["states"]}
     listed = [neuron["name"] for neuron in metadata["neurons"]]

@@ -1,8 +1,9 @@
-"""The emitted file: its domain, its keys, its versions and its description. docs/format.md is the specification.
+"""The emitted file: its domain, its keys, its versions and its description. docs/format.md is the
+specification.
 
-A step graph carries one JSON object, `Metadata`, in `metadata_props["onnx2snn"]`; a rollout of one carries
-`RolloutMetadata` in `metadata_props["onnx2snn_rollout"]`. Readers refuse formats that they do not know and ignore keys
-that they do not know; `snn.description` reads and checks both objects.
+A step graph carries one JSON object, `Metadata`, in `metadata_props["onnx2snn"]`; a rollout of one
+carries `RolloutMetadata` in `metadata_props["onnx2snn_rollout"]`. Readers refuse formats that they
+do not know and ignore keys that they do not know; `snn.description` reads and checks both objects.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FORMAT = 1
 """The one version of the description that this package writes and reads."""
 
 SNN_DOMAIN = "onnx2snn"
-"""Domain of the neuron functions, and of the stateful operators a graph holds until they are lowered."""
+"""Domain of the neuron functions, and of stateful operators until they are lowered."""
 
 SNN_OPSET = 1
 """Version of that domain."""
@@ -34,15 +35,15 @@ NeuronKind = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF"]
 """The neuron operators of the domain; `snn.neurons` defines them."""
 
 StateKind = Literal["membrane", "count", "sum", "step", "history"]
-"""What a state holds: a membrane potential, spikes sent less spikes taken back, a sum since the start, the number of
-time-steps, or the value that an output was made of in the step before."""
+"""What a state holds: a membrane potential, spikes sent less spikes taken back, a sum since the
+start, the number of time-steps, or the value that an output was made of in the step before."""
 
 
 class StateEntry(TypedDict):
     """One state of the step graph.
 
-    `input` and `output` name the graph's input and output; `mean` names the tensor for which a sum is kept, the mean
-    that the readout takes.
+    `input` and `output` name the graph's input and output; `mean` names the tensor for which a sum
+    is kept, the mean that the readout takes.
     """
 
     input: str
@@ -56,8 +57,8 @@ class StateEntry(TypedDict):
 class NeuronEntry(TypedDict):
     """One layer of neurons.
 
-    `name` names its node, `source` the activation of the ANN it stands for, and `spikes` the tensor of its spikes,
-    which has `shape`; `channels` is null where their number is not static.
+    `name` names its node, `source` the activation of the ANN it stands for, and `spikes` the tensor
+    of its spikes, which has `shape`; `channels` is null where their number is not static.
     """
 
     name: str
@@ -69,14 +70,14 @@ class NeuronEntry(TypedDict):
 
 
 class PartsEntry(TypedDict):
-    """Where the graph can be cut: tensors that the encoder hands to the core, and means that the readout takes."""
+    """Where the graph can be cut: the encoder's tensors for the core, the readout's means."""
 
     encoder: list[str]
     readout: list[str]
 
 
 class Metadata(TypedDict):
-    """The description of a step graph; numbers of steps are `timesteps`, `delay` and `delay_auto`."""
+    """The description of a step graph; `timesteps`, `delay`, `delay_auto` count steps."""
 
     format: int
     tool: str

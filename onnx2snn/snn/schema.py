@@ -1,7 +1,7 @@
 """Checks of JSON values against types: the TypedDicts of `snn.format` are their own schema.
 
-Cases: a TypedDict, a list, a dict with string keys, a Literal, a union, and the plain types of JSON. Keys that a
-TypedDict does not have are ignored.
+Cases: a TypedDict, a list, a dict with string keys, a Literal, a union, and the plain types of
+JSON. Keys that a TypedDict does not have are ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, Literal, NotRequired, Union
 
 
 def faults(value: object, expected: Any, where: str = "") -> Iterator[str]:
-    """Yield how a JSON value differs from a type, each time with its place: "'states[2].rank' is missing".
+    """Yield how a JSON value differs from a type, each time with its place: "'states[2].rank' is
+    missing".
 
     Args:
         value: As `json.loads` returns it.

@@ -1,10 +1,11 @@
-"""Operators of our domain that a spiking graph holds until `rewrite.emit` lowers them to standard ones with states.
+"""Stateful operators of our domain, which `rewrite.lowering_rules` makes standard ones of.
 
-Unlike neurons they never stand in a file. t counts time-steps from 1, x is the input and y the output:
+Unlike neurons they never stand in a file. t counts time-steps from 1, x is the input, y the output
+and S(t) the sum of x over steps 1..t.
 
-AccumulatedMaxPool: y(t) = P(S(t)) - P(S(t-1)), S the sum of x so far, P the max-pool in the attribute `pool`.
+AccumulatedMaxPool: y(t) = P(S(t)) - P(S(t-1)), P the max-pool in the attribute `pool`.
 RunningMean: y(t) = the mean of x over the evaluation window so far.
-MeanSoFar: y(t) = S(t) / t, S the sum of x so far.
+MeanSoFar: y(t) = S(t) / t.
 Increase: y(t) = t x(t) - (t-1) x(t-1).
 """
 

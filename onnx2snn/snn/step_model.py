@@ -1,12 +1,14 @@
-"""An emitted step graph as the package reads it: its description, its states, and the tensors at which it can be cut.
+"""An emitted step graph as the package reads it: its description, its states, and the tensors at
+which it can be cut.
 
-Three parts follow from the states alone. A node that depends on a state and that the next states are made of belongs to
-the core; one that depends on a state and only the outputs are made of to the readout; all others to the encoder.
+Three parts follow from the states alone. A node that depends on a state and that the next states
+are made of belongs to the core; one that depends on a state and only the outputs are made of to the
+readout; all others to the encoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +17,8 @@ import onnx
 from onnx2snn.protos.reach import downstream, upstream
 from onnx2snn.snn.description import read_metadata
 from onnx2snn.snn.format import Metadata, StateEntry
+
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,28 +41,29 @@ class State:
 class StepModel:
     """An emitted model with its metadata, and the tensors at which it can be cut.
 
-    `to_core` and `to_readout` are tensors of the encoder, or inputs, that the core and the readout take.
+    `to_core` and `to_readout` are tensors of the encoder, or inputs, that the core and the readout
+    take.
     """
 
     proto: onnx.ModelProto
     metadata: Metadata
     states: tuple[State, ...]
-    to_core: tuple[str, ...]
-    to_readout: tuple[str, ...]
+    to_core: Names
+    to_readout: Names
 
     @cached_property
-    def means(self) -> tuple[str, ...]:
+    def means(self) -> Names:
         """Tensors the readout takes from the core: means over the evaluation window."""
         return tuple(state.mean for state in self.states if state.mean is not None)
 
     @cached_property
-    def outputs(self) -> tuple[str, ...]:
+    def outputs(self) -> Names:
         """The ANN's own outputs."""
         of_states = {state.output for state in self.states}
         return tuple(v.name for v in self.proto.graph.output if v.name not in of_states)
 
     @cached_property
-    def inputs(self) -> tuple[str, ...]:
+    def inputs(self) -> Names:
         """The ANN's own inputs."""
         of_states = {state.input for state in self.states}
         return tuple(v.name for v in self.proto.graph.input if v.name not in of_states)
@@ -76,9 +81,7 @@ def read_step_model(proto: onnx.ModelProto, name: str) -> StepModel:
     return StepModel(proto, metadata, states, to_core, to_readout)
 
 
-def boundaries(
-    proto: onnx.ModelProto, states: Sequence[State]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[Names, Names]:
     """Return the tensors constant in time that the core takes, and those that the readout takes."""
     varying = time_varying_tensors(proto, states)
     needed = needed_tensors(proto, states)
@@ -86,20 +89,26 @@ def boundaries(
     core = []
     readout = []
     for node in proto.graph.node:
-        if varying.isdisjoint(node.output):
+        made = set(node.output)
+        if not made & varying:
             continue
-        if not needed.isdisjoint(node.output):
+        if made & needed:
             core.append(node)
-        elif means.isdisjoint(node.output):
+        elif not made & means:
             readout.append(node)
-    known = varying.union(tensor.name for tensor in proto.graph.initializer)
-    return _taken(core, known), _taken(readout, known)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    known = varying | constants
+    return _inputs_but(core, known), _inputs_but(readout, known)
 
 
-def _taken(nodes: Iterable[onnx.NodeProto], known: set[str]) -> tuple[str, ...]:
+def _inputs_but(nodes: Sequence[onnx.NodeProto], known: set[str]) -> Names:
     """Return the tensors that nodes read but for those in `known`, each once, in order."""
-    inputs = [tensor for node in nodes for tensor in node.input]
-    return tuple(dict.fromkeys(tensor for tensor in inputs if tensor and tensor not in known))
+    found: dict[str, None] = {}
+    for node in nodes:
+        for tensor in node.input:
+            if tensor and tensor not in known:
+                found[tensor] = None
+    return tuple(found)
 
 
 def needed_tensors(proto: onnx.ModelProto, states: Sequence[State]) -> set[str]:

@@ -30,7 +30,8 @@ from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.specs import input_specs
-from onnx2snn.rewrite.emit import _export, lower
+from onnx2snn.rewrite.emit import export_lowered, neuron_entries
+from onnx2snn.rewrite.lowering_rules import lower
 from onnx2snn.settings import Settings
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import Neuron, attributes
@@ -227,8 +228,9 @@ def step_graph(spiking: Graph, model: Staged, delay: int = 0, dtype: Any = np.fl
         if dtype == np.float64
         else model.source
     )
-    step, neurons = lower(spiking, model.parts, source, delay, dtype)
-    proto = _export(step, source)
+    step = lower(spiking, source, delay, dtype)
+    neurons = neuron_entries(step, model.parts)
+    proto = export_lowered(step, source)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     for neuron in neurons:
         dims = [None] * len(neuron["shape"])

@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.rewrite.emit: the emitted step graph, its states, its neurons and its description."""
+"""Behaviour of onnx2snn.rewrite.emit: the step graph, its states, neurons and description."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnx2snn
 from onnx2snn.errors import UsageError
-from onnx2snn.graph.editing import add_node, to_graph, to_proto
+from onnx2snn.graph.editing import Editor, to_graph, to_proto
 from onnx2snn.pipeline.convert import run_conversion as run
-from onnx2snn.prepare.partition import Partition
 from onnx2snn.protos.load import load_model
-from onnx2snn.rewrite.emit import lower
 from onnx2snn.rewrite.fold import fold
+from onnx2snn.rewrite.lowering_rules import lower
 from onnx2snn.rewrite.spiking import rewrite
 from onnx2snn.settings import Settings
 from onnx2snn.snn.format import METADATA_KEY, SNN_DOMAIN
@@ -127,8 +126,8 @@ def test_the_description_has_the_agreed_keys(name: str) -> None:
     model = emitted(name, 5)
     found = described(model)
     assert set(found) == {
-        "format", "tool", "source_sha256", "settings", "timesteps", "delay", "delay_auto", "states", "neurons",
-        "analog", "parts", "calibrated",
+        "format", "tool", "source_sha256", "settings", "timesteps", "delay", "delay_auto",
+        "states", "neurons", "analog", "parts", "calibrated",
     }  # fmt: skip
     assert (found["format"], found["timesteps"], found["delay"], found["calibrated"]) == (
         1,
@@ -259,8 +258,8 @@ def alone(
     (source,), (target,) = graph.inputs, graph.outputs
     source.outputs.clear()
     target.inputs.clear()
-    add_node(graph, op, "op", [source], [target], dict(attrs or {}), SNN_DOMAIN)
-    step, _ = lower(graph, Partition((), ()), model, delay, np.float64)
+    Editor(graph).append(op, "op", [source], [target], dict(attrs or {}), domain=SNN_DOMAIN)
+    step = lower(graph, model, delay, np.float64)
     return StepGraph(to_proto(graph), step.states, [], np.float64)
 
 

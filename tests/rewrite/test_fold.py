@@ -300,7 +300,7 @@ def test_only_pools_of_spiking_currents_accumulate(maxpool: str, op: str) -> Non
 
 @dataclass(frozen=True)
 class Case:
-    """One node: a tuple is the shape of a variable operand, an array a constant one, "" an absent one."""
+    """One node: a tuple is the shape of a variable operand, an array a constant, "" none."""
 
     op: str
     operands: Sequence[Any]
@@ -312,9 +312,9 @@ class Case:
     def __str__(self) -> str:
         shapes = [str(o if isinstance(o, (tuple, str)) else np.shape(o)) for o in self.operands]
         extra = "".join(f" {k}={v}" for k, v in self.attrs.items())
-        return f"{self.op}({', '.join(shapes)}){extra} back {self.back} ahead {dict(self.ahead)}".replace(
-            "  ", " "
-        )
+        ahead = dict(self.ahead)
+        text = f"{self.op}({', '.join(shapes)}){extra} back {self.back} ahead {ahead}"
+        return text.replace("  ", " ")
 
     def build(self) -> tuple[Graph, Node]:
         """A float64 graph of this node with its outputs `y`, `y1` ..., shapes inferred."""

@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.rewrite.telescope: what is not linear acts on the mean so far, exactly, from states of zeros."""
+"""Behaviour of onnx2snn.rewrite.telescope: what is not linear acts on the mean so far, exactly."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def attention(b: Net, x: str) -> str:
 
 
 def chosen(b: Net, x: str) -> str:
-    """Whole numbers and booleans inside: where the first channel is the largest, twice the tensor."""
+    """Whole numbers and booleans inside: where the first channel is largest, twice the tensor."""
     largest = b.node("ArgMax", x, axis=1)
     first = b.node("Equal", largest, b.const(0, np.int64))
     return b.node("Where", first, b.node("Add", x, x), b.conv(x, 4, 4))
@@ -191,7 +191,7 @@ def test_every_telescoped_node_is_in_the_converted_model() -> None:
 
 
 def run_as_any_host(model: onnx.ModelProto, x: Array, timesteps: int) -> list[Array]:
-    """Zeros of shape [1, ..., 1] for every further input, run, feed the states back; the first output of each step."""
+    """Zeros [1, ..., 1] for every further input, run, feed the states back; the first outputs."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     image, *states = session.get_inputs()
     values = {state.name: np.zeros([1] * len(state.shape), np.float32) for state in states}

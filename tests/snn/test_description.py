@@ -1,4 +1,4 @@
-"""Behaviour of onnx2snn.snn.description: a damaged description is one sentence, whatever the damage."""
+"""Behaviour of onnx2snn.snn.description: a damaged description is one sentence."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ JSON = st.recursive(
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[str, Any]:
-    """A real description in which one value has gone or is another: a stranger, or one from elsewhere in it."""
+    """A real description in which one value has gone or is another."""
     name = draw(st.sampled_from(["mlp", "pool"]))
     found = description(name)
     places = list(paths(found))
