@@ -18,8 +18,8 @@ from onnx2snn.protos.nodes import MAX_POOLS, SHAPE_ONLY, WEIGHTED
 from onnx2snn.rewrite.fold_rules.tables import BACKWARD, FORWARD
 from onnx2snn.runtime.time_axis import TIME_RULES
 from onnx2snn.runtime.time_shapes import SHAPE_RULES
-from onnx2snn.score.connections import PATTERNS
-from onnx2snn.score.synapses import WEIGHTED as WITH_PRODUCTS
+from onnx2snn.score.connections import CONNECTIVITY
+from onnx2snn.score.products import WITH_PRODUCTS
 from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
 
 BEGIN, END = (
@@ -34,16 +34,8 @@ BEGIN_MATRIX, END_MATRIX = (
 STATEFUL = (ACCUMULATED_MAX_POOL, RUNNING_MEAN, MEAN_SO_FAR, INCREASE)
 KNOWING = (
     *(LINEAR, REFUSED, SHAPING, CONDITIONS, RULES, MAX_POOLS, SHAPE_ONLY, WEIGHTED),
-    *(
-        BACKWARD,
-        FORWARD,
-        TIME_RULES,
-        SHAPE_RULES,
-        PATTERNS,
-        WITH_PRODUCTS,
-        GAUSSIAN_RULES,
-        STATEFUL,
-    ),
+    *(BACKWARD, FORWARD, TIME_RULES, SHAPE_RULES),
+    *(CONNECTIVITY, WITH_PRODUCTS, GAUSSIAN_RULES, STATEFUL),
 )
 """Every table that has a row or an entry for an operator."""
 
@@ -128,7 +120,7 @@ def _sops(op: str) -> str:
         return "-"
     if op in WITH_PRODUCTS:
         return "products"
-    if op in PATTERNS:
+    if op in CONNECTIVITY:
         return "passed on"
     return "one"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import DataError
-from onnx2snn.score.metrics import IGNORE, Metric, first_float, share
+from onnx2snn.score.metrics import IGNORE, Arrays, Metric, first_float, share
 
 
 class Top1(Metric):
@@ -21,7 +20,7 @@ class Top1(Metric):
     targets = ("labels",)
     k: ClassVar[int] = 1
 
-    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
+    def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Array:
         """Return a row of 0 or 1, and 1.
 
         The first floating-point output is [N, classes], the labels are [N].
@@ -35,14 +34,16 @@ class Top1(Metric):
                 f"not {shape} and {list(labels.shape)}; choose another metric"
             )
         classes = scores.shape[1]
-        label = class_numbers("labels", labels, classes, first)[:, None]
+        label = class_numbers("labels", labels, classes, first)
+        label = label[:, None]
         own = np.take_along_axis(scores, label, axis=1)
         # Ahead of the label stand the higher scores, and equal ones of smaller numbers. Written as
         # "not smaller or equal", so that everything is ahead of a score that is not a number.
         higher = ~(scores <= own)
         earlier = (scores == own) & (np.arange(classes) < label)
         ahead = (higher | earlier).sum(axis=1)
-        return np.column_stack([ahead < self.k, np.ones(len(ahead))])
+        right = ahead < self.k
+        return np.column_stack([right, np.ones(len(right))])
 
 
 class Top5(Top1):
@@ -60,7 +61,7 @@ class MeanIoU(Metric):
     targets = ("masks",)
     proportion = False
 
-    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
+    def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Array:
         """Return a row of intersections, then unions, by class.
 
         Args:
@@ -72,8 +73,10 @@ class MeanIoU(Metric):
         found = _of_size(outputs, masks)
         by_scores = found.ndim == 4 and found.shape[1] > 1
         count = found.shape[1] if by_scores else IGNORE
-        truth = class_numbers("masks", masks, count, first, also=IGNORE).reshape(len(masks), -1)
-        predicted = classes_per_pixel(found).reshape(truth.shape).astype(np.int64)
+        truth = class_numbers("masks", masks, count, first, also=IGNORE)
+        truth = truth.reshape(len(masks), -1)
+        predicted = classes_per_pixel(found).astype(np.int64)
+        predicted = predicted.reshape(truth.shape)
         counted = truth != IGNORE
         outside = (predicted < 0) | (predicted >= count)
         bad = counted & outside
@@ -83,9 +86,12 @@ class MeanIoU(Metric):
                 "from 0 to 254"
             )
         # |A and B|, and |A or B| = |A| + |B| - |A and B|
-        hits = _histograms(predicted, counted & (truth == predicted), count)
-        both = _histograms(predicted, counted, count) + _histograms(truth, counted, count)
-        return np.concatenate([hits, both - hits], axis=1)
+        right = counted & (truth == predicted)
+        hits = _histograms(predicted, right, count)
+        of_prediction = _histograms(predicted, counted, count)
+        of_truth = _histograms(truth, counted, count)
+        unions = of_prediction + of_truth - hits
+        return np.concatenate([hits, unions], axis=1)
 
     def figure(self, sums: Array) -> Array:
         """Return a fraction; 0 where no pixel counts."""
@@ -117,8 +123,8 @@ def class_numbers(
     bad = (classes != values) | outside
     if bad.any():
         row = _first_row(bad)
-        place = int(np.argmax(bad[row].ravel()))
-        found = values[row].ravel()[place]
+        place = np.argmax(bad[row])
+        found = values[row].flat[place]
         ignored = "" if also is None else f" ({also}: ignored)"
         raise DataError(
             f"'{key}' of sample {first + row} holds {found}, but the model has the classes "
@@ -136,14 +142,14 @@ def classes_per_pixel(output: Array) -> Array:
     return np.asarray(output.argmax(axis=1))
 
 
-def _of_size(outputs: Sequence[Array], masks: Array) -> Array:
+def _of_size(outputs: Arrays, masks: Array) -> Array:
     """Return the first output that is class scores or classes of the masks' size."""
     for output in outputs:
         if output.dtype.kind not in "fiu" or masks.ndim != 3:
             continue
         if classes_per_pixel(output).shape == masks.shape:
             return output
-    shapes = ", ".join(str(list(output.shape)) for output in outputs)
+    shapes = ", ".join(f"{list(output.shape)}" for output in outputs)
     raise DataError(
         "miou needs class scores [N,C,H,W] and masks [N,H,W] of the same size, "
         f"not outputs {shapes} and masks {list(masks.shape)}; "
@@ -163,4 +169,5 @@ def _histograms(classes: Array, counted: Array, count: int) -> Array:
     rows = np.arange(len(classes))[:, None]
     bins = (rows * count + classes)[counted]
     found = np.bincount(bins, minlength=len(classes) * count)
-    return found.reshape(len(classes), count).astype(np.float64)
+    by_row = found.reshape(len(classes), count)
+    return by_row.astype(np.float64)

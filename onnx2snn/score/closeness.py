@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import DataError
-from onnx2snn.score.metrics import Metric, first_float, share
+from onnx2snn.score.metrics import Arrays, Metric, first_float, share
 
 
 class Agreement(Metric):
@@ -22,7 +20,7 @@ class Agreement(Metric):
 
     against_ann = True
 
-    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
+    def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Array:
         """Return a row of equal places, places, squared error and squared norm.
 
         Both are a model's outputs, in the same order.
@@ -32,18 +30,15 @@ class Agreement(Metric):
         if found is None or other is None:
             found, other = outputs[0], wanted[0]
         if found.shape != other.shape:  # such as of selected boxes
-            return np.array([[0.0, max(found.size, other.size), 0.0, 0.0]])
+            places = max(found.size, other.size)
+            return np.array([[0.0, places, 0.0, 0.0]])
         count = len(found) if found.ndim else 1
-        rows = np.zeros((count, 4))
+        if found.dtype.kind == "f" and not has_classes(found):
+            return _error_rows(found, other, count)
         if has_classes(found):
-            rows[:, :2] = _equal_places(found.argmax(axis=1) == other.argmax(axis=1), count)
-        elif found.dtype.kind != "f":
-            rows[:, :2] = _equal_places(found == other, count)
-        else:
-            finite = np.where(np.isfinite(other), other, 0).astype(np.float64)
-            rows[:, 2] = _squares(deviation(found, other), count)
-            rows[:, 3] = _squares(finite, count)
-        return rows
+            found = found.argmax(axis=1)
+            other = other.argmax(axis=1)
+        return _equality_rows(found == other, count)
 
     def figure(self, sums: Array) -> Array:
         """Return a fraction.
@@ -51,12 +46,15 @@ class Agreement(Metric):
         1 - relative L2 error may be below 0, but is 0 where the error is not finite.
         """
         equal, places, error, norm = np.moveaxis(sums, -1, 0)
+        divisor = np.where(norm > 0, norm, 1.0)
         with np.errstate(invalid="ignore"):
-            # 1 - ||found - other|| / ||other||; of zeros, only zeros agree
-            relative = 1.0 - np.sqrt(error / np.where(norm > 0, norm, 1.0))
+            # 1 - ||found - other|| / ||other||
+            relative = 1.0 - np.sqrt(error / divisor)
+        # with zeros, only zeros agree
         close = np.where(norm > 0, relative, error == 0)
         close = np.where(np.isfinite(error), close, 0.0)
-        return np.where(places > 0, share(equal, places), close)
+        of_classes = share(equal, places)
+        return np.where(places > 0, of_classes, close)
 
 
 class MeanSquaredError(Metric):
@@ -68,7 +66,7 @@ class MeanSquaredError(Metric):
     targets = ("labels",)
     proportion = False
 
-    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
+    def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Array:
         """Return a row of squared error and values.
 
         Output and labels are [N, ...] of equal shape, but for axes of size 1.
@@ -82,16 +80,19 @@ class MeanSquaredError(Metric):
                 "choose another metric"
             )
         count = len(found)
-        error = found.reshape(count, -1) - labels.reshape(count, -1).astype(np.float64)
-        squares = np.square(error)
-        return np.column_stack([squares.sum(axis=1), np.full(count, squares.shape[1])])
+        flat = found.reshape(count, -1)
+        wanted_flat = labels.reshape(count, -1).astype(np.float64)
+        squares = np.square(flat - wanted_flat)
+        values = np.full(count, squares.shape[1])
+        return np.column_stack([squares.sum(axis=1), values])
 
     def drop(self, ann: ArrayLike, snn: ArrayLike) -> Array:
         """Return the relative increase; infinite where the ANN makes no error and the SNN does."""
         before = np.asarray(ann, np.float64)
         after = np.asarray(snn, np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(after == before, 0.0, (after - before) / before)
+            increase = (after - before) / before
+        return np.where(after == before, 0.0, increase)
 
     def keeps(self, ann: float, snn: float, part: float) -> bool:
         """Return whether that part of the SNN's error is within the ANN's."""
@@ -103,29 +104,49 @@ def deviation(found: Array, wanted: Array) -> Array:
     undefined = np.isnan(found) & np.isnan(wanted)
     same = (found == wanted) | undefined
     with np.errstate(invalid="ignore"):  # of infinities that are not the same
-        return np.where(same, 0.0, found.astype(np.float64) - wanted)
+        difference = found.astype(np.float64) - wanted
+    return np.where(same, 0.0, difference)
 
 
 def has_classes(output: Array) -> bool:
     """Return whether axis 1 of an output holds the scores of more than one class."""
-    return output.dtype.kind == "f" and output.ndim in (2, 4, 5) and output.shape[1] > 1
+    if output.dtype.kind != "f":
+        return False
+    return output.ndim in (2, 4, 5) and output.shape[1] > 1
 
 
-def _equal_places(same: Array, count: int) -> Array:
-    """Return equal places and places of each sample: [N, 2]."""
+def _equality_rows(same: Array, count: int) -> Array:
+    """Return the rows [N, 4] of what can be equal: equal places, and places."""
     by_sample = same.reshape(count, -1)
-    places = np.full(count, by_sample.shape[1])
-    return np.column_stack([by_sample.sum(axis=1), places])
+    rows = np.zeros((count, 4))
+    rows[:, 0] = by_sample.sum(axis=1)
+    rows[:, 1] = by_sample.shape[1]
+    return rows
+
+
+def _error_rows(found: Array, other: Array, count: int) -> Array:
+    """Return the rows [N, 4] of what is close: squared error, and squared norm."""
+    known = np.isfinite(other)
+    finite = np.where(known, other, 0).astype(np.float64)
+    rows = np.zeros((count, 4))
+    rows[:, 2] = _squares(deviation(found, other), count)
+    rows[:, 3] = _squares(finite, count)
+    return rows
 
 
 def _squares(values: Array, count: int) -> Array:
     """Return the sum of squares of each sample: [N]."""
     by_sample = values.reshape(count, -1)
-    return np.asarray(np.square(by_sample).sum(axis=1))
+    squares = np.square(by_sample)
+    return np.asarray(squares.sum(axis=1))
 
 
 def _same_shape(one: Array, other: Array) -> bool:
     """Return whether two arrays [N, ...] have equal shapes, but for axes of size 1."""
-    own = [size for size in one.shape[1:] if size != 1]
-    others = [size for size in other.shape[1:] if size != 1]
-    return own == others and len(one) == len(other)
+    same_count = len(one) == len(other)
+    return same_count and _long_axes(one) == _long_axes(other)
+
+
+def _long_axes(array: Array) -> list[int]:
+    """Return the sizes of axes other than the batch, but for those of size 1."""
+    return [size for size in array.shape[1:] if size != 1]

@@ -1,130 +1,135 @@
-"""Which elements of a node's output an element of its input reaches, for operators linear in that input.
+"""Connections of operators that are linear in an input: which output elements an element reaches.
 
-A `Pattern` holds the connections of one input with every weight taken as 1: `pull` carries counts from the output back
-to the input, `push` carries marks from the input to the output. Shapes are those of one run.
+A `Connectivity` holds the connections of one input with every weight taken as 1: `pull` carries
+counts from the output back to the input, `push` carries marks from the input to the output. Shapes
+are those of one run.
+
+Cases: operators that move elements, that work elementwise, that sum over whole axes, that pool,
+that resize, and cumulative sums (`CONNECTIVITY`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.sessions import open_session
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Wire:
-    """One data input and one output of a node in one run of a model, whose tensors' values are at hand."""
-
-    node: onnx.NodeProto
-    opset: int
-    values: Mapping[str, Array]
-    index: int = 0
-    output: int = 0
-
-    @property
-    def shape(self) -> Shape:
-        """Of the input."""
-        return self.values[self.node.input[self.index]].shape
-
-    @property
-    def out(self) -> Shape:
-        """Of the output."""
-        return self.values[self.node.output[self.output]].shape
-
-    def attr(self, name: str, default: Any = None) -> Any:
-        """An attribute's value."""
-        found = next((a for a in self.node.attribute if a.name == name), None)
-        return default if found is None else helper.get_attribute_value(found)
-
-    def input(self, index: int) -> Array | None:
-        """The value of another input, None where it is left out."""
-        name = self.node.input[index] if len(self.node.input) > index else ""
-        return self.values[name] if name else None
+from onnx2snn.score.node_runs import NodeRun, Shape, run_alone
+from onnx2snn.score.taps import FIRST, axis_taps
 
 
 @dataclass(frozen=True)
-class Pattern:
-    """The connections of one input: `pull` counts [out] -> [in], `push` marks [in] -> [out]."""
+class Connectivity:
+    """Connections of one input: `pull` counts [out] -> [in], `push` marks [in] -> [out]."""
 
     pull: Callable[[Array], Array]
     push: Callable[[Array], Array]
 
 
-def moved(wire: Wire) -> Pattern:
-    """Operators that only move elements: run once on the elements' numbers, which says where each came from."""
-    return _placed(wire.shape, _sources(wire))
+def moved(run: NodeRun) -> Connectivity:
+    """Connect operators that only move elements."""
+    return _placed(run.in_shape, _sources(run))
 
 
-def broadcast(wire: Wire) -> Pattern:
-    """Elementwise operators."""
-    if wire.shape == wire.out:
-        return Pattern(lambda counts: counts, lambda marks: marks)
-    ids = np.arange(math.prod(wire.shape)).reshape(wire.shape)
-    return _placed(wire.shape, np.broadcast_to(ids, wire.out))
+def broadcast(run: NodeRun) -> Connectivity:
+    """Connect elementwise operators."""
+    if run.in_shape == run.out_shape:
+        return Connectivity(lambda counts: counts, lambda marks: marks)
+    numbers = np.arange(math.prod(run.in_shape))
+    numbers = numbers.reshape(run.in_shape)
+    sources = np.broadcast_to(numbers, run.out_shape)
+    return _placed(run.in_shape, sources)
 
 
-def reduced(wire: Wire) -> Pattern:
-    """Means and sums over whole axes."""
-    axes = _reduced_axes(wire)
-    kept = tuple(1 if axis in axes else size for axis, size in enumerate(wire.shape))
-    return Pattern(
-        lambda counts: np.broadcast_to(counts.reshape(kept), wire.shape),
-        lambda marks: marks.any(axis=axes).reshape(wire.out),
-    )
+def reduced(run: NodeRun) -> Connectivity:
+    """Connect means and sums over whole axes."""
+    axes = _reduced_axes(run)
+    kept = list(run.in_shape)
+    for axis in axes:
+        kept[axis] = 1
+
+    def pull(counts: Array) -> Array:
+        with_axes = counts.reshape(kept)
+        return np.broadcast_to(with_axes, run.in_shape)
+
+    def push(marks: Array) -> Array:
+        joined = np.any(marks, axis=axes)
+        return np.reshape(joined, run.out_shape)
+
+    return Connectivity(pull, push)
 
 
-def pooled(wire: Wire) -> Pattern:
-    """Average pools: each axis has its own matrix of connections."""
-    return _separable(2, windows(wire, wire.attr("kernel_shape")))
+def pooled(run: NodeRun) -> Connectivity:
+    """Connect average pools: each axis has its own matrix of connections."""
+    kernel = run.attribute("kernel_shape")
+    return _separable(FIRST, axis_taps(run, kernel))
 
 
-def resized(wire: Wire) -> Pattern:
-    """Resize and Upsample; where they interpolate, the connections along each axis are found by one-hot probes."""
-    mode = wire.attr("mode", b"nearest")
-    if mode == b"nearest":
-        return moved(wire)
-    return _separable(0, [_probed(wire, axis) for axis in range(len(wire.shape))])
+def resized(run: NodeRun) -> Connectivity:
+    """Connect Resize and Upsample; where they interpolate, each axis is found by one-hot probes."""
+    if run.attribute("mode", b"nearest") == b"nearest":
+        return moved(run)
+    axes = range(len(run.in_shape))
+    return _separable(0, [_probed(run, axis) for axis in axes])
 
 
-def cumulated(wire: Wire) -> Pattern:
-    """Cumulative sums: an element reaches those after it (or before), itself among them or not."""
-    given = wire.input(1)
+def cumulated(run: NodeRun) -> Connectivity:
+    """Connect cumulative sums.
+
+    An element reaches those after it (or before), itself among them or not.
+    """
+    given = run.input(1)
     assert given is not None
-    axis, reverse, exclusive = int(given.item()), wire.attr("reverse", 0), wire.attr("exclusive", 0)
+    axis = int(given.item())
+    reverse = bool(run.attribute("reverse", 0))
+    exclusive = bool(run.attribute("exclusive", 0))
 
-    def through(values: Array, backwards: bool) -> Array:
+    def summed(values: Array, backwards: bool) -> Array:
         turned = np.flip(values, axis) if backwards else values
-        sums = np.cumsum(turned, axis) - (turned if exclusive else 0)
+        sums = np.cumsum(turned, axis)
+        if exclusive:
+            sums = sums - turned
         return np.flip(sums, axis) if backwards else sums
 
-    return Pattern(
-        lambda counts: through(counts, not reverse),
-        lambda marks: through(marks.astype(np.int64), bool(reverse)) > 0,
-    )
+    # element i reaches j >= i, so that its count is a sum over j >= i: the other way round
+    def pull(counts: Array) -> Array:
+        return summed(counts, not reverse)
+
+    def push(marks: Array) -> Array:
+        return summed(marks.astype(np.int64), reverse) > 0
+
+    return Connectivity(pull, push)
 
 
-_MOVING = (
-    "Reshape Flatten Squeeze Unsqueeze Transpose Slice Gather GatherElements GatherND Concat Compress Pad "
-    "CenterCropPad Split Expand Tile DepthToSpace SpaceToDepth Trilu ReverseSequence ScatterElements ScatterND "
-    "Where Identity Cast CastLike Dropout"
-)
+SUMS = ("Add", "Sub", "Sum", "Mean")
+"""Operators that add currents, or take them off, which a membrane does anyway."""
 
-PATTERNS: dict[str, Callable[[Wire], Pattern]] = {
-    **dict.fromkeys(_MOVING.split(" "), moved),
-    **dict.fromkeys(
-        ["Add", "Sub", "Sum", "Mean", "Mul", "Div", "Neg", "BatchNormalization"], broadcast
-    ),
-    **dict.fromkeys(["GlobalAveragePool", "ReduceMean", "ReduceSum"], reduced),
+IN_PLACE = ("Identity", "Cast", "CastLike", "Dropout")
+"""Operators that leave each element where it is."""
+
+SELECTING = ("Slice", "Gather", "GatherElements", "GatherND", "Compress", "Split", "Where")
+RESHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth")
+ORDERING = ("Transpose", "ReverseSequence", "Trilu", "ScatterElements", "ScatterND")
+ENLARGING = ("Concat", "Pad", "CenterCropPad", "Expand", "Tile")
+
+MOVING = (*IN_PLACE, *SELECTING, *RESHAPING, *ORDERING, *ENLARGING)
+"""Operators that only move elements."""
+
+SCALING = ("Mul", "Div", "Neg", "BatchNormalization")
+"""Operators that multiply each element with a constant."""
+
+REDUCING = ("GlobalAveragePool", "ReduceMean", "ReduceSum")
+"""Means and sums over whole axes."""
+
+CONNECTIVITY: dict[str, Callable[[NodeRun], Connectivity]] = {
+    **dict.fromkeys(MOVING, moved),
+    **dict.fromkeys(SUMS, broadcast),
+    **dict.fromkeys(SCALING, broadcast),
+    **dict.fromkeys(REDUCING, reduced),
     "AveragePool": pooled,
     "CumSum": cumulated,
     "Resize": resized,
@@ -132,199 +137,143 @@ PATTERNS: dict[str, Callable[[Wire], Pattern]] = {
 }
 """Operators that are linear in their data and have no synapses of their own."""
 
-_DATA = {"Where": (1, 2), "ScatterElements": (0, 2), "ScatterND": (0, 2), "Mul": (0, 1)}
+_DATA: dict[str, tuple[int, ...]] = {
+    "Where": (1, 2),
+    "ScatterElements": (0, 2),
+    "ScatterND": (0, 2),
+    "Mul": (0, 1),
+}
+"""Inputs in which a node is linear, where it is not the first one alone."""
 
 
 def data_inputs(node: onnx.NodeProto) -> tuple[int, ...]:
-    """The inputs in which a node of `PATTERNS` is linear; the others say where elements go, or scale them."""
-    if node.op_type in ("Add", "Sub", "Sum", "Mean", "Concat"):
+    """Return the inputs in which a node of `CONNECTIVITY` is linear.
+
+    The others say where elements go, or scale them.
+    """
+    if node.op_type in (*SUMS, "Concat"):
         return tuple(range(len(node.input)))
     return _DATA.get(node.op_type, (0,))
 
 
-def _placed(shape: Shape, ids: Array) -> Pattern:
-    """`ids` [out]: the number of the input element each output element is, -1 for none."""
-    flat, there = ids.ravel(), ids.ravel() >= 0
+def _placed(shape: Shape, sources: Array) -> Connectivity:
+    """Connect each output element with one input element.
+
+    Args:
+        shape: The input's shape.
+        sources: The number of the input element, -1 for none: [out].
+    """
+    flat = sources.ravel()
+    there = flat >= 0
     size = math.prod(shape)
-    return Pattern(
-        lambda counts: np.bincount(flat[there], counts.ravel()[there], size).reshape(shape),
-        lambda marks: (marks.ravel()[flat] & there).reshape(ids.shape),
-    )
+
+    def pull(counts: Array) -> Array:
+        # an input element's count is the sum over the output elements made of it
+        weights = counts.ravel()[there]
+        summed = np.bincount(flat[there], weights, size)
+        return summed.reshape(shape)
+
+    def push(marks: Array) -> Array:
+        found = marks.ravel()[flat] & there
+        return found.reshape(sources.shape)
+
+    return Connectivity(pull, push)
 
 
-def _separable(first: int, matrices: Sequence[Array]) -> Pattern:
-    """Connections [in, out] of each axis from `first` on; two elements connect if they do along every axis."""
+def _separable(first: int, matrices: Sequence[Array]) -> Connectivity:
+    """Connect axis by axis; two elements connect if they do along every axis.
 
-    def through(values: Array, transposed: bool) -> Array:
+    Args:
+        first: The axis of the first matrix.
+        matrices: Connections [in, out] of this axis and those after it.
+    """
+
+    def pull(counts: Array) -> Array:
         for axis, matrix in enumerate(matrices, first):
-            values = np.moveaxis(
-                np.tensordot(matrix.T if transposed else matrix, values, (1, axis)), 0, axis
-            )
-        return values
+            counts = _along(axis, matrix, counts)
+        return counts
 
-    return Pattern(
-        lambda counts: through(counts, transposed=False),
-        lambda marks: through(marks.astype(np.float64), True) > 0,
-    )
+    def push(marks: Array) -> Array:
+        counts = marks.astype(np.float64)
+        for axis, matrix in enumerate(matrices, first):
+            counts = _along(axis, matrix.T, counts)
+        return counts > 0
 
-
-def windows(wire: Wire, kernel: Sequence[int]) -> list[Array]:
-    """Of each spatial axis, how many kernel taps connect input and output places: [in, out]."""
-    axes = range(len(kernel))
-    strides, dilations = (wire.attr(name) or [1] * len(kernel) for name in ("strides", "dilations"))
-    transposed = wire.node.op_type == "ConvTranspose"
-    small, large = (
-        (wire.shape, wire.out) if transposed else (wire.out, wire.shape)
-    )  # the strided, the dense side
-    found = []
-    for axis in axes:
-        reach = (kernel[axis] - 1) * dilations[axis] + 1
-        begin = _pad_begin(
-            wire, axis, len(kernel), (small[axis + 2] - 1) * strides[axis] + reach - large[axis + 2]
-        )
-        start = np.arange(small[axis + 2])[:, None] * strides[axis] - begin
-        place = start + np.arange(kernel[axis]) * dilations[axis]
-        rows = np.broadcast_to(np.arange(small[axis + 2])[:, None], place.shape)
-        inside = (place >= 0) & (place < large[axis + 2])
-        flat = rows[inside] * large[axis + 2] + place[inside]
-        taps = np.bincount(flat, minlength=small[axis + 2] * large[axis + 2]).reshape(
-            small[axis + 2], large[axis + 2]
-        )
-        found.append((taps if transposed else taps.T).astype(np.float64))
-    return found
+    return Connectivity(pull, push)
 
 
-def _pad_begin(wire: Wire, axis: int, rank: int, needed: int) -> int:
-    """Padding before an axis's first place; `needed`: padding in all, where it is automatic."""
-    automatic = wire.attr("auto_pad", b"NOTSET")
-    if automatic == b"NOTSET" and not wire.attr("output_shape"):
-        return int((wire.attr("pads") or [0] * 2 * rank)[axis])
-    if automatic == b"VALID":
-        return 0
-    total = max(needed + (wire.attr("output_padding") or [0] * rank)[axis], 0)
-    return int(total // 2 if automatic == b"SAME_UPPER" else total - total // 2)
+def _along(axis: int, matrix: Array, values: Array) -> Array:
+    """Return a matrix's product with one axis of values."""
+    product = np.tensordot(matrix, values, (1, axis))
+    return np.moveaxis(product, 0, axis)
 
 
-def _reduced_axes(wire: Wire) -> tuple[int, ...]:
-    rank = len(wire.shape)
-    if wire.node.op_type.startswith("Global"):
-        return tuple(range(2, rank))
-    axes = wire.attr("axes")
-    axes = wire.input(1) if axes is None and len(wire.node.input) > 1 else axes
-    if axes is None or not len(axes):
-        return () if wire.attr("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(int(axis) % rank for axis in axes)
+def _reduced_axes(run: NodeRun) -> tuple[int, ...]:
+    """Return the axes that a mean or sum goes over."""
+    rank = len(run.in_shape)
+    if run.node.op_type.startswith("Global"):
+        return tuple(range(FIRST, rank))
+    axes = run.attribute("axes")
+    if axes is None:
+        axes = run.input(1)
+    if axes is not None and len(axes):
+        return tuple(int(axis) % rank for axis in axes)
+    if run.attribute("noop_with_empty_axes", 0):
+        return ()
+    return tuple(range(rank))
 
 
-def _probed(wire: Wire, axis: int) -> Array:
-    """The connections [in, out] of a resizing along one axis."""
-    size = wire.shape[axis]
-    if size == wire.out[axis]:
+def _probed(run: NodeRun, axis: int) -> Array:
+    """Return the connections [in, out] of a resizing along one axis."""
+    size = run.in_shape[axis]
+    target = run.out_shape[axis]
+    if size == target:
         return np.eye(size)
-    shape = [1] * len(wire.shape)
-    shape[axis] = shape[1 if axis != 1 else 0] = size
-    target = [wire.out[axis] if a == axis else d for a, d in enumerate(shape)]
-    feeds = {0: np.eye(size, dtype=np.float32).reshape(shape)}
-    for index in range(1, len(wire.node.input)):
-        given = wire.input(index)
-        if given is not None and len(given) == len(shape):
-            feeds[index] = (
-                np.array(target, np.int64)
-                if given.dtype == np.int64
-                else np.array([given[a] if a == axis else 1 for a in range(len(shape))], np.float32)
-            )
-    found: Array = _run(wire, feeds)[0].reshape(size, -1) != 0
-    return found.astype(np.float64)
+    # one-hot vectors along the axis, one a row of another axis, which is not resized
+    rows = 1 if axis != 1 else 0
+    shape = [1] * len(run.in_shape)
+    shape[axis] = shape[rows] = size
+    one_hot = np.eye(size, dtype=np.float32)
+    feeds: dict[int, Array] = {0: one_hot.reshape(shape)}
+    for index, _ in enumerate(run.node.input):
+        given = run.input(index)
+        if index == 0 or given is None or len(given) != len(shape):
+            continue
+        if given.dtype == np.int64:
+            sizes = np.array(shape, np.int64)
+            sizes[axis] = target
+            feeds[index] = sizes
+        else:
+            scales = np.ones(len(shape), np.float32)
+            scales[axis] = given[axis]
+            feeds[index] = scales
+    (found,) = run_alone(run, feeds)
+    reached = found.reshape(size, -1) != 0
+    return np.asarray(reached, np.float64)
 
 
-def _sources(wire: Wire) -> Array:
-    """Run the node on the numbers 1, 2, ... of its elements, 0 standing for all that is none of them; -1 for none."""
-    op = wire.node.op_type
-    kind = np.dtype(np.float32 if op in ("Resize", "Upsample") else np.float64)
-    numbers = np.arange(1, math.prod(wire.shape) + 1, dtype=kind).reshape(wire.shape)
-    if op in ("Cast", "CastLike", "Dropout", "Identity"):
+def _sources(run: NodeRun) -> Array:
+    """Return the number of the input element that each output element is, -1 for none."""
+    op = run.node.op_type
+    # Resizing takes no float64, in which numbers are exact beyond 2^24, too.
+    resizing = op in ("Resize", "Upsample")
+    kind = np.dtype(np.float32 if resizing else np.float64)
+    # The node is run on the numbers 1, 2, ... of its elements; 0 stands for all else.
+    size = math.prod(run.in_shape)
+    numbers = np.arange(1, size + 1, dtype=kind)
+    numbers = numbers.reshape(run.in_shape)
+    if op in IN_PLACE:
         return numbers.astype(np.int64) - 1
+    data = data_inputs(run.node)
     feeds: dict[int, Array] = {}
-    data = data_inputs(wire.node)
-    for index, name in enumerate(wire.node.input):
-        if name:
-            value = wire.values[name]
-            other = index in data or (op, index) == ("Pad", 2)
-            feeds[index] = np.zeros_like(value, kind) if other else value
-    feeds[wire.index] = numbers
-    return _run(wire, feeds)[wire.output].astype(np.int64) - 1
-
-
-def _run(wire: Wire, feeds: Mapping[int, Array]) -> list[Array]:
-    """Run the one node on other inputs, given by index."""
-    node = onnx.NodeProto()
-    node.CopyFrom(wire.node)
-    node.input[:] = [f"in{index}" if index in feeds else "" for index in range(len(node.input))]
-    inputs = [
-        helper.make_tensor_value_info(
-            f"in{index}", helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
-        )
-        for index, value in feeds.items()
-    ]
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    graph = helper.make_graph([node], "node", inputs, outputs)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", wire.opset)], ir_version=8
-    )
-    return list(
-        open_session(model, 1).run(None, {f"in{index}": value for index, value in feeds.items()})
-    )
-
-
-def fan_out(wire: Wire) -> Array:
-    """Of each element of a weighted operator's input, how many products it is a factor of; exact at borders."""
-    if wire.node.op_type not in (
-        "Conv",
-        "ConvTranspose",
-    ):  # the others: every element is a factor as often
-        return np.full(wire.shape, operations(wire) / math.prod(wire.shape))
-    weights = wire.input(1)
-    assert weights is not None
-    taps = windows(wire, weights.shape[2:])
-    filters = wire.out[1] // wire.attr("group", 1)
-    found = np.full(wire.shape, float(filters))
-    for axis, matrix in enumerate(taps, 2):
-        found *= matrix.sum(axis=1).reshape([-1 if a == axis else 1 for a in range(found.ndim)])
-    return found
-
-
-def operations(wire: Wire) -> float:
-    """Multiply-accumulates of a weighted operator, those with a border's zeros included, as usual."""
-    node, size = wire.node, float(math.prod(wire.out))
-    if node.op_type == "Einsum":
-        return float(math.prod(_einsum_sizes(wire).values()))
-    if node.op_type == "MatMul":
-        return size * (wire.shape[-1] if wire.index == 0 else wire.shape[max(-2, -len(wire.shape))])
-    if node.op_type == "Gemm":
-        transposed = wire.attr("transB" if wire.index else "transA", 0)
-        return size * wire.shape[int(bool(transposed) == bool(wire.index))]
-    weights = wire.input(1)
-    assert weights is not None
-    reached = math.prod(weights.shape[1:])
-    return (math.prod(wire.shape) if node.op_type == "ConvTranspose" else size) * reached
-
-
-def _einsum_sizes(wire: Wire) -> dict[str, int]:
-    """The size of each index of an Einsum; the places of an ellipsis are numbered from the right."""
-    terms = wire.attr("equation").decode().replace(" ", "").split("->")[0].split(",")
-    sizes: dict[str, int] = {}
-    for term, name in zip(terms, wire.node.input, strict=True):
-        shape = wire.values[name].shape
-        hidden = [str(place) for place in range(len(shape) - len(term.replace("...", "")), 0, -1)]
-        before, dots, after = term.partition("...")
-        labels = [*before, *(hidden if dots else []), *after]
-        sizes |= {
-            label: max(size, sizes.get(label, 1)) for label, size in zip(labels, shape, strict=True)
-        }
-    return sizes
-
-
-def window_size(wire: Wire) -> int:
-    """Elements a pool reads for each one it makes."""
-    kernel = wire.attr("kernel_shape")
-    return math.prod(kernel) if kernel else math.prod(wire.shape) // max(1, math.prod(wire.out))
+    for index, name in enumerate(run.node.input):
+        if not name:
+            continue
+        value = run.values[name]
+        is_padding = op == "Pad" and index == 2
+        if index in data or is_padding:
+            value = np.zeros_like(value, kind)
+        feeds[index] = value
+    feeds[run.index] = numbers
+    moved_numbers = run_alone(run, feeds)[run.output]
+    return moved_numbers.astype(np.int64) - 1

@@ -19,11 +19,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import DataError, UsageError, quoted
-from onnx2snn.score.metrics import Metric
+from onnx2snn.protos.sessions import open_session
+from onnx2snn.score.metrics import Arrays, Metric
 
 SCORE_THRESHOLD = 0.05
 """Weaker detections are left out before suppression, as RetinaNet and FCOS do."""
 IOU_THRESHOLD = 0.5
+NEEDED = ("boxes", "scores")
+"""Outputs by name."""
 MOST = 100
 """Detections an image, the limit of COCO's measure."""
 
@@ -42,7 +45,7 @@ class MeanAveragePrecision(Metric):
     def __init__(self, outputs: Sequence[str] = ()) -> None:
         """Take the outputs' names; UsageError where outputs or library are missing."""
         super().__init__(outputs)
-        missing = [name for name in ("boxes", "scores") if name not in outputs]
+        missing = [name for name in NEEDED if name not in outputs]
         if missing:
             raise UsageError(
                 "map needs the outputs 'boxes' [N,A,4] and 'scores' [N,A,C], "
@@ -55,11 +58,9 @@ class MeanAveragePrecision(Metric):
             raise UsageError(
                 "map needs pycocotools: run `pip install 'onnx2snn[detection]'`"
             ) from error
-        self.places = [self.outputs.index(name) for name in ("boxes", "scores")]
+        self.places = [self.outputs.index(name) for name in NEEDED]
 
-    def measure(
-        self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0
-    ) -> list[tuple[Array, Array]]:
+    def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> list[tuple[Array, Array]]:
         """Return the detections [D, 6] and the truth [G, 6] of each sample.
 
         Their columns are x1, y1, x2, y2, class and score (0 in the truth).
@@ -75,7 +76,8 @@ class MeanAveragePrecision(Metric):
         _check_truth(truth, classes, scores.shape[2], first)
         found = self.suppress(boxes, scores)
         no_scores = np.zeros(classes.shape)
-        table = np.concatenate([truth, classes[..., None], no_scores[..., None]], axis=2)
+        columns = np.stack([classes, no_scores], axis=2)
+        table = np.concatenate([truth, columns], axis=2)
         kept = [rows[rows[:, 4] >= 0] for rows in table]
         return list(zip(found, kept, strict=True))
 
@@ -84,15 +86,17 @@ class MeanAveragePrecision(Metric):
         boxes = np.nan_to_num(boxes.astype(np.float32))
         scores = np.nan_to_num(scores.astype(np.float32))
         by_class = np.moveaxis(scores, 2, 1).copy()
-        (chosen,) = self._suppression.run(None, {"boxes": boxes, "scores": by_class})
+        feed = {"boxes": boxes, "scores": by_class}
+        (chosen,) = self._suppression.run(None, feed)
         image, kind, anchor = chosen.T
         strength = scores[image, anchor, kind]
         table = np.column_stack([boxes[image, anchor], kind, strength])
         # by image, the strongest first
         order = np.lexsort((-strength, image))
         table = table[order]
-        bounds = np.searchsorted(image[order], np.arange(len(boxes) + 1))
-        return [table[start : min(end, start + MOST)] for start, end in pairwise(bounds)]
+        images = np.arange(len(boxes) + 1)
+        bounds = np.searchsorted(image[order], images)
+        return [table[start:end][:MOST] for start, end in pairwise(bounds)]
 
     @cached_property
     def _suppression(self) -> ort.InferenceSession:
@@ -101,16 +105,16 @@ class MeanAveragePrecision(Metric):
             "iou": np.array([IOU_THRESHOLD], np.float32),
             "score": np.array([SCORE_THRESHOLD], np.float32),
         }
-        inputs = ["boxes", "scores"]
-        node = helper.make_node("NonMaxSuppression", [*inputs, *limits], ["chosen"])
-        given = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 3) for name in inputs
-        ]
+        names = [*NEEDED, *limits]
+        node = helper.make_node("NonMaxSuppression", names, ["chosen"])
+        shape = [None, None, None]
+        given = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in NEEDED]
         output = helper.make_tensor_value_info("chosen", TensorProto.INT64, [None, 3])
         fixed = [numpy_helper.from_array(value, name) for name, value in limits.items()]
         graph = helper.make_graph([node], "nms", given, [output], fixed)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
-        return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        opset = helper.make_opsetid("", 11)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        return open_session(model, None)
 
     def score(self, batches: Sequence[Any]) -> float:
         """Return a fraction; DataError where no sample has a box."""
@@ -120,7 +124,7 @@ class MeanAveragePrecision(Metric):
         return coco_map(found, truth)
 
 
-def coco_map(found: Sequence[Array], truth: Sequence[Array]) -> float:
+def coco_map(found: Arrays, truth: Arrays) -> float:
     """Return COCO mAP@[.5:.95] over all areas, of 100 detections an image.
 
     Args:
@@ -139,8 +143,9 @@ def coco_map(found: Sequence[Array], truth: Sequence[Array]) -> float:
         )
     if not any(len(boxes) for boxes in found):
         return 0.0
-    classes = np.unique(np.concatenate([*truth, *found])[:, 4])
-    images = [{"id": image} for image in range(len(truth))]
+    every_row = np.concatenate([*truth, *found])
+    classes = np.unique(every_row[:, 4])
+    images = [{"id": image} for image, _ in enumerate(truth)]
     categories = [{"id": int(kind)} for kind in classes]
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints
         indexed = []
@@ -161,7 +166,7 @@ def coco_map(found: Sequence[Array], truth: Sequence[Array]) -> float:
     return float(np.mean(precision[precision > -1]))
 
 
-def _annotations(images: Sequence[Array]) -> list[dict[str, Any]]:
+def _annotations(images: Arrays) -> list[dict[str, Any]]:
     """Return boxes as the library takes them; numbers count from 1, for it takes 0 for no match."""
     found: list[dict[str, Any]] = []
     for image, rows in enumerate(images):
@@ -182,25 +187,33 @@ def _annotations(images: Sequence[Array]) -> list[dict[str, Any]]:
 
 
 def _check_shapes(boxes: Array, scores: Array, truth: Array, classes: Array) -> None:
-    of_boxes = boxes.ndim == 3 and boxes.shape[2] == 4
     of_scores = scores.ndim == 3 and scores.shape[:2] == boxes.shape[:2]
-    if not (of_boxes and of_scores):
+    if not (_holds_boxes(boxes) and of_scores):
         raise DataError(
             "map needs outputs boxes [N,A,4] and scores [N,A,C], "
             f"not {list(boxes.shape)} and {list(scores.shape)}"
         )
-    if truth.ndim != 3 or truth.shape[2] != 4 or classes.shape != truth.shape[:2]:
+    of_classes = classes.shape == truth.shape[:2]
+    if not (_holds_boxes(truth) and of_classes):
         raise DataError(
             "map needs boxes [N,M,4] and classes [N,M], "
             f"not {list(truth.shape)} and {list(classes.shape)}"
         )
 
 
+def _holds_boxes(array: Array) -> bool:
+    """Return whether an array is [N, anything, 4]."""
+    return array.ndim == 3 and array.shape[2] == 4
+
+
 def _check_truth(truth: Array, classes: Array, count: int, first: int) -> None:
     """Raise DataError for a class that the model has not, or a box without extent."""
-    unknown = (classes < -1) | (classes >= count) | (classes != classes.astype(np.int64))
+    outside = (classes < -1) | (classes >= count)
+    whole = classes == classes.astype(np.int64)
+    unknown = outside | ~whole
     finite = np.isfinite(truth).all(axis=2)
-    extended = (truth[..., 2:] > truth[..., :2]).all(axis=2)
+    low, high = truth[..., :2], truth[..., 2:]
+    extended = (high > low).all(axis=2)
     no_box = (classes >= 0) & ~(finite & extended)
     bad = (unknown | no_box).any(axis=1)
     if bad.any():

@@ -94,7 +94,8 @@ class Tally:
         figures = {}
         for site, heights in activity.items():
             by_sample = heights.reshape(size, -1)
-            by_neuron = by_sample[:count].sum(axis=0, dtype=np.float64)
+            own = by_sample[:count]
+            by_neuron = own.sum(axis=0, dtype=np.float64)
             # SOPs = sum over neurons of (heights of its spikes) x (synapses it has)
             sops = by_neuron @ self.wiring.fan_out[site]
             figures[site] = np.array([by_neuron.sum(), sops])

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-import numpy as np
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array, Progress
@@ -40,7 +39,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """Work of an evaluation."""
 
     samples: Samples
@@ -73,7 +72,7 @@ class Evaluation:
     """One evaluation: the models, its plan, and the batches that are scored so far."""
 
     models: Models
-    plan: Plan
+    plan: EvaluationPlan
     bill: Bill | None
     """None where energy is not asked for."""
     scored: list[ScoredBatch] = field(default_factory=list)
@@ -91,10 +90,12 @@ class Evaluation:
             progress("evaluating", self.done, plan.count)
 
     def _score(self, batch: Batch) -> ScoredBatch:
-        metric, windows = self.plan.metric, self.plan.windows
+        metric = self.plan.metric
+        windows = self.plan.windows
         session = self.models.session
         expected = batch.own(self._reference_outputs(batch.feed))
-        targets = [self.plan.samples.target(key, batch.indices) for key in metric.targets]
+        samples = self.plan.samples
+        targets = [samples.target(key, batch.indices) for key in metric.targets]
         wanted = expected if metric.against_ann else targets
         ann = metric.measure(expected, wanted, batch.first)
         snn: list[Rows] = [None] * len(windows)
@@ -120,19 +121,20 @@ class Evaluation:
         if self.bill is not None:
             for batch in self.scored:
                 self.bill.tally.add(batch.count, batch.sent)
-        rows = [self._costed_row(index) for index in range(len(plan.windows))]
-        snn_rows = [self._metric_rows(index) for index in range(plan.asked)]
+        rows = [self._costed_row(index) for index, _ in enumerate(plan.windows)]
+        asked = rows[: plan.asked]
+        snn_rows = [self._metric_rows(index) for index, _ in enumerate(asked)]
         intervals = drop_intervals(plan.metric, self.done, ann_rows, snn_rows)
-        asked = zip(rows[: plan.asked], intervals, strict=True)
         findings: Findings = {
             "samples": self.done,
             "partial": self.done < plan.count,
             "ann": {plan.name: ann},
-            "snn": [self._row(ann, row, interval) for row, interval in asked],
+            "snn": [self._row(ann, *pair) for pair in zip(asked, intervals, strict=True)],
             "warnings": self._warnings(),
         }
         if self.bill is not None:
-            findings["energy"] = self.bill.result(plan.metric, plan.name, ann, rows)
+            energy = self.bill.result(plan.metric, plan.name, ann, rows)
+            findings["energy"] = energy
         return findings
 
     def _metric_rows(self, window: int) -> list[Rows]:
@@ -142,10 +144,11 @@ class Evaluation:
         """Return score and cost in a window; without energy, the score alone."""
         window = self.plan.windows[index]
         t, _ = window
+        metric_rows = self._metric_rows(index)
         row: dict[str, object] = {
             "timesteps": t,
             "delay": steps_left_out(window, self.models.session),
-            self.plan.name: self.plan.metric.score(self._metric_rows(index)),
+            self.plan.name: self.plan.metric.score(metric_rows),
         }
         if self.bill is not None:
             row.update(self.bill.cost(t))
@@ -157,9 +160,15 @@ class Evaluation:
         """Return a row of the result: a score, its drop below the ANN's, then the cost."""
         name = self.plan.name
         score = score_of(row, name)
-        head = {"timesteps": row["timesteps"], "delay": row["delay"], name: score}
-        drop = {"drop": float(self.plan.metric.drop(ann, score)), "drop_95": interval}
-        return cast(EvaluationRow, {**head, **drop, **row})
+        drop = self.plan.metric.drop(ann, score)
+        head = {
+            "timesteps": row["timesteps"],
+            "delay": row["delay"],
+            name: score,
+            "drop": float(drop),
+            "drop_95": interval,
+        }
+        return cast(EvaluationRow, {**head, **row})
 
     def _warnings(self) -> list[str]:
         source = self.models.source
@@ -195,12 +204,16 @@ def planned(
     windows = question.windows(session, metric)
     starts = {steps_left_out(window, session) for window in windows}
     kept = len(starts - {0})  # sums that are kept at once, to be subtracted at the windows' ends
-    size = fixed or affordable_batch(session, samples.batch([0]), BATCH, kept)
-    bill = _bill(source, session, samples, question.prices) if question.energy else None
+    size = fixed
+    if size is None:
+        size = affordable_batch(session, samples.batch([0]), BATCH, kept)
+    bill = None
+    if question.energy:
+        bill = _bill(source, session, samples, question.prices)
     count = min(len(samples), question.limit or len(samples))
     name = question.name(tuple(samples.targets))
     asked = len(question.times(session))
-    plan = Plan(samples, count, size, fixed, metric, name, windows, asked)
+    plan = EvaluationPlan(samples, count, size, fixed, metric, name, windows, asked)
     reference = open_session(source.proto, question.threads)
     models = Models(source, specs, reference, session)
     return Evaluation(models, plan, bill)
@@ -209,7 +222,7 @@ def planned(
 def _bill(source: LoadedModel, session: Simulation, samples: Samples, prices: Prices) -> Bill:
     """Count the synapses of the SNN and the FLOPs of the ANN, on one sample."""
     specs = input_specs(source.proto)
-    one = filled(samples, np.zeros(1, np.int64), fixed_batch(specs)).feed
+    one = filled(samples, [0], fixed_batch(specs)).feed
     with computing(specs):
         tally = Tally(wiring(session.model, one))
         flops = multiply_accumulates(source.proto, one)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.score.metrics import Metric, Rows
+from onnx2snn.score.metrics import Arrays, Metric, Rows
 
 Interval = tuple[float, float]
 
@@ -54,11 +54,13 @@ def drop_intervals(
         after = np.concatenate(batches)
         if not _one_row_a_sample(after, samples):
             continue
-        if metric.proportion and _right_or_wrong(before) and _right_or_wrong(after):
+        matched = _right_or_wrong(before) and _right_or_wrong(after)
+        if metric.proportion and matched:
             found[index] = _matched(before[:, 0], after[:, 0])
         else:
             to_resample[index] = after
-    resampled = _bootstrap(metric, before, list(to_resample.values()), seed)
+    afters = list(to_resample.values())
+    resampled = _bootstrap(metric, before, afters, seed)
     for index, interval in zip(to_resample, resampled, strict=True):
         found[index] = interval
     return found
@@ -66,15 +68,18 @@ def drop_intervals(
 
 def _one_row_a_sample(rows: Array, samples: int) -> bool:
     """Return whether rows are finite, one a sample."""
-    return len(rows) == samples and bool(np.isfinite(rows).all())
+    finite = np.isfinite(rows).all()
+    return len(rows) == samples and bool(finite)
 
 
 def _right_or_wrong(rows: Array) -> bool:
     """Return whether each row is 0 or 1 out of 1."""
-    outcomes = np.isin(rows[:, 0], (0, 1)).all()
-    out_of_1 = (rows[:, 1] == 1).all()
-    nothing_else = not rows[:, 2:].any()
-    return bool(outcomes and out_of_1 and nothing_else)
+    outcomes = rows[:, 0]
+    out_of = rows[:, 1]
+    others = rows[:, 2:]
+    binary = np.isin(outcomes, (0, 1)).all()
+    out_of_1 = (out_of == 1).all()
+    return bool(binary and out_of_1 and not others.any())
 
 
 def _matched(ann: Array, snn: Array) -> Interval:
@@ -83,28 +88,32 @@ def _matched(ann: Array, snn: Array) -> Interval:
     lost = np.sum(ann > snn) + 0.5
     won = np.sum(snn > ann) + 0.5
     count = len(ann) + 2
-    middle = (lost - won) / count
-    # Wald: variance of the difference = (lost + won - (lost - won)^2 / n) / n^2
-    half = Z95 * np.sqrt(lost + won - (lost - won) ** 2 / count) / count
+    net = lost - won
+    middle = net / count
+    # Wald: n^2 times the variance of the difference is lost + won - (lost - won)^2 / n
+    spread = np.sqrt(lost + won - net**2 / count)
+    half = Z95 * spread / count
     return float(middle - half), float(middle + half)
 
 
-def _bootstrap(metric: Metric, ann: Array, snns: Sequence[Array], seed: int) -> list[Interval]:
+def _bootstrap(metric: Metric, ann: Array, snns: Arrays, seed: int) -> list[Interval]:
     """Return the interval of each SNN's drop over resamplings of the samples."""
     if not snns:
         return []
     rng = np.random.default_rng(seed)
     count = len(ann)
     step = max(1, WEIGHTS_AT_ONCE // count)
+    uniform = np.full(count, 1 / count)
     drops: list[Array] = []
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
         # A resampling draws `count` samples with replacement: weights [size, count] of whole
         # numbers, whose product with the rows is the sum of the rows drawn.
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=size)
+        weights = rng.multinomial(count, uniform, size=size)
         weights = weights.astype(np.float64)
         before = metric.figure(weights @ ann)
-        after = [metric.figure(weights @ snn) for snn in snns]
-        drops.append(np.stack([metric.drop(before, figure) for figure in after]))
-    low, high = np.percentile(np.concatenate(drops, axis=1), [2.5, 97.5], axis=1)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+        afters = [metric.figure(weights @ snn) for snn in snns]
+        drops.append(np.stack([metric.drop(before, after) for after in afters]))
+    by_snn = np.concatenate(drops, axis=1)
+    bounds = np.percentile(by_snn, [2.5, 97.5], axis=1)
+    return [(low, high) for low, high in bounds.T.tolist()]

@@ -21,6 +21,9 @@ from onnx2snn.errors import DataError
 IGNORE = 255
 """The class of a mask's pixels that do not count."""
 
+Arrays = Sequence[Array]
+"""A model's outputs, or the arrays beside its inputs."""
+
 Rows = Any
 """Statistics of a batch, one row a sample: an array [N, K], or a list for a metric without sums."""
 
@@ -43,7 +46,7 @@ class Metric:
         """Take the names of the model's outputs; UsageError where one that is needed is missing."""
         self.outputs = tuple(outputs)
 
-    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Rows:
+    def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Rows:
         """Return the rows [N, K] of a batch.
 
         Args:
@@ -58,7 +61,8 @@ class Metric:
 
     def figure(self, sums: Array) -> Array:
         """Return the figure for sums of rows [..., K]; here the quotient of two sums."""
-        return share(sums[..., 0], sums[..., 1])
+        part, whole = sums[..., 0], sums[..., 1]
+        return share(part, whole)
 
     def score(self, batches: Sequence[Rows]) -> float:
         """Return the figure over batches of rows."""
@@ -67,8 +71,9 @@ class Metric:
 
     def drop(self, ann: ArrayLike, snn: ArrayLike) -> Array:
         """Return how much worse the SNN is, as a fraction; the gate is in percent of it."""
-        difference: Array = np.asarray(ann) - np.asarray(snn)
-        return difference
+        before = np.asarray(ann)
+        after = np.asarray(snn)
+        return np.asarray(before - after)
 
     def keeps(self, ann: float, snn: float, part: float) -> bool:
         """Return whether the SNN has this part of the ANN's accuracy."""
@@ -98,7 +103,7 @@ class Scripted(Metric):
         self.function = function
         self.targets = tuple(targets)
 
-    def measure(self, outputs: Sequence[Array], wanted: Sequence[Array], first: int = 0) -> Array:
+    def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Array:
         """Return the function's value for each sample, and 1.
 
         It is called with a list of arrays [N, ...], and `labels` [N, ...] (a dict of all arrays
@@ -108,20 +113,24 @@ class Scripted(Metric):
         labels = self._labels(wanted)
         count = len(wanted[0]) if wanted else len(outputs[0])
         try:
-            values = np.asarray(self.function(list(outputs), labels), np.float64)
+            returned = self.function(list(outputs), labels)
+            values = np.asarray(returned, np.float64)
         except Exception as error:
             raise DataError(
                 f"metric {self.name} raised {type(error).__name__} ({error}): mend it"
             ) from error
-        if values.shape not in ((), (count,)) or not np.isfinite(values).all():
-            returned = f"shape {list(values.shape)}" if values.ndim else f"{values}"
+        fits = values.shape in ((), (count,))
+        finite = np.isfinite(values).all()
+        if not fits or not finite:
+            what = f"shape {list(values.shape)}" if values.ndim else f"{values}"
             raise DataError(
-                f"metric {self.name} returned {returned}: "
+                f"metric {self.name} returned {what}: "
                 f"return a finite number, or one for each of the {count} samples"
             )
-        return np.column_stack([np.broadcast_to(values, count), np.ones(count)])
+        each = np.broadcast_to(values, count)
+        return np.column_stack([each, np.ones(count)])
 
-    def _labels(self, wanted: Sequence[Array]) -> dict[str, Array] | Array | None:
+    def _labels(self, wanted: Arrays) -> dict[str, Array] | Array | None:
         by_name = dict(zip(self.targets, wanted, strict=True))
         if set(by_name) - {"labels"}:
             return by_name
@@ -131,10 +140,11 @@ class Scripted(Metric):
 def share(part: Array, whole: Array) -> Array:
     """Return part / whole, 0 where there is no whole."""
     there = whole > 0
-    return np.asarray(part / np.where(there, whole, 1) * there)
+    divisor = np.where(there, whole, 1)
+    return np.asarray(part / divisor * there)
 
 
-def first_float(outputs: Sequence[Array]) -> Array | None:
+def first_float(outputs: Arrays) -> Array | None:
     """Return the first floating-point output."""
     for output in outputs:
         if output.dtype.kind == "f":

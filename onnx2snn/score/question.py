@@ -93,8 +93,9 @@ def check_ann(source: LoadedModel) -> None:
 
 def check_pair(source: LoadedModel, session: Simulation) -> None:
     """Raise UsageError where ANN and SNN differ in names, types or shapes of inputs or outputs."""
-    inputs, outputs = input_specs(source.proto), output_specs(source.proto)
-    found = mismatch(inputs, session.inputs) or mismatch(outputs, session.outputs)
+    inputs = mismatch(input_specs(source.proto), session.inputs)
+    outputs = mismatch(output_specs(source.proto), session.outputs)
+    found = inputs or outputs
     if found is not None:
         raise UsageError(
             f"'{source.name}' and the spiking model do not fit together ({found}): "

@@ -1,4 +1,4 @@
-"""Non-maximum suppression and mean average precision, held against loops and values known in advance."""
+"""Non-maximum suppression and mean average precision, held against loops and known values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def overlap(a: Array, b: Array) -> float:
 
 
 def looped_map(found: list[Array], truth: list[Array]) -> float:
-    """COCO's measure as its paper tells it: per class and IoU, greedy matching by score, precision at 101 recalls."""
+    """COCO's measure as its paper tells it.
+
+    Per class and IoU: greedy matching by score, precision at 101 recalls.
+    """
     values = []
     for kind in sorted({row[4] for rows in truth for row in rows}):
         wanted = [rows[rows[:, 4] == kind] for rows in truth]
@@ -54,7 +57,10 @@ def looped_map(found: list[Array], truth: list[Array]) -> float:
 
 
 def scene(seed: int, images: int = 12, classes: int = 3) -> tuple[Array, Array, Array, Array]:
-    """Truth, and detections that are shifted, missing, or false: boxes, scores, wanted boxes, wanted classes."""
+    """Detections that are shifted, missing, or false, and truth.
+
+    Boxes, scores, wanted boxes, wanted classes.
+    """
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, 80, (images, 5, 2))
     wanted = np.concatenate([corners, corners + rng.uniform(15, 40, (images, 5, 2))], axis=2)

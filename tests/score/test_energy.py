@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 
 def test_the_papers_resnet34_comes_out() -> None:
-    """Appendix F: 3.66 GFLOPs and SOPs90 of 20.86 G make 21.9 and 622.6 frames a joule, a ratio of 28.5."""
+    """Appendix F: 3.66 GFLOPs, SOPs90 of 20.86 G: 21.9 and 622.6 frames a joule, ratio of 28.5."""
     ann, snn = Prices().ann(3.66e9), Prices().snn(20.86e9, 0.0, 3.66e9)
     assert ann["frames_per_joule"] == pytest.approx(21.9, abs=0.1)
     assert snn["frames_per_joule"] == pytest.approx(622.6, abs=0.1)

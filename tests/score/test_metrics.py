@@ -242,7 +242,7 @@ def test_an_unknown_metric_names_the_known_ones() -> None:
 
 
 def outcomes(rng: np.random.Generator, count: int, lost: float, won: float) -> tuple[Array, Array]:
-    """Rows of an ANN and an SNN of which the one is right where the other is not, with these probabilities."""
+    """Rows of an ANN and an SNN; one is right where the other is not, with these probabilities."""
     draw = rng.random(count)
     ann = np.where(draw < lost, 1, np.where(draw < lost + won, 0, rng.random(count) < 0.7))
     snn = np.where(draw < lost, 0, np.where(draw < lost + won, 1, ann))
@@ -269,7 +269,7 @@ def test_an_interval_of_no_difference_is_not_nothing() -> None:
 
 
 def test_pairing_narrows_an_interval() -> None:
-    """Unpaired, the interval of a difference of two shares of 400 samples would be some 0.06 wide on either side."""
+    """Unpaired, the interval of a difference of two shares would be 0.06 wide on either side."""
     ann, snn = outcomes(np.random.default_rng(1), 400, 0.02, 0.0)
     (interval,) = drop_intervals(METRICS["top1"](), 400, [ann], [[snn]])
     assert interval is not None

@@ -21,8 +21,10 @@ from onnx import helper
 from onnx2snn import SpikingSession, evaluate
 from onnx2snn.errors import UnsupportedGraphError
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.score.connections import PATTERNS, Wire, fan_out, operations
-from onnx2snn.score.synapses import all_values, multiply_accumulates, wiring
+from onnx2snn.score.connections import CONNECTIVITY
+from onnx2snn.score.node_runs import NodeRun, all_values
+from onnx2snn.score.products import fan_out, operations
+from onnx2snn.score.synapses import multiply_accumulates, wiring
 from onnx2snn.settings import Settings
 from onnx2snn.snn.step_model import StepModel, read_step_model
 
@@ -35,7 +37,7 @@ def converted(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
     )
 
 
-# --- the brute force: every neuron fires alone, once, and what arrives behind is added up, node by node, forwards ---
+# --- the brute force: every neuron fires alone, once; arrivals are added up, node by node ---
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
 MIXING = (
@@ -89,7 +91,7 @@ class Ones:
         }
 
     def run(self, node: onnx.NodeProto, carried: Mapping[str, Array]) -> list[Array]:
-        """The node's outputs where all else that it adds is 0 and all that it multiplies with is 1."""
+        """The node's outputs where all else that it adds is 0, and all that it multiplies is 1."""
         feeds: list[Array | None] = []
         ones = 2 if node.op_type in (*WEIGHTED, "Mul", "Div") else 0
         for index, name in enumerate(node.input):
@@ -208,7 +210,7 @@ def fan_outs(model: StepModel) -> dict[str, Array]:
 
 @st.composite
 def networks(draw: st.DrawFn) -> onnx.ModelProto:
-    """A few random blocks, most of them fed with spikes, and convolutions more often than others."""
+    """A few random blocks, most of them fed with spikes, convolutions more often than others."""
     block = st.sampled_from(sorted(BLOCKS) + ["conv"] * 10 + ["deconv"] * 5)
     pieces = st.sampled_from([["relu"], ["relu"], []]).flatmap(
         lambda before: block.map(lambda kind: [*before, kind])
@@ -293,7 +295,7 @@ TRANSPOSED: dict[str, dict[str, Any]] = {
     ("op", "kind"), [("Conv", k) for k in AUTOMATIC] + [("ConvTranspose", k) for k in TRANSPOSED]
 )
 def test_padding_is_counted_as_onnxruntime_computes_it(op: str, kind: str) -> None:
-    """With weights of 1, the gradient of the sum of all outputs is the fan-out; here by one-hot inputs."""
+    """With weights of 1, the gradient of the outputs' sum is the fan-out; by one-hot inputs."""
     attrs = TRANSPOSED[kind]
     weights = np.ones(
         (8, 4, 3, 3) if op == "Conv" else (4, 8 // attrs.get("group", 1), 3, 3), np.float32
@@ -303,7 +305,7 @@ def test_padding_is_counted_as_onnxruntime_computes_it(op: str, kind: str) -> No
     wanted = one_node(node, [alone, weights], 18)[0].reshape(120, -1).sum(axis=1)
     values = {"x": alone[:1], "w": weights}
     (values["y"],) = one_node(node, [alone[:1], weights], 18)
-    assert np.array_equal(fan_out(Wire(node, 18, values)).ravel(), wanted)
+    assert np.array_equal(fan_out(NodeRun(node, 18, values)).ravel(), wanted)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
@@ -316,13 +318,13 @@ def test_resizing_passes_spikes_to_every_pixel_they_have_a_part_in(mode: str) ->
     )
     (out,) = one_node(node, [alone, None, scales], 18)
     values = {"x": alone[:1], "scales": scales, "y": out[:1]}
-    pattern = PATTERNS["Resize"](Wire(node, 18, values))
+    connectivity = CONNECTIVITY["Resize"](NodeRun(node, 18, values))
     counts = rng.integers(1, 9, out[:1].shape).astype(np.float64)
     assert np.array_equal(
-        pattern.pull(counts).ravel(), ((out != 0) * counts).reshape(20, -1).sum(axis=1)
+        connectivity.pull(counts).ravel(), ((out != 0) * counts).reshape(20, -1).sum(axis=1)
     )
     marks = rng.random((1, 1, 4, 5)) < 0.2
-    assert np.array_equal(pattern.push(marks)[0], (out[marks.ravel()] != 0).any(axis=0))
+    assert np.array_equal(connectivity.push(marks)[0], (out[marks.ravel()] != 0).any(axis=0))
 
 
 @pytest.mark.parametrize("exclusive", [0, 1])
@@ -332,12 +334,14 @@ def test_cumulative_sums_pass_spikes_on(reverse: int, exclusive: int) -> None:
     alone, axis = np.eye(12, dtype=np.float32).reshape(12, 3, 4), np.array(2)
     (out,) = one_node(node, [alone, axis], 18)
     values = {"x": alone[:1], "axis": axis, "y": out[:1]}
-    pattern = PATTERNS["CumSum"](Wire(node, 18, values))
+    connectivity = CONNECTIVITY["CumSum"](NodeRun(node, 18, values))
     counts = np.random.default_rng(0).integers(1, 9, (1, 3, 4)).astype(np.float64)
-    assert np.array_equal(pattern.pull(counts).ravel(), (out * counts).reshape(12, -1).sum(axis=1))
+    assert np.array_equal(
+        connectivity.pull(counts).ravel(), (out * counts).reshape(12, -1).sum(axis=1)
+    )
     marks = np.zeros((1, 3, 4), bool)
     marks[0, 1, 2] = True
-    assert np.array_equal(pattern.push(marks)[0], out[6] > 0)
+    assert np.array_equal(connectivity.push(marks)[0], out[6] > 0)
 
 
 @pytest.mark.parametrize(
@@ -355,8 +359,8 @@ def test_an_einsums_products_are_over_all_its_indices(
     node = helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)
     values = {"x": np.zeros(shapes[0], np.float32), "w": np.zeros(shapes[1], np.float32)}
     (values["y"],) = one_node(node, list(values.values()), 18)
-    assert operations(Wire(node, 18, values)) == products
-    assert fan_out(Wire(node, 18, values, index=1)).sum() == products
+    assert operations(NodeRun(node, 18, values)) == products
+    assert fan_out(NodeRun(node, 18, values, index=1)).sum() == products
 
 
 # --- spikes ---
