@@ -71,6 +71,7 @@ class MeanIoU(Metric):
         """
         masks = wanted[0]
         found = _of_size(outputs, masks)
+        # classes without scores may be any number but that of ignored pixels
         by_scores = found.ndim == 4 and found.shape[1] > 1
         count = found.shape[1] if by_scores else IGNORE
         truth = class_numbers("masks", masks, count, first, also=IGNORE)
@@ -95,6 +96,7 @@ class MeanIoU(Metric):
 
     def figure(self, sums: Array) -> Array:
         """Return a fraction; 0 where no pixel counts."""
+        # classes that are met nowhere have no union, and are left out of the mean
         hits, unions = np.split(sums, 2, axis=-1)
         by_class = share(hits, unions)
         met = (unions > 0).sum(axis=-1)

@@ -31,7 +31,9 @@ class Agreement(Metric):
             found, other = outputs[0], wanted[0]
         if found.shape != other.shape:  # such as of selected boxes
             places = max(found.size, other.size)
-            return np.array([[0.0, places, 0.0, 0.0]])
+            row = [0.0, places, 0.0, 0.0]
+            return np.array([row])
+        # an output without axes is one sample
         count = len(found) if found.ndim else 1
         if found.dtype.kind == "f" and not has_classes(found):
             return _error_rows(found, other, count)
@@ -46,13 +48,15 @@ class Agreement(Metric):
         1 - relative L2 error may be below 0, but is 0 where the error is not finite.
         """
         equal, places, error, norm = np.moveaxis(sums, -1, 0)
-        divisor = np.where(norm > 0, norm, 1.0)
+        some = norm > 0
+        divisor = np.where(some, norm, 1.0)
         with np.errstate(invalid="ignore"):
-            # 1 - ||found - other|| / ||other||
+            # 1 - ||found - other|| / ||other||, of sums of squares
             relative = 1.0 - np.sqrt(error / divisor)
         # with zeros, only zeros agree
-        close = np.where(norm > 0, relative, error == 0)
-        close = np.where(np.isfinite(error), close, 0.0)
+        close = np.where(some, relative, error == 0)
+        finite = np.isfinite(error)
+        close = np.where(finite, close, 0.0)
         of_classes = share(equal, places)
         return np.where(places > 0, of_classes, close)
 
@@ -80,11 +84,11 @@ class MeanSquaredError(Metric):
                 "choose another metric"
             )
         count = len(found)
-        flat = found.reshape(count, -1)
-        wanted_flat = labels.reshape(count, -1).astype(np.float64)
-        squares = np.square(flat - wanted_flat)
-        values = np.full(count, squares.shape[1])
-        return np.column_stack([squares.sum(axis=1), values])
+        truth = labels.reshape(found.shape)
+        error = found - truth.astype(np.float64)
+        squared = _squares(error, count)
+        values = np.full(count, error.size // count)
+        return np.column_stack([squared, values])
 
     def drop(self, ann: ArrayLike, snn: ArrayLike) -> Array:
         """Return the relative increase; infinite where the ANN makes no error and the SNN does."""
@@ -96,6 +100,7 @@ class MeanSquaredError(Metric):
 
     def keeps(self, ann: float, snn: float, part: float) -> bool:
         """Return whether that part of the SNN's error is within the ANN's."""
+        # the reciprocal of a share of the score, for the lower is the better
         return part * snn <= ann
 
 
@@ -126,11 +131,13 @@ def _equality_rows(same: Array, count: int) -> Array:
 
 def _error_rows(found: Array, other: Array, count: int) -> Array:
     """Return the rows [N, 4] of what is close: squared error, and squared norm."""
+    error = deviation(found, other)
+    # what is not finite counts in the error alone
     known = np.isfinite(other)
-    finite = np.where(known, other, 0).astype(np.float64)
+    finite = np.where(known, other, 0)
     rows = np.zeros((count, 4))
-    rows[:, 2] = _squares(deviation(found, other), count)
-    rows[:, 3] = _squares(finite, count)
+    rows[:, 2] = _squares(error, count)
+    rows[:, 3] = _squares(finite.astype(np.float64), count)
     return rows
 
 

@@ -88,6 +88,7 @@ class MeanAveragePrecision(Metric):
         by_class = np.moveaxis(scores, 2, 1).copy()
         feed = {"boxes": boxes, "scores": by_class}
         (chosen,) = self._suppression.run(None, feed)
+        # a row for each detection that is left: image, class, anchor
         image, kind, anchor = chosen.T
         strength = scores[image, anchor, kind]
         table = np.column_stack([boxes[image, anchor], kind, strength])
@@ -95,6 +96,7 @@ class MeanAveragePrecision(Metric):
         order = np.lexsort((-strength, image))
         table = table[order]
         images = np.arange(len(boxes) + 1)
+        # image i has the rows from bound i to bound i + 1
         bounds = np.searchsorted(image[order], images)
         return [table[start:end][:MOST] for start, end in pairwise(bounds)]
 
@@ -156,6 +158,7 @@ def coco_map(found: Arrays, truth: Arrays) -> float:
             coco.createIndex()
             indexed.append(coco)
         run = COCOeval(*indexed, "bbox")
+        # boxes of all sizes, in place of COCO's three classes of areas
         run.params.areaRng = [[0, 1e10]]
         run.params.areaRngLbl = ["all"]
         run.params.maxDets = [MOST]

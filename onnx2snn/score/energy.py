@@ -60,6 +60,7 @@ class Prices:
 
     def snn(self, sops: float, flops: float, ann_flops: float) -> SnnCost:
         """Return the cost of an SNN, from SOPs, FLOPs and its ANN's FLOPs a sample."""
+        # energy = SOPs x joules a SOP (+ FLOPs x joules a FLOP, with analog operators)
         spiking = sops * self.sop
         analog = flops * self.flop
         ann = ann_flops * self.flop
@@ -118,6 +119,7 @@ class Tally:
             a_sample = self.sent[timesteps][site] / self.samples
             spikes, sops = a_sample.tolist()
             neurons = fan_out.size
+            # spikes a neuron and time-step; above 1 where spikes are several levels high
             rate = spikes / neurons / timesteps
             rows.append(
                 {"site": site, "neurons": neurons, "spikes": spikes, "rate": rate, "sops": sops}
@@ -168,7 +170,7 @@ class Bill:
             "sops90": sops90,
             "sops95": sops95,
             "layers": self.tally.layers(ascending[-1]["timesteps"]),
-            "steps": [_step(row, name) for row in ascending],
+            "steps": [_step_row(row, name) for row in ascending],
         }
 
 
@@ -192,7 +194,7 @@ def sops_at(
     return None
 
 
-def _step(row: CostedRow, name: str) -> StepRow:
+def _step_row(row: CostedRow, name: str) -> StepRow:
     step = {
         "timesteps": row["timesteps"],
         name: score_of(row, name),

@@ -97,8 +97,8 @@ def run_evaluation(
     source = load_model(ann)
     check_ann(source)
     question.check()
-    session = Simulation(snn, Opening(threads=question.threads), count_activity=question.energy)
-    check_pair(source, session)
+    simulation = Simulation(snn, Opening(threads=question.threads), count_activity=question.energy)
+    check_pair(source, simulation)
     with ExitStack() as stack:
         if isinstance(data, Samples):
             samples = data
@@ -107,7 +107,7 @@ def run_evaluation(
         name = question.name(tuple(samples.targets))
         outputs = [spec.name for spec in output_specs(source.proto)]
         metric = open_metric(name, outputs, samples, stack)
-        evaluation = planned(source, session, samples, metric, question)
+        evaluation = planned(source, simulation, samples, metric, question)
         try:
             evaluation.run(progress)
         except KeyboardInterrupt:
@@ -118,8 +118,9 @@ def run_evaluation(
 
 
 def _timed(evaluation: Evaluation, started: float) -> EvaluationResult:
-    findings = evaluation.findings()
-    return {**findings, "seconds": round(time.perf_counter() - started, 3)}
+    result = evaluation.result()
+    seconds = time.perf_counter() - started
+    return {**result, "seconds": round(seconds, 3)}
 
 
 def check_drop(result: Mapping[str, Any], max_drop: float) -> None:

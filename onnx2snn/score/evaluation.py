@@ -20,7 +20,7 @@ from onnx2snn.score.energy import Bill, Prices, Sent, Tally
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.metrics import Metric, Rows
 from onnx2snn.score.question import Question, Window, steps_left_out
-from onnx2snn.score.results import CostedRow, EvaluationRow, Findings, score_of
+from onnx2snn.score.results import CostedRow, EvaluationRow, UntimedResult, score_of
 from onnx2snn.score.synapses import multiply_accumulates, wiring
 
 BATCH = 100
@@ -29,13 +29,13 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Models:
-    """The two models, opened: the ANN's file and session, the SNN's session."""
+    """The two models, opened: the ANN's file and session, and the SNN in time."""
 
     source: LoadedModel
     specs: tuple[TensorSpec, ...]
     """Of its inputs."""
     reference: ort.InferenceSession
-    session: Simulation
+    simulation: Simulation
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Evaluation:
     def _score(self, batch: Batch) -> ScoredBatch:
         metric = self.plan.metric
         windows = self.plan.windows
-        session = self.models.session
+        simulation = self.models.simulation
         expected = batch.own(self._reference_outputs(batch.feed))
         samples = self.plan.samples
         targets = [samples.target(key, batch.indices) for key in metric.targets]
@@ -101,11 +101,11 @@ class Evaluation:
         snn: list[Rows] = [None] * len(windows)
         sent: dict[int, Sent] = {}
         # Windows come as simulated time gets to their T, when the activity so far is at hand.
-        for index, outputs in session.answers(batch.feed, windows):
+        for index, outputs in simulation.answers(batch.feed, windows):
             snn[index] = metric.measure(batch.own(outputs), wanted, batch.first)
             t, _ = windows[index]
             if self.bill is not None and t not in sent:
-                activity = session.activity(copy=False)
+                activity = simulation.activity(copy=False)
                 sent[t] = self.bill.tally.measure(activity, batch.fed, batch.count)
         return ScoredBatch(batch.count, ann, snn, sent)
 
@@ -113,7 +113,7 @@ class Evaluation:
         with computing(self.models.specs):
             return list(self.models.reference.run(None, feed))
 
-    def findings(self) -> Findings:
+    def result(self) -> UntimedResult:
         """Return the result of the batches that are scored."""
         plan = self.plan
         ann_rows = [batch.ann for batch in self.scored]
@@ -125,7 +125,7 @@ class Evaluation:
         asked = rows[: plan.asked]
         snn_rows = [self._metric_rows(index) for index, _ in enumerate(asked)]
         intervals = drop_intervals(plan.metric, self.done, ann_rows, snn_rows)
-        findings: Findings = {
+        result: UntimedResult = {
             "samples": self.done,
             "partial": self.done < plan.count,
             "ann": {plan.name: ann},
@@ -134,8 +134,8 @@ class Evaluation:
         }
         if self.bill is not None:
             energy = self.bill.result(plan.metric, plan.name, ann, rows)
-            findings["energy"] = energy
-        return findings
+            result["energy"] = energy
+        return result
 
     def _metric_rows(self, window: int) -> list[Rows]:
         return [batch.snn[window] for batch in self.scored]
@@ -147,7 +147,7 @@ class Evaluation:
         metric_rows = self._metric_rows(index)
         row: dict[str, object] = {
             "timesteps": t,
-            "delay": steps_left_out(window, self.models.session),
+            "delay": steps_left_out(window, self.models.simulation),
             self.plan.name: self.plan.metric.score(metric_rows),
         }
         if self.bill is not None:
@@ -172,7 +172,7 @@ class Evaluation:
 
     def _warnings(self) -> list[str]:
         source = self.models.source
-        if self.models.session.metadata["source_sha256"] == source.sha256:
+        if self.models.simulation.metadata["source_sha256"] == source.sha256:
             return []
         return [
             f"the spiking model was made from another file than '{source.name}' "
@@ -182,7 +182,7 @@ class Evaluation:
 
 def planned(
     source: LoadedModel,
-    session: Simulation,
+    simulation: Simulation,
     samples: Samples,
     metric: Metric,
     question: Question,
@@ -191,7 +191,7 @@ def planned(
 
     Args:
         source: The ANN.
-        session: The SNN; it counts activity where energy is asked for.
+        simulation: The SNN; it counts activity where energy is asked for.
         samples: The data, opened.
         metric: The metric, opened.
         question: The options.
@@ -201,29 +201,29 @@ def planned(
     """
     specs = input_specs(source.proto)
     fixed = fixed_batch(specs)
-    windows = question.windows(session, metric)
-    starts = {steps_left_out(window, session) for window in windows}
+    windows = question.windows(simulation, metric)
+    starts = {steps_left_out(window, simulation) for window in windows}
     kept = len(starts - {0})  # sums that are kept at once, to be subtracted at the windows' ends
     size = fixed
     if size is None:
-        size = affordable_batch(session, samples.batch([0]), BATCH, kept)
+        size = affordable_batch(simulation, samples.batch([0]), BATCH, kept)
     bill = None
     if question.energy:
-        bill = _bill(source, session, samples, question.prices)
+        bill = _bill(source, simulation, samples, question.prices)
     count = min(len(samples), question.limit or len(samples))
     name = question.name(tuple(samples.targets))
-    asked = len(question.times(session))
+    asked = len(question.times(simulation))
     plan = EvaluationPlan(samples, count, size, fixed, metric, name, windows, asked)
     reference = open_session(source.proto, question.threads)
-    models = Models(source, specs, reference, session)
+    models = Models(source, specs, reference, simulation)
     return Evaluation(models, plan, bill)
 
 
-def _bill(source: LoadedModel, session: Simulation, samples: Samples, prices: Prices) -> Bill:
+def _bill(source: LoadedModel, simulation: Simulation, samples: Samples, prices: Prices) -> Bill:
     """Count the synapses of the SNN and the FLOPs of the ANN, on one sample."""
     specs = input_specs(source.proto)
     one = filled(samples, [0], fixed_batch(specs)).feed
     with computing(specs):
-        tally = Tally(wiring(session.model, one))
+        tally = Tally(wiring(simulation.model, one))
         flops = multiply_accumulates(source.proto, one)
     return Bill(tally, prices, flops)

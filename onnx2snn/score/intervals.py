@@ -77,9 +77,10 @@ def _right_or_wrong(rows: Array) -> bool:
     outcomes = rows[:, 0]
     out_of = rows[:, 1]
     others = rows[:, 2:]
-    binary = np.isin(outcomes, (0, 1)).all()
-    out_of_1 = (out_of == 1).all()
-    return bool(binary and out_of_1 and not others.any())
+    if others.any() or (out_of != 1).any():
+        return False
+    binary = np.isin(outcomes, (0, 1))
+    return bool(binary.all())
 
 
 def _matched(ann: Array, snn: Array) -> Interval:
@@ -114,6 +115,7 @@ def _bootstrap(metric: Metric, ann: Array, snns: Arrays, seed: int) -> list[Inte
         before = metric.figure(weights @ ann)
         afters = [metric.figure(weights @ snn) for snn in snns]
         drops.append(np.stack([metric.drop(before, after) for after in afters]))
+    # the middle 95 % of all resamplings
     by_snn = np.concatenate(drops, axis=1)
     bounds = np.percentile(by_snn, [2.5, 97.5], axis=1)
     return [(low, high) for low, high in bounds.T.tolist()]

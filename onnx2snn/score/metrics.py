@@ -66,6 +66,7 @@ class Metric:
 
     def score(self, batches: Sequence[Rows]) -> float:
         """Return the figure over batches of rows."""
+        # the figure of sums, not a mean of figures: batches may differ in size
         rows = np.concatenate(batches)
         return float(self.figure(rows.sum(axis=0)))
 
@@ -139,6 +140,7 @@ class Scripted(Metric):
 
 def share(part: Array, whole: Array) -> Array:
     """Return part / whole, 0 where there is no whole."""
+    # the factor is 0 where the divisor stands in for a whole that is not there
     there = whole > 0
     divisor = np.where(there, whole, 1)
     return np.asarray(part / divisor * there)

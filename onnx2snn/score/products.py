@@ -57,7 +57,8 @@ def operations(run: NodeRun) -> float:
     # input element is spread by one, [M / groups, ...kernel].
     elements = run.in_shape if op == "ConvTranspose" else run.out_shape
     one_filter = run.weights().shape[1:]
-    return float(math.prod(elements) * math.prod(one_filter))
+    count = math.prod(elements)
+    return float(count * math.prod(one_filter))
 
 
 def _summed(run: NodeRun) -> int:
@@ -78,11 +79,12 @@ def _summed(run: NodeRun) -> int:
 def _einsum_sizes(run: NodeRun) -> dict[str, int]:
     """Return the size of each index of an Einsum."""
     equation = run.attribute("equation").decode()
-    inputs, _, _ = equation.replace(" ", "").partition("->")
+    equation = equation.replace(" ", "")
+    inputs, _, _ = equation.partition("->")
     sizes: dict[str, int] = {}
     for term, name in zip(inputs.split(","), run.node.input, strict=True):
         shape = run.values[name].shape
-        labels = _labels(term, len(shape))
+        labels = _indices_of(term, len(shape))
         for label, size in zip(labels, shape, strict=True):
             # an axis of size 1 is broadcast
             before = sizes.get(label, 1)
@@ -90,7 +92,7 @@ def _einsum_sizes(run: NodeRun) -> dict[str, int]:
     return sizes
 
 
-def _labels(term: str, rank: int) -> list[str]:
+def _indices_of(term: str, rank: int) -> list[str]:
     """Return the index of each axis of an Einsum's term, such as n, 2, 1, c for n...c of rank 4.
 
     The places of an ellipsis are numbered from the right, for that is how they are aligned.

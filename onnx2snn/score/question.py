@@ -61,15 +61,15 @@ class Question:
                 return name
         return "agreement"
 
-    def times(self, session: Simulation) -> list[int]:
+    def times(self, simulation: Simulation) -> list[int]:
         """Return each T that gets a row."""
-        return list(self.timesteps or [session.metadata["timesteps"]])
+        return list(self.timesteps or [simulation.metadata["timesteps"]])
 
-    def windows(self, session: Simulation, metric: Metric) -> list[Window]:
+    def windows(self, simulation: Simulation, metric: Metric) -> list[Window]:
         """Return the windows to score: those that get a row, then those for the energy alone."""
-        times = self.times(session)
+        times = self.times(simulation)
         for t in times:
-            steps_left_out((t, self.delay), session)  # refuses a delay that leaves no step
+            steps_left_out((t, self.delay), simulation)  # refuses a delay that leaves no step
         every_step = metric.every_step if self.every_step is None else self.every_step
         if self.energy and every_step:
             # the smallest T at which a delay of a fixed number leaves a step
@@ -78,10 +78,10 @@ class Question:
         return [(t, self.delay) for t in times]
 
 
-def steps_left_out(window: Window, session: Simulation) -> int:
+def steps_left_out(window: Window, simulation: Simulation) -> int:
     """Return the number of time-steps that a window leaves out; UsageError where it leaves none."""
     t, delay = window
-    metadata = session.metadata
+    metadata = simulation.metadata
     return resolve_delay(delay, t, metadata["delay"], metadata["delay_auto"])
 
 
@@ -91,10 +91,10 @@ def check_ann(source: LoadedModel) -> None:
         raise UsageError(f"'{source.name}' is a spiking model; give the ANN first, then the SNN")
 
 
-def check_pair(source: LoadedModel, session: Simulation) -> None:
+def check_pair(source: LoadedModel, simulation: Simulation) -> None:
     """Raise UsageError where ANN and SNN differ in names, types or shapes of inputs or outputs."""
-    inputs = mismatch(input_specs(source.proto), session.inputs)
-    outputs = mismatch(output_specs(source.proto), session.outputs)
+    inputs = mismatch(input_specs(source.proto), simulation.inputs)
+    outputs = mismatch(output_specs(source.proto), simulation.outputs)
     found = inputs or outputs
     if found is not None:
         raise UsageError(

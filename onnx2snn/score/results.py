@@ -113,7 +113,7 @@ class EnergyResult(TypedDict):
     steps: list[StepRow]
 
 
-class Findings(TypedDict):
+class UntimedResult(TypedDict):
     """Result of an evaluation, but for the time it took."""
 
     samples: int
@@ -126,7 +126,7 @@ class Findings(TypedDict):
     energy: NotRequired[EnergyResult]
 
 
-class EvaluationResult(Findings):
+class EvaluationResult(UntimedResult):
     """Result of `evaluate`."""
 
     seconds: float

@@ -48,7 +48,9 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     batch = _samples(feed)
     whole = dict(feed)
     for state in model.states:
-        whole[state.input] = np.zeros([1] * state.rank, np.float32)
+        # a state of a single 0 is broadcast
+        shape = [1] * state.rank
+        whole[state.input] = np.zeros(shape, np.float32)
     values = all_values(proto, whole)
     flow = SpikeFlow(values, standard_opset(proto), _averaged(model))
     for state in model.states:
@@ -97,13 +99,16 @@ def _samples(feed: Mapping[str, Array]) -> int:
 
 def _averaged(model: StepModel) -> dict[str, str]:
     """Return the tensor that each running mean is the mean of."""
-    means = {state.output: state.mean for state in model.states if state.mean is not None}
-    found = {}
+    makers = {}
     for node in model.proto.graph.node:
         for name in node.output:
-            if name in means:
-                # the next sum is the sum so far plus the tensor
-                found[means[name]] = node.input[1]
+            makers[name] = node
+    found = {}
+    for state in model.states:
+        if state.mean is not None:
+            # the next sum is the sum so far plus the tensor
+            addition = makers[state.output]
+            found[state.mean] = addition.input[1]
     return found
 
 

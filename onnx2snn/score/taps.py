@@ -37,7 +37,9 @@ def axis_taps(run: NodeRun, kernel: Sequence[int]) -> list[Array]:
         starts = np.arange(windows) * strides[axis]
         offsets = np.arange(size) * dilations[axis]
         # from the first tap of the first window to the last tap of the last one
-        covered = (windows - 1) * strides[axis] + (size - 1) * dilations[axis] + 1
+        between_windows = (windows - 1) * strides[axis]
+        reach = (size - 1) * dilations[axis] + 1
+        covered = between_windows + reach
         begin = _pad_begin(run, axis, len(kernel), covered - places)
         taps = _taps(starts - begin, offsets, places)
         found.append(taps if transposed else taps.T)
