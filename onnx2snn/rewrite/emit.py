@@ -62,6 +62,7 @@ def annotate(
     """
     low = lower(graph, model, about.delay)
     proto = export_lowered(low, model)
+    # the readout's tensors are known by the states, the core's by the model's edges
     states = [State.of(entry) for entry in low.states]
     to_core, _ = boundaries(proto, states)
     means = [state.mean for state in states if state.mean is not None]
@@ -86,7 +87,8 @@ def annotate(
 
 def neuron_entries(low: Lowering, parts: Partition) -> list[NeuronEntry]:
     """Return the neuron sites of a lowered graph for the description, in topological order."""
-    nodes = {node.name: node for node in low.graph.nodes if node.domain == SNN_DOMAIN}
+    own = [node for node in low.graph.nodes if node.domain == SNN_DOMAIN]
+    nodes = {node.name: node for node in own}
     entries = []
     for site in parts.sites:
         node = nodes[site.name]
@@ -105,7 +107,8 @@ def neuron_entries(low: Lowering, parts: Partition) -> list[NeuronEntry]:
 
 def export_lowered(low: Lowering, model: LoadedModel) -> onnx.ModelProto:
     """Return a lowered graph as a model, not yet described; `model` is the ANN."""
-    proto = to_proto(low.graph, max(MINIMUM_IR, model.proto.ir_version))
+    ir_version = max(MINIMUM_IR, model.proto.ir_version)
+    proto = to_proto(low.graph, ir_version)
     _import_own_domain(proto)
     _add_functions(proto, single=low.dtype == np.float32)
     proto.producer_name = "onnx2snn"
@@ -132,7 +135,8 @@ def _add_functions(proto: onnx.ModelProto, *, single: bool) -> None:
     for op in BY_OP:
         nodes = [node for node in own if node.op_type == op]
         if nodes:
-            proto.functions.append(function_for(op, opset, nodes, single=single))
+            function = function_for(op, opset, nodes, single=single)
+            proto.functions.append(function)
 
 
 def _restore_values(
@@ -147,6 +151,7 @@ def _restore_values(
 
 def _keep_ranks(graph: Graph, proto: onnx.ModelProto) -> None:
     """Declare type and rank of all inner tensors that are known by both, and nothing else."""
+    # inferred sizes would hold at one resolution only
     del proto.graph.value_info[:]
     outer = {value.name for value in [*proto.graph.input, *proto.graph.output]}
     for name, tensor in sorted(graph.tensors().items()):

@@ -27,7 +27,9 @@ from onnx2snn.rewrite.fold_rules.tables import KNOWN_DOMAINS
 
 def is_factor(node: Node) -> bool:
     """Return whether a node is a float tensor times a constant that keeps its shape."""
-    if node.op != "Mul" or node.domain not in KNOWN_DOMAINS or len(node.inputs) != 2:
+    if node.op != "Mul" or node.domain not in KNOWN_DOMAINS:
+        return False
+    if len(node.inputs) != 2:
         return False
     x, factor = node.inputs
     values = constant(factor)
@@ -35,7 +37,9 @@ def is_factor(node: Node) -> bool:
         return False
     if not np.issubdtype(values.dtype, np.floating):
         return False
-    return keeps_shape(x, values) and rank(node.outputs[0]) == rank(x)
+    if not keeps_shape(x, values):
+        return False
+    return rank(node.outputs[0]) == rank(x)
 
 
 def scale_of(node: Node) -> Array:
@@ -44,14 +48,17 @@ def scale_of(node: Node) -> Array:
     ndim = rank(node.inputs[0])
     assert values is not None
     assert ndim is not None
-    missing = ndim - values.ndim
-    return values.astype(np.float64).reshape([1] * missing + list(values.shape))
+    # a constant of lower rank broadcasts along leading axes
+    missing = [1] * (ndim - values.ndim)
+    scale = values.astype(np.float64)
+    return scale.reshape([*missing, *values.shape])
 
 
 def scale_edge(editor: Editor, source: Tensor, scale: Array, target: Tensor) -> None:
     """Append target = source * scale; the constant stays in float64 until folding is done."""
     name = editor.name(f"{target.name}/scale")
-    factor = editor.constant(f"{name}/factor", np.asarray(scale, np.float64))
+    values = np.asarray(scale, np.float64)
+    factor = editor.constant(f"{name}/factor", values)
     editor.append("Mul", name, [source, factor], [target])
 
 
@@ -79,6 +86,7 @@ class Factors:
 
     def insert(self, source: Tensor, scale: Array, reader: Node, indices: list[int]) -> None:
         """Let some inputs of a node read a tensor times a scale; ones need no factor."""
+        # x times 1 is x
         scaled = source
         if np.any(scale != 1.0):
             label = f"{reader.name}/in{indices[0]}"
@@ -92,19 +100,24 @@ class Factors:
         # the last ones first, since a factor before them gets new readers by it
         for node in reversed(self.nodes()):
             out = node.outputs[0]
+            source = node.inputs[0]
+            scale = scale_of(node)
             first = 0 if is_output(self.graph, out) else 1
             for reader in consumers(out)[first:]:
-                self.insert(node.inputs[0], scale_of(node), reader, places(reader, out))
+                indices = places(reader, out)
+                self.insert(source, scale, reader, indices)
 
     def merge(self) -> list[Node]:
         """Let equal factors of one tensor be one, and return those that are left."""
-        seen: dict[tuple[int, bytes, tuple[int, ...]], Node] = {}
+        seen: dict[object, Node] = {}
         left = []
         for node in self.nodes():
+            x = node.inputs[0]
             scale = scale_of(node)
-            key = (id(node.inputs[0]), scale.tobytes(), scale.shape)
+            key = (id(x), scale.shape, scale.tobytes())
             twin = seen.get(key)
-            if twin is None or is_output(self.graph, node.outputs[0]):
+            out = node.outputs[0]
+            if twin is None or is_output(self.graph, out):
                 seen[key] = node
                 left.append(node)
             else:

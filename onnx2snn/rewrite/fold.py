@@ -56,7 +56,8 @@ def fold(graph: Graph, fixed: Collection[str] = ()) -> tuple[Graph, Folding]:
     left = factors.merge()
     factors.retype()
     kept = tuple(moves.kept(node) for node in left)
-    return tidy(graph), Folding(tuple(sorted(moves.folded)), kept)
+    folded = tuple(sorted(moves.folded))
+    return tidy(graph), Folding(folded, kept)
 
 
 class _Moves:
@@ -97,13 +98,14 @@ class _Moves:
         if isinstance(outcome, str) or node is None:
             self.reasons[factor.name] = str(outcome)
             return False
+        # y = f(x), out = s y becomes out = f(x), with s in f's constants and on its inputs
         out = factor.outputs[0]
         drop(self.graph, factor)
         node.outputs[0] = out
         self._set_constants(node, outcome)
-        sources = {index: node.inputs[index] for index in outcome.scales}
         for index, scale in outcome.scales.items():
-            self.factors.insert(sources[index], scale, node, [index])
+            source = node.inputs[index]
+            self.factors.insert(source, scale, node, [index])
         return True
 
     def _back_outcome(self, factor: Node, node: Node | None) -> FoldOutcome:
@@ -111,7 +113,8 @@ class _Moves:
         y = factor.inputs[0]
         if node is None:
             return "its input is an input of the model"
-        if len(consumers(y)) > 1 or is_output(self.graph, y):
+        shared = len(consumers(y)) > 1
+        if shared or is_output(self.graph, y):
             return f"'{node.name}' ({node.op}) feeds others too"
         rule = BACKWARD.get(node.op) if node.domain in KNOWN_DOMAINS else None
         if rule is None or node.outputs[0] is not y:
@@ -136,6 +139,7 @@ class _Moves:
             if node.op != IF or factor.name not in self.reasons:
                 self.reasons[factor.name] = outcome
             return False
+        # y = f(s x) becomes y' = f(x), and what read y reads s y'
         self._take_off(before, node)
         self._set_constants(node, outcome)
         outputs = list(node.outputs)
@@ -163,8 +167,8 @@ class _Moves:
         outcome = rule(node, scales)
         if isinstance(outcome, str):
             return f"at {about}: {outcome}"
-        leaves = any(is_output(self.graph, tensor) for tensor in node.outputs)
-        if outcome.scales and leaves:
+        outputs = [is_output(self.graph, tensor) for tensor in node.outputs]
+        if outcome.scales and any(outputs):
             return f"{about} makes an output of the model"
         return outcome
 
@@ -179,7 +183,8 @@ class _Moves:
 
     def _put_behind(self, tensor: Tensor, scale: Array) -> None:
         for reader in consumers(tensor):
-            self.factors.insert(tensor, scale, reader, places(reader, tensor))
+            indices = places(reader, tensor)
+            self.factors.insert(tensor, scale, reader, indices)
 
     def _set_constants(self, node: Node, move: Move) -> None:
         for index, values in move.constants.items():

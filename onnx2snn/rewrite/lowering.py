@@ -56,9 +56,9 @@ class Lowering:
         Returns:
             The value fed in, and the tensor that has to hold the next value.
         """
-        unknown = [None] * len(like.shape or ())
-        before = self.editor.variable(label, shape=unknown, dtype=self.dtype)
-        after = self.editor.variable(f"{label}/next", shape=unknown, dtype=self.dtype)
+        unknown: list[Dim] = [None] * len(like.shape or ())
+        before = self._variable(label, unknown)
+        after = self._variable(f"{label}/next", unknown)
         entry: StateEntry = {
             "input": before.name,
             "output": after.name,
@@ -72,6 +72,9 @@ class Lowering:
         self.state_tensors.append((before, after))
         return before, after
 
+    def _variable(self, label: str, shape: list[Dim]) -> Tensor:
+        return self.editor.variable(label, shape=shape, dtype=self.dtype)
+
     def shape(self, tensor: Tensor) -> list[Dim]:
         """Return a shape for the metadata: sizes, dimension names of the inputs, or None."""
         told: list[Dim] = []
@@ -82,14 +85,15 @@ class Lowering:
 
     def number(self, label: str, value: float) -> Tensor:
         """Return a constant of shape [1]."""
-        return self.editor.constant(label, np.array([value], self.dtype))
+        values = np.array([value], self.dtype)
+        return self.editor.constant(label, values)
 
     def beside(self, number: Tensor, x: Tensor) -> Tensor:
         """Return a tensor of shape [1] for use beside x, whose rank it must not raise."""
         if x.shape:
             return number
         label = f"{number.name}/for/{x.name}"
-        return self.node("Squeeze", label, [number], like=x, dtype=self.dtype)
+        return self.node("Squeeze", label, [number], x, self.dtype)
 
     def node(
         self,
@@ -122,8 +126,9 @@ class Lowering:
         """Return a tensor in the type states have."""
         if self._has_state_type(x):
             return x
+        kind = onnx_type(self.dtype)
         label = f"{x.name}/computed"
-        return self.node("Cast", label, [x], like=x, dtype=self.dtype, to=onnx_type(self.dtype))
+        return self.node("Cast", label, [x], x, self.dtype, to=kind)
 
     def emit_from_states(self, op: str, inputs: Sequence[Tensor], output: Tensor) -> None:
         """Append a node that computes in the type states have, for a tensor of maybe another."""
@@ -131,8 +136,9 @@ class Lowering:
             self.emit(op, inputs, output)
             return
         label = f"{output.name}/{op.lower()}"
-        computed = self.node(op, label, inputs, like=output, dtype=self.dtype)
-        self.emit("Cast", [computed], output, to=onnx_type(output.dtype))
+        computed = self.node(op, label, inputs, output, self.dtype)
+        kind = onnx_type(output.dtype)
+        self.emit("Cast", [computed], output, to=kind)
 
     def _has_state_type(self, x: Tensor) -> bool:
         # an unknown type is taken for the usual one

@@ -54,7 +54,8 @@ def lower(graph: Graph, model: LoadedModel, delay: int, dtype: Any = np.float32)
     low = Lowering(graph, dtype, _dimension_names(model))
     window = _count_steps(low, delay)
     stateful = [node for node in graph.nodes if node.domain == SNN_DOMAIN]
-    _lower_telescoped(low, [node for node in stateful if node.op in (MEAN_SO_FAR, INCREASE)])
+    ends = [node for node in stateful if node.op in (MEAN_SO_FAR, INCREASE)]
+    _lower_telescoped(low, ends)
     for node in stateful:
         if node.op in BY_OP:
             _lower_neuron(low, node)
@@ -72,7 +73,8 @@ def lower(graph: Graph, model: LoadedModel, delay: int, dtype: Any = np.float32)
 def _dimension_names(model: LoadedModel) -> frozenset[str]:
     names: set[str] = set()
     for spec in input_specs(model.proto):
-        names.update(size for size in spec.shape or () if isinstance(size, str))
+        shape = spec.shape or ()
+        names.update(size for size in shape if isinstance(size, str))
     return frozenset(names)
 
 
@@ -80,7 +82,8 @@ def _count_steps(low: Lowering, delay: int) -> Window:
     """Count the steps: t, and where there is a delay d also t - d beyond it."""
     scalar = variable("scalar", shape=[1], dtype=low.dtype)
     before, now = low.state("step", scalar, "step")
-    low.emit("Add", [before, low.number("step/one", 1)], now)
+    one = low.number("step/one", 1)
+    low.emit("Add", [before, one], now)
     if delay == 0:
         return Window(now, None)
     bound = low.number("delay", delay)
@@ -92,7 +95,8 @@ def _count_steps(low: Lowering, delay: int) -> Window:
     first = low.number("delay/first", delay + 1)
     over = low.node("Equal", "delay/over", [now, first], scalar, np.bool_)
     not_over = low.node("Not", "delay/not_over", [over], scalar, np.bool_)
-    keep = low.node("Cast", "delay/keep", [not_over], scalar, to=onnx_type(low.dtype))
+    kind = onnx_type(low.dtype)
+    keep = low.node("Cast", "delay/keep", [not_over], scalar, to=kind)
     return Window(count, keep)
 
 
@@ -104,22 +108,28 @@ def _lower_neuron(low: Lowering, node: Node) -> None:
         before, after = low.state(f"{node.name}/{label}", spikes, kind)
         node.inputs.append(before)
         node.outputs.append(after)
-    found = node.attrs
-    node.attrs = attributes(neuron, found["levels"], found["v_init"], found["scale"])
+    levels = node.attrs["levels"]
+    v_init = node.attrs["v_init"]
+    scale = node.attrs["scale"]
+    node.attrs = attributes(neuron, levels, v_init, scale)
 
 
 def _lower_running_mean(low: Lowering, node: Node, window: Window) -> None:
     """S(t) = keep S(t-1) + x(t) and y(t) = S(t) / count."""
     x = node.inputs[0]
     mean = node.outputs[0]
-    before, after = low.state(f"{x.name}/sum", mean, "sum", mean=mean.name)
+    before, after = low.state(f"{x.name}/sum", mean, "sum", mean.name)
     drop(low.graph, node)
     kept = before
     if window.keep is not None:
         keep = low.beside(window.keep, x)
-        kept = low.node("Mul", f"{x.name}/kept", [before, keep], like=before)
-    low.emit("Add", [kept, low.in_state_type(x)], after)
-    low.emit_from_states("Div", [after, low.beside(window.count, x)], mean)
+        kept = low.node("Mul", f"{x.name}/kept", [before, keep], before)
+    # S(t) = keep S(t-1) + x(t)
+    added = low.in_state_type(x)
+    low.emit("Add", [kept, added], after)
+    # y(t) = S(t) / count
+    count = low.beside(window.count, x)
+    low.emit_from_states("Div", [after, count], mean)
 
 
 def _lower_max_pool(low: Lowering, node: Node) -> None:
@@ -131,8 +141,11 @@ def _lower_max_pool(low: Lowering, node: Node) -> None:
     drop(low.graph, node)
     before, total = low.state(f"{node.name}/sum", x, "sum")
     pooled_before, pooled = low.state(f"{node.name}/history", y, "history")
+    # S(t) = S(t-1) + x(t)
     low.emit("Add", [before, x], total)
+    # P(t) = maxpool(S(t)), under the name that the pool had
     low.editor.append(op, node.name, [total], [pooled], attrs)
+    # y(t) = P(t) - P(t-1)
     low.emit("Sub", [pooled, pooled_before], y)
 
 
@@ -142,7 +155,8 @@ def _lower_telescoped(low: Lowering, nodes: list[Node]) -> None:
         return
     scalar = variable("telescoped", shape=[1])
     before, elapsed = low.state("telescoped/steps", scalar, "count")
-    low.emit("Add", [before, low.number("telescoped/one", 1)], elapsed)
+    one = low.number("telescoped/one", 1)
+    low.emit("Add", [before, one], elapsed)
     for node in nodes:
         x = node.inputs[0]
         y = node.outputs[0]
@@ -157,7 +171,8 @@ def _lower_telescoped(low: Lowering, nodes: list[Node]) -> None:
 def _lower_mean_so_far(low: Lowering, x: Tensor, mean: Tensor, steps: Tensor) -> None:
     """S(t) = S(t-1) + x(t) and y(t) = S(t) / t."""
     before, total = low.state(f"{x.name}/sum", x, "sum")
-    low.emit("Add", [before, low.in_state_type(x)], total)
+    added = low.in_state_type(x)
+    low.emit("Add", [before, added], total)
     low.emit_from_states("Div", [total, steps], mean)
 
 
@@ -170,11 +185,15 @@ def _lower_increase(low: Lowering, x: Tensor, sent: Tensor, steps: Tensor) -> No
     """
     before, after = low.state(f"{x.name}/history", x, "history")
     label = f"{x.name}/scaled"
-    scaled = low.node("Mul", label, [low.in_state_type(x), steps], after)
+    # t x(t)
+    value = low.in_state_type(x)
+    scaled = low.node("Mul", label, [value, steps], after)
     # a comparison with the largest number is false for infinities and for what is no number
-    largest = low.number(f"{label}/most", float(np.finfo(low.dtype).max))
+    most = float(np.finfo(low.dtype).max)
+    largest = low.number(f"{label}/most", most)
     largest = low.beside(largest, x)
     size = low.node("Abs", f"{label}/size", [scaled], after)
     finite = low.node("LessOrEqual", f"{label}/finite", [size, largest], after, np.bool_)
+    # P(t), and y(t) = P(t) - P(t-1)
     low.emit("Where", [finite, scaled, before], after)
     low.emit_from_states("Sub", [after, before], sent)

@@ -63,6 +63,7 @@ def rewrite(
     """
     firing = firing or Firing()
     graph = graph.copy()
+    # first, since the readout may take what a telescoped region sends
     telescope(graph, parts)
     editor = Editor(graph)
     by_name = {node.name: node for node in graph.nodes}
@@ -76,13 +77,19 @@ def rewrite(
         means[name] = _average(editor, tensor, readers)
     potentials = firing.potentials
     if potentials is None:
-        potentials = [np.array([INITIAL_POTENTIAL])] * len(parts.sites)
+        half = np.array([INITIAL_POTENTIAL])
+        potentials = [half] * len(parts.sites)
     op = neuron_for(firing.neuron, firing.levels).op
     for site, threshold, potential in zip(parts.sites, thresholds, potentials, strict=True):
         node = by_name[site.name]
         theta = np.asarray(threshold, np.float64)
-        _fire(editor, node, op, theta, means.get(site.tensor))
-        node.attrs = {"scale": theta, "v_init": potential, "levels": firing.levels}
+        mean = means.get(site.tensor)
+        _fire(editor, node, op, theta, mean)
+        node.attrs = {
+            "scale": theta,
+            "v_init": potential,
+            "levels": firing.levels,
+        }
     return tidy(graph)
 
 
@@ -112,7 +119,9 @@ def _crossing(graph: Graph, parts: Partition) -> list[tuple[Tensor, list[Node]]]
 
 
 def _has_mean(tensor: Tensor) -> bool:
-    return tensor.dtype is None or np.issubdtype(tensor.dtype, np.floating)
+    if tensor.dtype is None:
+        return True
+    return np.issubdtype(tensor.dtype, np.floating)
 
 
 def _average(editor: Editor, tensor: Tensor, readers: list[Node]) -> Node:
@@ -140,6 +149,7 @@ def _fire(editor: Editor, node: Node, op: str, theta: Array, mean: Node | None) 
     node.domain = SNN_DOMAIN
     node.inputs.append(current)
     node.outputs.append(spikes)
+    # current = z / θ, so that the threshold is 1
     scale_edge(editor, z, 1.0 / theta, current)
     if mean is not None:
         # mean(θ s) = θ mean(s): the spikes are averaged, and the threshold comes behind the mean

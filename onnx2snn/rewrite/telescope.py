@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from onnx2snn.graph.editing import Editor, is_output, redirect
 from onnx2snn.graph.flow import shape_only, time_varying
-from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.prepare.partition import Partition
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.stateful import INCREASE, MEAN_SO_FAR
@@ -45,6 +45,7 @@ def _enter(editor: Editor, tensor: Tensor, analog: set[str]) -> None:
     inside = [node for node in tensor.outputs if node.name in analog]
     if not inside:
         return
+    # S(t)/t: inside a region every operator sees means
     mean = editor.variable(f"{tensor.name}/so_far", like=tensor)
     redirect(editor.graph, tensor, mean, inside)
     _append_stateful(editor, MEAN_SO_FAR, tensor, mean)
@@ -53,22 +54,22 @@ def _enter(editor: Editor, tensor: Tensor, analog: set[str]) -> None:
 def _leave(editor: Editor, tensor: Tensor, analog: set[str]) -> None:
     """Let all others, and the model's output, read the increase of an analog operator's tensor."""
     graph = editor.graph
-    outside = [node for node in tensor.outputs if _reads_values(node) and node.name not in analog]
-    if not outside and not is_output(graph, tensor):
+    others = [node for node in tensor.outputs if node.name not in analog]
+    outside = [node for node in others if not shape_only(node)]
+    leaves = is_output(graph, tensor)
+    if not outside and not leaves:
         return
+    # t f(S(t)/t) less that of the step before: outside, the sum over steps counts
     sent = editor.variable(f"{tensor.name}/increase", like=tensor)
     redirect(graph, tensor, sent, outside)
-    if is_output(graph, tensor):
+    if leaves:
         replace_output(graph, tensor, sent)
     _append_stateful(editor, INCREASE, tensor, sent)
 
 
-def _reads_values(node: Node) -> bool:
-    return not shape_only(node)
-
-
 def _append_stateful(editor: Editor, op: str, source: Tensor, target: Tensor) -> None:
-    editor.node(op, f"{target.name}/{op}", [source], [target], domain=SNN_DOMAIN)
+    label = f"{target.name}/{op}"
+    editor.node(op, label, [source], [target], domain=SNN_DOMAIN)
 
 
 def replace_output(graph: Graph, old: Tensor, new: Tensor) -> None:

@@ -119,6 +119,7 @@ def _faults_of_states(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[st
     """The states stand behind the ANN's own inputs and outputs, in the order of the list."""
     states = metadata["states"]
     values = {"input": list(proto.graph.input), "output": list(proto.graph.output)}
+    # the last inputs and outputs, in the list's order
     for side, given in values.items():
         named = [state["input"] if side == "input" else state["output"] for state in states]
         last = given[len(given) - len(named) :] if len(named) <= len(given) else []
@@ -148,6 +149,7 @@ def _faults_of_neurons(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[s
         if neuron["kind"] != node.op_type or neuron["spikes"] != node.output[0]:
             yield f"neuron '{node.name}' is another one in the graph"
         kept = [states.get(tensor) for tensor in node.input[1:]]
+        # behind the input current come the states, in the order of the operator
         wanted = [kind for _, kind in BY_OP[neuron["kind"]].states]
         if [state["kind"] if state else None for state in kept] != wanted:
             yield f"neuron '{node.name}' has not the states of its kind"

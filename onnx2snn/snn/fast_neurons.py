@@ -89,14 +89,20 @@ def _neighbour(bound: float) -> tuple[float, float]:
 
 def _at_least(m: str, bound: float, output: str) -> NodeProto:
     """[m >= bound]."""
+    # clip((m - below) / gap, 0, 1)
     below, gap = _neighbour(bound)
-    return body_node("HardSigmoid", m, output, alpha=1 / gap, beta=-below / gap)
+    alpha = 1 / gap
+    beta = -below / gap
+    return body_node("HardSigmoid", m, output, alpha=alpha, beta=beta)
 
 
 def _less(m: str, bound: float, output: str) -> NodeProto:
     """[m < bound], which is 1 - [m >= bound]."""
+    # 1 - clip((m - below) / gap, 0, 1) = clip(1 - (m - below) / gap, 0, 1)
     below, gap = _neighbour(bound)
-    return body_node("HardSigmoid", m, output, alpha=-1 / gap, beta=1 + below / gap)
+    alpha = -1 / gap
+    beta = 1 + below / gap
+    return body_node("HardSigmoid", m, output, alpha=alpha, beta=beta)
 
 
 def _if(initial: float, _levels: int) -> list[NodeProto]:

@@ -89,11 +89,13 @@ def boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[Names, 
     core = []
     readout = []
     for node in proto.graph.node:
+        # a node without a state behind it is constant in time: encoder
         made = set(node.output)
         if not made & varying:
             continue
         if made & needed:
             core.append(node)
+        # the divisions that make means belong to neither
         elif not made & means:
             readout.append(node)
     constants = {tensor.name for tensor in proto.graph.initializer}

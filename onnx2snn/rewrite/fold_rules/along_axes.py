@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import constant, rank
+from onnx2snn.graph.editing import rank
 from onnx2snn.graph.types import Node
 from onnx2snn.rewrite.fold_rules.moves import (
     FoldOutcome,
@@ -44,6 +44,7 @@ def reduce_back(node: Node, scale: Array) -> FoldOutcome:
     axes = None if ndim is None else _summed_axes(node, ndim)
     if axes is None:
         return _NO_AXES
+    # the result's axes are x's without those summed over
     if not _keeps_axes(node):
         scale = np.expand_dims(scale, tuple(axes))
     return to_first(scale)
@@ -74,6 +75,7 @@ def _summed_axes(node: Node, ndim: int) -> list[int] | None:
     axes = [] if given is None else integers(given)
     if axes is None:
         return None
+    # no axes at all are all of them, unless the node says otherwise
     if not axes and not node.attrs.get("noop_with_empty_axes", 0):
         return list(range(ndim))
     return sorted(axis % ndim for axis in axes)
@@ -81,10 +83,11 @@ def _summed_axes(node: Node, ndim: int) -> list[int] | None:
 
 def cumulate(node: Node, scale: Array) -> FoldOutcome:
     """s cumsum(x) = cumsum(s x), where s is the same along the axis. Refuses others."""
-    axis = constant(node.inputs[1])
-    if axis is None:
+    axes = integers(node.inputs[1])
+    if axes is None:
         return _VARIES
-    if scale.shape[int(axis.item()) % scale.ndim] > 1:
+    axis = axes[0] % scale.ndim
+    if scale.shape[axis] > 1:
         return _VARIES
     return to_first(scale)
 
@@ -100,6 +103,7 @@ def resize(node: Node, scale: Array) -> FoldOutcome:
     if before is None or after is None or extrapolates:
         return "its sizes are unknown, or it extrapolates"
     for old, new, size in zip(before, after, scale.shape, strict=True):
+        # an axis that keeps its size is not interpolated along
         kept = isinstance(old, int) and old == new
         if not kept and size > 1:
             return _VARIES

@@ -55,13 +55,16 @@ def _to_many(node: Node, scale: Array, few: Tensor) -> FoldOutcome:
     if vector is None or not isinstance(channels, int):
         return NOT_PER_CHANNEL
     area = node.attrs["blocksize"] ** 2
+    # every channel of few becomes `area` channels of many
     full = np.broadcast_to(vector, (channels,))
     # mode CRD stores a channel's pixels side by side, DCR a pixel's channels
-    if node.op == "DepthToSpace" and node.attrs.get("mode", "DCR") == "CRD":
+    side_by_side = node.attrs.get("mode", "DCR") == "CRD"
+    if node.op == "DepthToSpace" and side_by_side:
         many = np.repeat(full, area)
     else:
         many = np.tile(full, area)
-    return to_first(compress(many.reshape(1, -1, 1, 1)))
+    per_channel = many.reshape(1, -1, 1, 1)
+    return to_first(compress(per_channel))
 
 
 def _to_few(scale: Array) -> FoldOutcome:

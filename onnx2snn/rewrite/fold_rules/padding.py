@@ -24,6 +24,7 @@ def pad_back(node: Node, scale: Array) -> FoldOutcome:
     pads = _pads(node, scale.ndim)
     if pads is None:
         return _OTHER_PADDING
+    # s times zero is zero: the borders of s are dropped
     inner = [slice(None)] * scale.ndim
     for axis, (before, after) in enumerate(pads):
         size = scale.shape[axis]
@@ -49,7 +50,7 @@ def pad_forward(node: Node, scales: Scales) -> FoldOutcome:
 
 def _pads(node: Node, ndim: int) -> list[tuple[int, int]] | None:
     """Return per axis how many zeros a Pad adds before and behind; None for any other padding."""
-    if node.attrs.get("mode", "constant") != "constant" or not _pads_with_zeros(node):
+    if not _pads_with_zeros(node):
         return None
     pads = integers(operand(node, 1))
     axes: list[int] | None = list(range(ndim))
@@ -68,6 +69,8 @@ def _pads(node: Node, ndim: int) -> list[tuple[int, int]] | None:
 
 
 def _pads_with_zeros(node: Node) -> bool:
+    if node.attrs.get("mode", "constant") != "constant":
+        return False
     given = operand(node, 2)
     if given is None:
         return True

@@ -21,7 +21,8 @@ def mul_back(node: Node, scale: Array) -> FoldOutcome:
     if not keeps_shape(node.inputs[0], factor):
         return "the factor is broadcast to more channels"
     # in float64, since neighbouring factors merge before they are rounded
-    return Move(constants={1: factor.astype(np.float64) * scale})
+    product = factor.astype(np.float64) * scale
+    return Move(constants={1: product})
 
 
 def mul_forward(node: Node, scales: Scales) -> FoldOutcome:
@@ -65,6 +66,7 @@ def _terms_back(node: Node, scale: Array, first: int) -> FoldOutcome:
         tensor = node.inputs[index]
         value = constant(tensor)
         if value is not None:
+            # s (x + c) = s x + (s c)
             move.constants[index] = scaled_values(value, scale)
         elif keeps_shape(tensor, scale):
             move.scales[index] = scale
@@ -82,8 +84,11 @@ def _terms_forward(node: Node, scales: Scales, first: int) -> FoldOutcome:
         if value is not None:
             if np.any(scale == 0) or value.ndim > scale.ndim:
                 return "the scale holds zeros"
+            # s x + c = s (x + c / s)
             move.constants[index] = scaled_values(value, 1.0 / scale)
-        elif index not in scales or not np.array_equal(scales[index], scale):
+            continue
+        other = scales.get(index)
+        if other is None or not np.array_equal(other, scale):
             return "its terms have different scales (a shortcut past a neuron layer)"
     return move
 

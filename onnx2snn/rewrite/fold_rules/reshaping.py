@@ -44,15 +44,19 @@ def _reshaped(scale: Array, source: Tensor, target: Tensor) -> FoldOutcome:
     if before is None or after is None:
         return UNKNOWN_SIZES
     # the batch axis has to stay as it is
-    if scale.shape[0] != 1 or np.prod(before) != np.prod(after):
+    keeps_batch = scale.shape[0] == 1 and np.prod(before) == np.prod(after)
+    if not keeps_batch:
         return UNKNOWN_SIZES
+    # written out for every element, then regrouped as the elements are
     full = np.broadcast_to(scale[0], before)
     return to_first(compress(full.reshape(1, *after)))
 
 
 def transpose_back(node: Node, scale: Array) -> FoldOutcome:
     """s transpose(x) = transpose(s' x), s' being s transposed back."""
-    return to_first(scale.transpose(np.argsort(_order(node, scale.ndim))))
+    order = _order(node, scale.ndim)
+    inverse = np.argsort(order)
+    return to_first(scale.transpose(inverse))
 
 
 def transpose_forward(node: Node, scales: Scales) -> FoldOutcome:
@@ -72,6 +76,7 @@ def expand_back(node: Node, scale: Array) -> FoldOutcome:
     ndim = rank(node.inputs[0])
     if ndim is None:
         return _BROADCASTS
+    # x is aligned with the last axes of the result
     new_axes = scale.ndim - ndim
     if any(size > 1 for size in scale.shape[:new_axes]):
         return _BROADCASTS
@@ -87,8 +92,8 @@ def expand_forward(node: Node, scales: Scales) -> FoldOutcome:
     scale = scales.get(0)
     if ndim is None or scale is None:
         return UNKNOWN_SIZES
-    new_axes = ndim - scale.ndim
-    return to_first(scale.reshape([1] * new_axes + list(scale.shape)))
+    new_axes = [1] * (ndim - scale.ndim)
+    return to_first(scale.reshape([*new_axes, *scale.shape]))
 
 
 def tile_back(node: Node, scale: Array) -> FoldOutcome:
@@ -109,8 +114,10 @@ def tile_forward(node: Node, scales: Scales) -> FoldOutcome:
     if repeats is None or scale is None:
         return "its repeats are not constant"
     # along an axis it does not vary over, a scale stays of size 1
-    counts = [count if size > 1 else 1 for count, size in zip(repeats, scale.shape, strict=True)]
-    return to_first(np.tile(scale, counts))
+    for axis, size in enumerate(scale.shape):
+        if size == 1:
+            repeats[axis] = 1
+    return to_first(np.tile(scale, repeats))
 
 
 def shape_forward(_node: Node, _scales: Scales) -> FoldOutcome:

@@ -33,6 +33,7 @@ def concat_back(node: Node, scale: Array) -> FoldOutcome:
         parts = _cut(scale, sizes, axis)
     move = Move()
     for index, part in enumerate(parts):
+        # a constant input takes its part into its values
         value = constant(node.inputs[index])
         if value is None:
             move.scales[index] = compress(part)
@@ -48,9 +49,12 @@ def concat_forward(node: Node, scales: Scales) -> FoldOutcome:
     sizes = _sizes(node.inputs, axis)
     if sizes is None:
         return UNKNOWN_SIZES
+    # an input without a factor has the scale 1
     one = np.ones([1] * ndim)
     parts = [scales.get(index, one) for index in range(len(sizes))]
-    common = np.max([part.shape for part in parts], axis=0)
+    shapes = [part.shape for part in parts]
+    common = np.max(shapes, axis=0)
+    # parts that vary along different axes are written out to the same ones
     full = []
     for part, size in zip(parts, sizes, strict=True):
         shape = list(common)
@@ -66,7 +70,8 @@ def split_forward(node: Node, scales: Scales) -> FoldOutcome:
         return _SELECTS
     axis = node.attrs.get("axis", 0) % scale.ndim
     if scale.shape[axis] == 1:
-        return Move(scales=dict.fromkeys(range(len(node.outputs)), scale))
+        outputs = range(len(node.outputs))
+        return Move(scales=dict.fromkeys(outputs, scale))
     sizes = _sizes(node.outputs, axis)
     if sizes is None:
         return UNKNOWN_SIZES
@@ -109,6 +114,7 @@ def slice_forward(node: Node, scales: Scales) -> FoldOutcome:
     slices = _slices(node, scale.ndim)
     if slices is None:
         return _SELECTS
+    # along an axis it does not vary over, a scale stays of size 1
     taken = [slice(None)] * scale.ndim
     for axis, selection in slices.items():
         if scale.shape[axis] > 1:
@@ -123,8 +129,9 @@ def _slices(node: Node, ndim: int) -> dict[int, slice] | None:
     if len(known) < 2 or len(known) < len(given):
         return None
     starts, ends = known[:2]
-    axes = known[2] if len(known) > 2 else list(range(len(starts)))
-    steps = known[3] if len(known) > 3 else [1] * len(starts)
+    count = len(starts)
+    axes = known[2] if len(known) > 2 else list(range(count))
+    steps = known[3] if len(known) > 3 else [1] * count
     if any(step <= 0 for step in steps):
         return None
     found = {}
@@ -149,6 +156,7 @@ def gather_forward(node: Node, scales: Scales) -> FoldOutcome:
     if indices is None or scale is None:
         return _SELECTS
     axis = node.attrs.get("axis", 0) % scale.ndim
+    # of a scale that does not vary along the axis, its one value is taken each time
     if scale.shape[axis] == 1:
         indices = np.zeros_like(indices)
     taken = scale.take(indices, axis)

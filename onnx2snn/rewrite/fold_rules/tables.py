@@ -85,8 +85,8 @@ BACKWARD: dict[str, BackwardRule] = _PASSES | {
 }
 
 # f(s x): how the scales of inputs go to the outputs and constants
-FORWARD: dict[str, ForwardRule] = {op: _of_first(rule) for op, rule in _PASSES.items()}
-FORWARD |= {
+FORWARD: dict[str, ForwardRule] = {
+    **{op: _of_first(rule) for op, rule in _PASSES.items()},
     "Conv": _of_first(weighted.conv_forward),
     "ConvTranspose": _of_first(weighted.deconv_forward),
     "Gemm": _of_first(weighted.gemm_forward),

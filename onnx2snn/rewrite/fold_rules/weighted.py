@@ -69,6 +69,7 @@ def gemm_back(node: Node, scale: Array) -> FoldOutcome:
     if isinstance(found, str):
         return found
     weights, vector = found
+    # columns of W [inputs, outputs], or rows of its transpose
     by_output = vector
     if node.attrs.get("transB", 0):
         by_output = vector[:, None]
@@ -83,6 +84,7 @@ def gemm_forward(node: Node, scale: Array) -> FoldOutcome:
     if isinstance(found, str):
         return found
     weights, vector = found
+    # rows of W [inputs, outputs], or columns of its transpose
     by_input = vector[:, None]
     if node.attrs.get("transB", 0):
         by_input = vector
@@ -92,7 +94,9 @@ def gemm_forward(node: Node, scale: Array) -> FoldOutcome:
 def matmul_back(node: Node, scale: Array) -> FoldOutcome:
     """(x W) s = x (W s), or s (W x) = (s W) x where the constant comes first."""
     if constant(node.inputs[1]) is not None:
+        # outputs are the columns of W
         return _scale_matrix(node, 1, scale, axis=-1)
+    # outputs are the rows of W
     return _scale_matrix(node, 0, scale, axis=-2)
 
 
@@ -102,7 +106,9 @@ def matmul_forward(node: Node, scales: Scales) -> FoldOutcome:
     if constant(node.inputs[varying]) is not None:
         return _NO_MATRIX
     if constant(node.inputs[1]) is not None:
+        # inputs are the rows of W
         return _scale_matrix(node, 1, scale, axis=-2)
+    # inputs are the columns of W
     return _scale_matrix(node, 0, scale, axis=-1)
 
 
@@ -139,7 +145,8 @@ def _with_bias(node: Node, weights: Array, vector: Array) -> FoldOutcome:
     bias = constant(tensor)
     if bias is None:
         return "its bias is not a constant"
-    return Move(constants={1: weights, 2: scaled_values(bias, vector)})
+    scaled = scaled_values(bias, vector)
+    return Move(constants={1: weights, 2: scaled})
 
 
 def _scale_axis_0(weights: Array, vector: Array) -> Array:
@@ -155,7 +162,9 @@ def _scale_axis_1(node: Node, weights: Array, vector: Array) -> Array:
     """
     groups = node.attrs.get("group", 1)
     first, n, *kernel = weights.shape
+    # [groups, axis 0 of a group, axis 1, ...] times [groups, 1, axis 1, ...]
     blocks = weights.reshape(groups, first // groups, n, *kernel)
     ones = [1] * len(kernel)
-    by_group = np.broadcast_to(vector, (groups * n,)).reshape(groups, 1, n, *ones)
+    full = np.broadcast_to(vector, (groups * n,))
+    by_group = full.reshape(groups, 1, n, *ones)
     return scaled_values(blocks, by_group).reshape(weights.shape)
