@@ -263,30 +263,3 @@ def keeps_shape(tensor: Tensor, factor: Array) -> bool:
 def scaled_values(values: Array, factor: Array) -> Array:
     """Return values times a factor in the values' type, computed in float64 and rounded once."""
     return (values.astype(np.float64) * factor).astype(values.dtype)
-
-
-def names_in(graph: Graph) -> set[str]:
-    """TODO(rooms): use `Editor`."""
-    return {node.name for node in graph.nodes} | set(graph.tensors())
-
-
-def add_node(
-    graph: Graph,
-    op: str,
-    name: str,
-    inputs: Sequence[Tensor],
-    outputs: Sequence[Tensor],
-    attrs: dict[str, Any] | None = None,
-    domain: str | None = None,
-) -> Node:
-    """TODO(rooms): use `Editor`."""
-    node: Node = gs.Node(
-        op=op,
-        name=name,
-        attrs=attrs or {},
-        inputs=list(inputs),
-        outputs=list(outputs),
-        domain=domain,
-    )
-    graph.nodes.append(node)
-    return node

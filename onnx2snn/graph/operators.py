@@ -184,7 +184,7 @@ def is_weighted(node: Node) -> bool:
     return any(constant(operand) is not None for operand in operands)
 
 
-def refusal(node: Node, varies: Callable[[int], bool]) -> str | None:
+def core_refusal(node: Node, varies: Callable[[int], bool]) -> str | None:
     """Return why a node cannot run inside the spiking core in any way, or None where it can.
 
     `varies` says of an input's index whether that input varies in time.

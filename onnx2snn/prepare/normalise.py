@@ -104,10 +104,10 @@ def _dropout(editor: Editor, node: Node) -> None:
     node.attrs = {}
     node.inputs = [node.inputs[0]]
     node.outputs = [node.outputs[0]]
-    _bypass(editor, node)
+    _identity(editor, node)
 
 
-def _bypass(editor: Editor, node: Node) -> None:
+def _identity(editor: Editor, node: Node) -> None:
     """Identity, y = x: readers of y read x; if y is an output of the graph, x's maker makes it."""
     graph = editor.graph
     source = node.inputs[0]
@@ -264,7 +264,7 @@ def _clip_to_relu(editor: Editor, node: Node) -> None:
 
 _RULES: dict[str, Callable[[Editor, Node], None]] = {
     "Dropout": _dropout,
-    "Identity": _bypass,
+    "Identity": _identity,
     "BatchNormalization": _batch_norm,
     "Add": _commutative,
     "Mul": _commutative,

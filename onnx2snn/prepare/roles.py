@@ -26,7 +26,7 @@ from onnx2snn.graph.flow import (
     shape_only,
     time_varying,
 )
-from onnx2snn.graph.operators import Role, nonlinearity, refusal
+from onnx2snn.graph.operators import Role, core_refusal, nonlinearity
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.nodes import MAX_POOLS, standard
 
@@ -77,7 +77,7 @@ def roles_of(graph: Graph) -> Rows:
         role, reason = _classify(node, places)
         rows[node.name] = Row(node.name, node.op, role, reason)
     _widen(nodes, rows)
-    _refuse(graph, rows, places)
+    _refuse_stateless(graph, rows, places)
     return rows
 
 
@@ -126,7 +126,7 @@ def _classify_core(node: Node, places: _Places) -> tuple[Role, str]:
     varies = [places.varies(tensor) for tensor in node.inputs]
     if not any(varies) or shape_only(node):
         return "linear", CONSTANT
-    reason = refusal(node, varies.__getitem__)
+    reason = core_refusal(node, varies.__getitem__)
     if reason is not None:
         return "refused", reason
     if node.op in MAX_POOLS and standard(node):
@@ -178,7 +178,7 @@ def _widen(nodes: Sequence[Node], rows: Rows) -> None:
             rows[name] = Row(name, row.op, "analog", reason)
 
 
-def _refuse(graph: Graph, rows: Rows, places: _Places) -> None:
+def _refuse_stateless(graph: Graph, rows: Rows, places: _Places) -> None:
     """Refuse nodes of the core behind which a state is needed that cannot be kept."""
     # an output of the graph is the mean over the window, which is a state as well
     outputs = {tensor.name for tensor in graph.outputs}
