@@ -292,7 +292,7 @@ class FCOS(Detector):
         return torch.cat([self.middle - before, self.middle + behind], 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes [N,A,4] (x1, y1, x2, y2 in pixels); scores [N,A,10], means of class and centre-ness."""
+        """Boxes [N,A,4] (x1, y1, x2, y2 in pixels) and scores [N,A,10] out of class and centre."""
         logits, offsets, centreness = self.raw(x)
         return self.decode(offsets), (logits.sigmoid() * centreness.sigmoid()).sqrt()
 
