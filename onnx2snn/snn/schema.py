@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Literal, NotRequired, Union
 
 
@@ -50,7 +51,7 @@ def _faults_of_keys(value: object, expected: Any, where: str) -> Iterator[str]:
         yield f"{_place(where)} is no object"
         return
     prefix = f"{where}." if where else ""
-    for key, kind in typing.get_type_hints(expected, include_extras=True).items():
+    for key, kind in _keys_of(expected).items():
         optional = typing.get_origin(kind) is NotRequired
         if key not in value:
             if not optional:
@@ -58,6 +59,12 @@ def _faults_of_keys(value: object, expected: Any, where: str) -> Iterator[str]:
             continue
         inner = typing.get_args(kind)[0] if optional else kind
         yield from faults(value[key], inner, prefix + key)
+
+
+@cache
+def _keys_of(expected: Any) -> dict[str, Any]:
+    # evaluates the annotations, which takes longer than all checks of one entry
+    return typing.get_type_hints(expected, include_extras=True)
 
 
 def _faults_of_items(value: object, kind: Any, where: str) -> Iterator[str]:
