@@ -31,7 +31,7 @@ METADATA_KEY = "onnx2snn"
 ROLLOUT_KEY = "onnx2snn_rollout"
 """The `metadata_props` key under which a rollout holds its description."""
 
-NeuronKind = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF"]
+NeuronOp = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF"]
 """The neuron operators of the domain; `snn.neurons` defines them."""
 
 StateKind = Literal["membrane", "count", "sum", "step", "history"]
@@ -62,7 +62,7 @@ class NeuronEntry(TypedDict):
     """
 
     name: str
-    kind: NeuronKind
+    kind: NeuronOp
     source: str
     spikes: str
     channels: int | None

@@ -20,7 +20,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.snn.format import SNN_DOMAIN, NeuronKind, StateKind
+from onnx2snn.snn.format import SNN_DOMAIN, NeuronOp, StateKind
 
 IF: Final = "IF"
 SIGNED_IF: Final = "SignedIF"
@@ -209,7 +209,7 @@ def _function(
 class Neuron:
     """A kind of neuron: its operator, its function, and its states in order as (label, kind)."""
 
-    op: NeuronKind
+    op: NeuronOp
     function: Callable[[int], FunctionProto]
     states: tuple[tuple[str, StateKind], ...]
     signed: int

@@ -43,7 +43,7 @@ def test_every_key_has_a_row(described: type) -> None:
 
 def test_every_neuron_state_and_attribute_is_specified() -> None:
     kinds = typing.get_args(emitted.StateKind)
-    neurons = typing.get_args(emitted.NeuronKind)
+    neurons = typing.get_args(emitted.NeuronOp)
     assert set(neurons) == set(BY_OP)
     for name in (*kinds, *neurons, *ATTRIBUTES):
         assert f"\n| `{name}` |" in PAGE, name
