@@ -117,7 +117,8 @@ def has_classes(output: Array) -> bool:
     """Return whether axis 1 of an output holds the scores of more than one class."""
     if output.dtype.kind != "f":
         return False
-    return output.ndim in (2, 4, 5) and output.shape[1] > 1
+    flat_or_spatial = output.ndim in (2, 4, 5)
+    return flat_or_spatial and output.shape[1] > 1
 
 
 def _equality_rows(same: Array, count: int) -> Array:

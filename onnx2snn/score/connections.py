@@ -15,19 +15,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
+from onnx import NodeProto
 
 from onnx2snn.aliases import Array
 from onnx2snn.score.node_runs import NodeRun, Shape, run_alone
 from onnx2snn.score.taps import FIRST, axis_taps
+
+Carry = Callable[[Array], Array]
+Matrices = Sequence[Array]
 
 
 @dataclass(frozen=True)
 class Connectivity:
     """Connections of one input: `pull` counts [out] -> [in], `push` marks [in] -> [out]."""
 
-    pull: Callable[[Array], Array]
-    push: Callable[[Array], Array]
+    pull: Carry
+    push: Carry
 
 
 def moved(run: NodeRun) -> Connectivity:
@@ -73,8 +76,8 @@ def resized(run: NodeRun) -> Connectivity:
     """Connect Resize and Upsample; where they interpolate, each axis is found by one-hot probes."""
     if run.attribute("mode", b"nearest") == b"nearest":
         return moved(run)
-    axes = range(len(run.in_shape))
-    return _separable(0, [_probed(run, axis) for axis in axes])
+    matrices = [_probed(run, axis) for axis, _ in enumerate(run.in_shape)]
+    return _separable(0, matrices)
 
 
 def cumulated(run: NodeRun) -> Connectivity:
@@ -111,7 +114,7 @@ SUMS = ("Add", "Sub", "Sum", "Mean")
 IN_PLACE = ("Identity", "Cast", "CastLike", "Dropout")
 """Operators that leave each element where it is."""
 
-SELECTING = ("Slice", "Gather", "GatherElements", "GatherND", "Compress", "Split", "Where")
+SELECTING = ("Slice", "Split", "Gather", "GatherElements", "GatherND", "Compress", "Where")
 RESHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth")
 ORDERING = ("Transpose", "ReverseSequence", "Trilu", "ScatterElements", "ScatterND")
 ENLARGING = ("Concat", "Pad", "CenterCropPad", "Expand", "Tile")
@@ -125,7 +128,10 @@ SCALING = ("Mul", "Div", "Neg", "BatchNormalization")
 REDUCING = ("GlobalAveragePool", "ReduceMean", "ReduceSum")
 """Means and sums over whole axes."""
 
-CONNECTIVITY: dict[str, Callable[[NodeRun], Connectivity]] = {
+Rule = Callable[[NodeRun], Connectivity]
+"""How the connections of an operator are found."""
+
+CONNECTIVITY: dict[str, Rule] = {
     **dict.fromkeys(MOVING, moved),
     **dict.fromkeys(SUMS, broadcast),
     **dict.fromkeys(SCALING, broadcast),
@@ -146,7 +152,7 @@ _DATA: dict[str, tuple[int, ...]] = {
 """Inputs in which a node is linear, where it is not the first one alone."""
 
 
-def data_inputs(node: onnx.NodeProto) -> tuple[int, ...]:
+def data_inputs(node: NodeProto) -> tuple[int, ...]:
     """Return the inputs in which a node of `CONNECTIVITY` is linear.
 
     The others say where elements go, or scale them.
@@ -180,7 +186,7 @@ def _placed(shape: Shape, sources: Array) -> Connectivity:
     return Connectivity(pull, push)
 
 
-def _separable(first: int, matrices: Sequence[Array]) -> Connectivity:
+def _separable(first: int, matrices: Matrices) -> Connectivity:
     """Connect axis by axis; two elements connect if they do along every axis.
 
     Args:
@@ -235,10 +241,12 @@ def _probed(run: NodeRun, axis: int) -> Array:
     shape[axis] = shape[rows] = size
     one_hot = np.eye(size, dtype=np.float32)
     feeds: dict[int, Array] = {0: one_hot.reshape(shape)}
-    for index, _ in enumerate(run.node.input):
+    inputs = len(run.node.input)
+    for index in range(1, inputs):
         given = run.input(index)
-        if index == 0 or given is None or len(given) != len(shape):
+        if given is None or len(given) != len(shape):
             continue
+        # scales or sizes, as given along the axis and neutral elsewhere
         if given.dtype == np.int64:
             sizes = np.array(shape, np.int64)
             sizes[axis] = target

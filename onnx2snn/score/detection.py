@@ -110,7 +110,8 @@ class MeanAveragePrecision(Metric):
         names = [*NEEDED, *limits]
         node = helper.make_node("NonMaxSuppression", names, ["chosen"])
         shape = [None, None, None]
-        given = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in NEEDED]
+        kind = TensorProto.FLOAT
+        given = [helper.make_tensor_value_info(name, kind, shape) for name in NEEDED]
         output = helper.make_tensor_value_info("chosen", TensorProto.INT64, [None, 3])
         fixed = [numpy_helper.from_array(value, name) for name, value in limits.items()]
         graph = helper.make_graph([node], "nms", given, [output], fixed)

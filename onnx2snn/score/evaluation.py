@@ -102,11 +102,13 @@ class Evaluation:
         sent: dict[int, Sent] = {}
         # Windows come as simulated time gets to their T, when the activity so far is at hand.
         for index, outputs in simulation.answers(batch.feed, windows):
-            snn[index] = metric.measure(batch.own(outputs), wanted, batch.first)
+            own = batch.own(outputs)
+            snn[index] = metric.measure(own, wanted, batch.first)
             t, _ = windows[index]
             if self.bill is not None and t not in sent:
+                tally = self.bill.tally
                 activity = simulation.activity(copy=False)
-                sent[t] = self.bill.tally.measure(activity, batch.fed, batch.count)
+                sent[t] = tally.measure(activity, batch.fed, batch.count)
         return ScoredBatch(batch.count, ann, snn, sent)
 
     def _reference_outputs(self, feed: Mapping[str, Array]) -> Sequence[Array]:
@@ -125,11 +127,12 @@ class Evaluation:
         asked = rows[: plan.asked]
         snn_rows = [self._metric_rows(index) for index, _ in enumerate(asked)]
         intervals = drop_intervals(plan.metric, self.done, ann_rows, snn_rows)
+        pairs = zip(asked, intervals, strict=True)
         result: UntimedResult = {
             "samples": self.done,
             "partial": self.done < plan.count,
             "ann": {plan.name: ann},
-            "snn": [self._row(ann, *pair) for pair in zip(asked, intervals, strict=True)],
+            "snn": [self._row(ann, row, interval) for row, interval in pairs],
             "warnings": self._warnings(),
         }
         if self.bill is not None:
@@ -206,11 +209,14 @@ def planned(
     kept = len(starts - {0})  # sums that are kept at once, to be subtracted at the windows' ends
     size = fixed
     if size is None:
-        size = affordable_batch(simulation, samples.batch([0]), BATCH, kept)
+        one = samples.batch([0])
+        size = affordable_batch(simulation, one, BATCH, kept)
     bill = None
     if question.energy:
         bill = _bill(source, simulation, samples, question.prices)
-    count = min(len(samples), question.limit or len(samples))
+    count = len(samples)
+    if question.limit is not None:
+        count = min(count, question.limit)
     name = question.name(tuple(samples.targets))
     asked = len(question.times(simulation))
     plan = EvaluationPlan(samples, count, size, fixed, metric, name, windows, asked)

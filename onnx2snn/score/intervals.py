@@ -13,6 +13,7 @@ Interval = tuple[float, float]
 
 Z95 = 1.959964
 """The standard normal distribution's 97.5 % point."""
+PERCENTILES = (2.5, 97.5)
 RESAMPLES = 1000
 WEIGHTS_AT_ONCE = 1 << 22
 """Numbers in the matrix of weights that resamplings are drawn in."""
@@ -56,7 +57,8 @@ def drop_intervals(
             continue
         matched = _right_or_wrong(before) and _right_or_wrong(after)
         if metric.proportion and matched:
-            found[index] = _matched(before[:, 0], after[:, 0])
+            ann_right, snn_right = before[:, 0], after[:, 0]
+            found[index] = _matched(ann_right, snn_right)
         else:
             to_resample[index] = after
     afters = list(to_resample.values())
@@ -114,8 +116,9 @@ def _bootstrap(metric: Metric, ann: Array, snns: Arrays, seed: int) -> list[Inte
         weights = weights.astype(np.float64)
         before = metric.figure(weights @ ann)
         afters = [metric.figure(weights @ snn) for snn in snns]
-        drops.append(np.stack([metric.drop(before, after) for after in afters]))
+        of_each = [metric.drop(before, after) for after in afters]
+        drops.append(np.stack(of_each))
     # the middle 95 % of all resamplings
     by_snn = np.concatenate(drops, axis=1)
-    bounds = np.percentile(by_snn, [2.5, 97.5], axis=1)
+    bounds = np.percentile(by_snn, PERCENTILES, axis=1)
     return [(low, high) for low, high in bounds.T.tolist()]

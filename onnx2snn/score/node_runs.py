@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import attribute
@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 class NodeRun:
     """One data input and one output of a node, in one run of a model."""
 
-    node: onnx.NodeProto
+    node: NodeProto
     opset: int
     values: Mapping[str, Array]
     """The values of all tensors."""
@@ -71,7 +71,7 @@ class NodeRun:
 
 def run_alone(run: NodeRun, feeds: Mapping[int, Array]) -> list[Array]:
     """Return the outputs of the one node for other inputs, given by index; the rest is left out."""
-    node = onnx.NodeProto()
+    node = NodeProto()
     node.CopyFrom(run.node)
     node.input[:] = [""] * len(node.input)
     inputs = []
@@ -81,7 +81,8 @@ def run_alone(run: NodeRun, feeds: Mapping[int, Array]) -> list[Array]:
         node.input[index] = name
         feed[name] = value
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-        inputs.append(helper.make_tensor_value_info(name, kind, value.shape))
+        info = helper.make_tensor_value_info(name, kind, value.shape)
+        inputs.append(info)
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = helper.make_graph([node], "node", inputs, outputs)
     opset = helper.make_opsetid("", run.opset)
@@ -100,7 +101,8 @@ def all_values(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, A
         for name in node.output:
             if name not in given:
                 names.append(name)
-                probe.graph.output.append(onnx.ValueInfoProto(name=name))
+                more = onnx.ValueInfoProto(name=name)
+                probe.graph.output.append(more)
     session = open_session(probe, None)
     outputs = session.run(None, dict(feed))
     weights = proto.graph.initializer

@@ -73,8 +73,11 @@ class Question:
         every_step = metric.every_step if self.every_step is None else self.every_step
         if self.energy and every_step:
             # the smallest T at which a delay of a fixed number leaves a step
-            first = self.delay + 1 if isinstance(self.delay, int) else 1
-            times += [t for t in range(first, max(times)) if t not in times]
+            first = 1
+            if isinstance(self.delay, int):
+                first = self.delay + 1
+            others = range(first, max(times))
+            times += [t for t in others if t not in times]
         return [(t, self.delay) for t in times]
 
 

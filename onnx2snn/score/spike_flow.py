@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import onnx
+from onnx import NodeProto
 
 from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import SHAPE_ONLY, attribute, standard
@@ -56,11 +56,11 @@ class SpikeFlow:
             shape = self.values[name].shape
             self.analog[name] = np.broadcast_to(marks, shape)
 
-    def forward(self, nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    def forward(self, nodes: Iterable[NodeProto]) -> list[NodeProto]:
         """Mark all tensors downstream of neurons and marks, and return the nodes there."""
         return [node for node in nodes if self._mark_outputs(node)]
 
-    def _mark_outputs(self, node: onnx.NodeProto) -> bool:
+    def _mark_outputs(self, node: NodeProto) -> bool:
         """Mark what a node makes, and return whether it depends on a spike or a mark."""
         mean = self._mean(node)
         if mean is not None:
@@ -71,15 +71,17 @@ class SpikeFlow:
             self.mark(node.output[0], False)
             return True
         runs = self.runs(node)
-        if not runs or (node.op_type in SHAPE_ONLY and standard(node)):
+        shape_only = node.op_type in SHAPE_ONLY and standard(node)
+        if not runs or shape_only:
             return False
         linear = self._is_linear(node, runs)
         for output, name in enumerate(node.output):
-            if not name:
-                continue
-            # behind a node that is not linear, everything is analog
-            marks = self._pushed(self.runs(node, output)) if linear else True
-            self.mark(name, marks)
+            if not linear:
+                # behind a node that is not linear, everything is analog
+                self.mark(name, True)
+            elif name:
+                of_output = self.runs(node, output)
+                self.mark(name, self._pushed(of_output))
         return True
 
     def _pushed(self, runs: Sequence[NodeRun]) -> Array:
@@ -100,7 +102,7 @@ class SpikeFlow:
             return self.counts[name]
         return np.zeros(self.values[name].shape)
 
-    def backward(self, nodes: Sequence[onnx.NodeProto]) -> None:
+    def backward(self, nodes: Sequence[NodeProto]) -> None:
         """Count synapses, from the last node to the first."""
         for node in reversed(nodes):
             mean = self._mean(node)
@@ -113,7 +115,7 @@ class SpikeFlow:
             else:
                 self._count_inputs(node)
 
-    def _count_inputs(self, node: onnx.NodeProto) -> None:
+    def _count_inputs(self, node: NodeProto) -> None:
         runs = self.runs(node)
         linear = self._is_linear(node, runs)
         for run in runs:
@@ -150,7 +152,7 @@ class SpikeFlow:
 
     # --- costs ---
 
-    def cost(self, node: onnx.NodeProto) -> float:
+    def cost(self, node: NodeProto) -> float:
         """Return the floating-point operations of a node that are no synapses."""
         runs = self.runs(node)
         is_mean = self._mean(node) is not None
@@ -162,7 +164,8 @@ class SpikeFlow:
             if len(runs) > 1 or marks.all():
                 return operations(run)
             # spikes' products are synapses; those of analog elements are operations
-            return float(np.sum(fan_out(run) * marks))
+            products = fan_out(run) * marks
+            return float(products.sum())
         if node.op_type in POOLS:
             made = math.prod(run.out_shape)
             return float(made * window_size(run))
@@ -170,15 +173,18 @@ class SpikeFlow:
         if linear and node.op_type not in ARITHMETIC:
             return 0.0
         # one operation for each element that is made; of a reduction, for each that is read
-        outputs = [name for name in node.output if name in self.values]
-        made = sum(self.values[name].size for name in outputs)
+        made = 0
+        for name in node.output:
+            if name in self.values:
+                made += self.values[name].size
         if node.op_type.startswith("Reduce"):
-            made = max(made, math.prod(run.in_shape))
+            read = math.prod(run.in_shape)
+            made = max(made, read)
         return float(made)
 
     # --- about nodes ---
 
-    def runs(self, node: onnx.NodeProto, output: int = 0) -> list[NodeRun]:
+    def runs(self, node: NodeProto, output: int = 0) -> list[NodeRun]:
         """Return a node's inputs that depend on a spike or a mark, with one of its outputs."""
         return [
             NodeRun(node, self.opset, self.values, index, output)
@@ -186,14 +192,14 @@ class SpikeFlow:
             if name in self.analog
         ]
 
-    def _mean(self, node: onnx.NodeProto) -> str | None:
+    def _mean(self, node: NodeProto) -> str | None:
         """Return the running mean that a node makes, if any."""
         for name in node.output:
             if name in self.averaged:
                 return str(name)
         return None
 
-    def _is_linear(self, node: onnx.NodeProto, runs: Sequence[NodeRun]) -> bool:
+    def _is_linear(self, node: NodeProto, runs: Sequence[NodeRun]) -> bool:
         """Return whether spikes go on behind a node that has no weights."""
         if not standard(node) or node.op_type not in CONNECTIVITY:
             return False
@@ -205,11 +211,11 @@ class SpikeFlow:
         return all(run.index in data for run in runs)
 
 
-def is_neuron(node: onnx.NodeProto) -> bool:
+def is_neuron(node: NodeProto) -> bool:
     """Return whether a node is a layer of neurons."""
     return node.domain == SNN_DOMAIN and node.op_type in BY_OP
 
 
-def _combines(node: onnx.NodeProto) -> bool:
+def _combines(node: NodeProto) -> bool:
     """Return whether a scattering adds, multiplies or compares in place of moving."""
     return attribute(node, "reduction", b"none") not in (b"", b"none")

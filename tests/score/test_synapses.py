@@ -327,6 +327,18 @@ def test_resizing_passes_spikes_to_every_pixel_they_have_a_part_in(mode: str) ->
     assert np.array_equal(connectivity.push(marks)[0], (out[marks.ravel()] != 0).any(axis=0))
 
 
+def test_samples_of_a_batch_are_resized_alike() -> None:
+    """Four samples, as many as axes: the data is no list of scales."""
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="linear")
+    x, scales = np.zeros((4, 1, 4, 5), np.float32), np.array([1, 1, 2, 1.5], np.float32)
+    (out,) = one_node(node, [x, None, scales], 18)
+    values = {"x": x, "scales": scales, "y": out}
+    pulled = CONNECTIVITY["Resize"](NodeRun(node, 18, values)).pull(np.ones(out.shape))
+    values |= {"x": x[:1], "y": out[:1]}
+    (alone,) = CONNECTIVITY["Resize"](NodeRun(node, 18, values)).pull(np.ones(out[:1].shape))
+    assert all(np.array_equal(sample, alone) for sample in pulled)
+
+
 @pytest.mark.parametrize("exclusive", [0, 1])
 @pytest.mark.parametrize("reverse", [0, 1])
 def test_cumulative_sums_pass_spikes_on(reverse: int, exclusive: int) -> None:
