@@ -15,7 +15,7 @@ from onnx2snn.correct.correction import Correction
 from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.job import Job
 from onnx2snn.protos.load import LoadedModel
-from onnx2snn.rewrite.emit import Conversion, annotate
+from onnx2snn.rewrite.emit import ConversionFacts, annotate
 from onnx2snn.rewrite.fold import Folding, fold
 from onnx2snn.rewrite.spiking import Firing, rewrite
 
@@ -49,7 +49,7 @@ class Assembly:
     def emit(self, spiking: Graph) -> onnx.ModelProto:
         """Return the step graph with its states and metadata; the graph given is changed."""
         settings = self.job.settings
-        about = Conversion(
+        about = ConversionFacts(
             settings={**settings.conversion(), **self.found.settings},
             timesteps=settings.steps,
             delay=self.delay,

@@ -39,7 +39,7 @@ MINIMUM_IR = 10
 
 
 @dataclass(frozen=True)
-class Conversion:
+class ConversionFacts:
     """Facts about a conversion for its description; numbers are in steps."""
 
     settings: dict[str, object]
@@ -50,7 +50,7 @@ class Conversion:
 
 
 def annotate(
-    graph: Graph, parts: Partition, model: LoadedModel, about: Conversion
+    graph: Graph, parts: Partition, model: LoadedModel, about: ConversionFacts
 ) -> onnx.ModelProto:
     """Return the emitted model.
 

@@ -36,7 +36,7 @@ from onnx2snn.pipeline.stage_checks import (
     run_model,
 )
 from onnx2snn.pipeline.verify import Comparison, compare
-from onnx2snn.rewrite.emit import Conversion, annotate
+from onnx2snn.rewrite.emit import ConversionFacts, annotate
 from onnx2snn.rewrite.fold import fold
 from onnx2snn.rewrite.spiking import rewrite
 
@@ -250,7 +250,7 @@ def judged(
     model: Staged, thetas: Sequence[Array], x: Array, timesteps: int, batch: int = 50
 ) -> Comparison:
     spiking, _ = fold(rewrite(model.arranged, model.parts, thetas))
-    about = Conversion({}, timesteps, delay=0, delay_auto=0, calibrated=True)
+    about = ConversionFacts({}, timesteps, delay=0, delay_auto=0, calibrated=True)
     snn = annotate(spiking, model.parts, model.source, about)
     return compare(job_of(model, x, timesteps=timesteps), thetas, snn, 0, batch)
 
