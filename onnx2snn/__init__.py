@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from onnx2snn.pipeline.inspection import Inspection as Inspection
     from onnx2snn.pipeline.inspection import inspect as inspect
     from onnx2snn.pipeline.report import Report as Report
-    from onnx2snn.runtime.rollout import rollout as rollout
     from onnx2snn.runtime.plan import Schedule as Schedule
+    from onnx2snn.runtime.rollout import rollout as rollout
     from onnx2snn.runtime.session import SpikingSession as SpikingSession
     from onnx2snn.runtime.steps import Step as Step
     from onnx2snn.score.evaluate import EvaluationInterrupted as EvaluationInterrupted

@@ -20,6 +20,8 @@ from onnx2snn.data.random import index_bounds
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.sessions import open_session
 
+pytestmark = pytest.mark.slow
+
 TIMESTEPS = 256
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from onnx2snn import SpikingSession, convert
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[Any]
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

@@ -15,6 +15,8 @@ from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.protos.sessions import session_options
 from onnx2snn.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 TIMESTEPS = 64
 CONSTANT = 20.0
 """C: the relative L2 error after T steps is at most C / T."""

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from onnx2snn import SpikingSession, convert
 from onnx2snn.score.registry import metric_class
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[Any]
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

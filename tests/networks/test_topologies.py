@@ -14,6 +14,8 @@ from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 9  # too few to hold some back: all are calibrated on
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import onnx2snn
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGES = {
     path.name: path.read_text(encoding="utf-8")
