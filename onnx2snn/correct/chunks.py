@@ -26,10 +26,12 @@ class Chunk:
 
     def rows(self, each: int) -> slice:
         """Return where an array holds it, with `each` rows a sample."""
-        return slice(self.start * each, self.stop * each)
+        first = self.start * each
+        end = self.stop * each
+        return slice(first, end)
 
     def rows_in(self, values: Array, samples: int) -> slice:
-        """Return where an array of so many samples holds it."""
+        """Return where an array of all `samples` samples holds it."""
         each = len(values) // samples
         return self.rows(each)
 
@@ -51,7 +53,8 @@ class Gathered:
         """Write the rows of a chunk."""
         each = chunk.rows_each(part)
         if not self._started:
-            shape = (self.samples * each, *part.shape[1:])
+            rows = self.samples * each
+            shape = (rows, *part.shape[1:])
             self.values = np.empty(shape, part.dtype)
             self._started = True
         self.values[chunk.rows(each)] = part

@@ -19,6 +19,14 @@ from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.nodes import MAX_POOLS, standard
 
+Skipped = tuple[str, str]
+"""A node by name, and the reason why it was left alone."""
+
+Target = tuple[str, str | None]
+"""A tensor by name, and the consumer that is meant; None: all."""
+
+BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
+
 
 @dataclass(frozen=True)
 class Correction:
@@ -30,13 +38,12 @@ class Correction:
 
     graph: Graph
     potentials: tuple[Array, ...] | None = None
-    skipped: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 def within_threshold(potential: Array) -> Array:
     """Return initial potentials between 0 and 1: a neuron without input never fires."""
-    below_one = np.nextafter(np.float32(1), np.float32(0))
-    return np.clip(potential, 0.0, below_one)
+    return np.clip(potential, 0.0, BELOW_ONE)
 
 
 def with_offsets(graph: Graph, sites: Sequence[Site], offsets: Sequence[Array]) -> Graph:
@@ -49,14 +56,14 @@ def with_offsets(graph: Graph, sites: Sequence[Site], offsets: Sequence[Array]) 
             bias before the site where one can take it.
     """
     by_name = {node.name: node for node in graph.nodes}
-    shifts: dict[tuple[str, str | None], Array] = {}
+    shifts: dict[Target, Array] = {}
     for site, offset in zip(sites, offsets, strict=True):
         current = by_name[site.name].inputs[0]
         shifts[current.name, site.name] = offset
     return with_shifts(graph, shifts)
 
 
-def with_shifts(graph: Graph, shifts: dict[tuple[str, str | None], Array]) -> Graph:
+def with_shifts(graph: Graph, shifts: dict[Target, Array]) -> Graph:
     """Return a copy of the ANN in which tensors are shifted by a constant.
 
     Args:
@@ -70,9 +77,10 @@ def with_shifts(graph: Graph, shifts: dict[tuple[str, str | None], Array]) -> Gr
     tensors = graph.tensors()
     for (name, reader), shift in shifts.items():
         tensor = tensors[name]
-        if not np.any(shift) or _into_bias(editor, tensor, shift):
+        if not np.any(shift):
             continue
-        _insert_add(editor, tensor, reader, shift)
+        if not _into_bias(editor, tensor, shift):
+            _insert_add(editor, tensor, reader, shift)
     return tidy(graph)
 
 
@@ -85,11 +93,16 @@ def _insert_add(editor: Editor, tensor: Tensor, reader: str | None, shift: Array
     label = reader or tensor.name
     shifted = editor.variable(f"{label}/corrected", like=tensor)
     redirect(graph, tensor, shifted, consumers)
-    if is_output(graph, shifted):  # the output keeps its name
-        shifted.name, tensor.name = tensor.name, shifted.name
+    if is_output(graph, shifted):
+        # the output keeps its name
+        name = tensor.name
+        tensor.name = shifted.name
+        shifted.name = name
     dtype = tensor.dtype or np.float32
-    fixed = editor.constant(f"{label}/offset", shift.astype(dtype))
-    editor.node("Add", f"{label}/correct", [tensor, fixed], [shifted])
+    values = shift.astype(dtype)
+    fixed = editor.constant(f"{label}/offset", values)
+    inputs = [tensor, fixed]
+    editor.node("Add", f"{label}/correct", inputs, [shifted])
 
 
 def _into_bias(editor: Editor, tensor: Tensor, offset: Array) -> bool:
@@ -101,24 +114,31 @@ def _into_bias(editor: Editor, tensor: Tensor, offset: Array) -> bool:
     - Anything else is refused, and so is a tensor that others read, too.
     """
     node = producer(tensor)
-    if node is None or not standard(node) or _is_shared(editor.graph, tensor):
+    if node is None or not standard(node):
+        return False
+    if _is_shared(editor.graph, tensor):
         return False
     if node.op in MAX_POOLS:
-        return _into_bias(editor, node.inputs[0], offset)
+        pooled = node.inputs[0]
+        return _into_bias(editor, pooled, offset)
     if node.op == "Add":
         return _into_term(editor, node, tensor, offset)
-    return is_weighted(node) and _extend_bias(editor, node, offset)
+    if is_weighted(node):
+        return _extend_bias(editor, node, offset)
+    return False
 
 
 def _is_shared(graph: Graph, tensor: Tensor) -> bool:
+    readers = len(tensor.outputs)
     if is_output(graph, tensor):
-        return len(tensor.outputs) > 0
-    return len(tensor.outputs) > 1
+        readers += 1
+    return readers > 1
 
 
 def _into_term(editor: Editor, node: Node, total: Tensor, offset: Array) -> bool:
     for term in node.inputs:
-        if constant(term) is not None or term.shape != total.shape:
+        computed = constant(term) is None
+        if not computed or term.shape != total.shape:
             continue
         if _into_bias(editor, term, offset):
             return True
@@ -136,17 +156,17 @@ def _extend_bias(editor: Editor, node: Node, offset: Array) -> bool:
     channels = None if shape is None else shape[1]
     if not isinstance(channels, int):
         return False
-    old: Array | None = np.zeros(1)
-    if len(node.inputs) > 2 and not node.inputs[2].is_empty():
-        old = constant(node.inputs[2])
+    old = _bias(node)
     if old is None:
         return False
     # b + offset, a number per channel; a bias of one number serves all of them
     bias = np.asarray(old, np.float64)
     if bias.size in (1, channels):
         bias = bias.ravel()
-    new = np.broadcast_to(bias, (channels,)) + offset.ravel()
-    tensor = editor.constant(f"{node.name}/corrected_bias", new.astype(weights.dtype))
+    own = np.broadcast_to(bias, (channels,))
+    new = own + offset.ravel()
+    values = new.astype(weights.dtype)
+    tensor = editor.constant(f"{node.name}/corrected_bias", values)
     if len(node.inputs) > 2:
         node.inputs[2] = tensor
     else:
@@ -154,9 +174,21 @@ def _extend_bias(editor: Editor, node: Node, offset: Array) -> bool:
     return True
 
 
+def _bias(node: Node) -> Array | None:
+    """Return an operator's bias, 0 where it has none, or None where it is computed."""
+    if len(node.inputs) < 3:
+        return np.zeros(1)
+    bias = node.inputs[2]
+    if bias.is_empty():
+        return np.zeros(1)
+    return constant(bias)
+
+
 def change_weights(editor: Editor, node: Node, change: Array) -> None:
     """Add to a node's weights, in place: as a constant of its own, which no other node shares."""
-    old = np.asarray(constant(node.inputs[1]))
+    old = constant(node.inputs[1])
+    assert old is not None
     new = old.astype(np.float64) + change
+    values = new.astype(old.dtype)
     label = f"{node.name}/corrected_weights"
-    node.inputs[1] = editor.constant(label, new.astype(old.dtype))
+    node.inputs[1] = editor.constant(label, values)

@@ -11,115 +11,116 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Chunk
 from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation
 from onnx2snn.correct.segments import Segment
-from onnx2snn.correct.sent import step_numbers
+from onnx2snn.correct.sent import Sent, step_numbers
 
 
-def currents(
-    simulation: LayerSimulation, session: ort.InferenceSession, segment: Segment, chunk: Chunk
-) -> Iterator[Array]:
-    """Yield the input current of a site, some steps at a time.
+class InputCurrent:
+    """The input current of one site, in ANN units."""
 
-    Args:
-        simulation: The work so far.
-        session: Computes the current from the outputs of the sites before it.
-        segment: The segment that leads to the site.
-        chunk: The samples.
+    def __init__(self, simulation: LayerSimulation, segment: Segment) -> None:
+        """Open a session of the corrected segment that leads to the site."""
+        assert segment.current is not None
+        self.simulation = simulation
+        self.segment = segment
+        self.name = segment.current
+        self._session = simulation.open(simulation.graph, segment, [self.name])
 
-    Yields:
-        [k, n, ...] in ANN units, for k steps. Where a sum of it is no number, nothing is sent.
-    """
-    if not segment.takes:
-        return _constant(simulation, session, segment, chunk)
-    if _stepwise(simulation, segment):
-        return _each_step(simulation, session, segment, chunk)
-    return _telescoped(simulation, session, segment, chunk)
+    def blocks(self, chunk: Chunk) -> Iterator[Array]:
+        """Yield the current [k, n, ...] of a chunk, k steps at a time.
 
+        Where a sum of it is no number, nothing is sent.
+        """
+        if not self.segment.takes:
+            return self._constant(chunk)
+        if self._is_stepwise():
+            return self._each_step(chunk)
+        return self._telescoped(chunk)
 
-def _stepwise(simulation: LayerSimulation, segment: Segment) -> bool:
-    """Return whether the current at a step is the segment of that step's outputs."""
-    if segment.analog:
-        return False
-    return not segment.pools or simulation.job.settings.maxpool == "current"
+    def mean(self, means: ByTensor) -> Array:
+        """Return the mean current over all steps, for all samples.
 
+        Args:
+            means: The mean outputs of the sites before it.
+        """
+        pooled = self.segment.pools and self._is_stepwise()
+        if not self.segment.analog and not pooled:
+            # F(mean output): F is affine, or its sum telescopes to T F(mean output)
+            found = self.simulation.corrected(self.segment, [self.name], means)
+            return found[self.name]
+        simulation = self.simulation
+        steps = simulation.steps
+        sums = []
+        for chunk in simulation.chunks(self.segment, steps=steps):
+            by_block = [block.sum(axis=0) for block in self.blocks(chunk)]
+            sums.append(sum(by_block))
+        return np.concatenate(sums) / np.float32(steps)
 
-def _constant(
-    simulation: LayerSimulation, session: ort.InferenceSession, segment: Segment, chunk: Chunk
-) -> Iterator[Array]:
-    """Yield the current of a site that only the encoder feeds."""
-    (current,) = simulation.compute(session, {}, chunk)
-    for steps in simulation.blocks(segment, chunk):
-        count = steps.stop - steps.start
-        yield np.broadcast_to(current, (count, *current.shape))
+    def _is_stepwise(self) -> bool:
+        """Return whether the current at a step is F of that step's outputs."""
+        if self.segment.analog:
+            return False
+        if not self.segment.pools:
+            return True
+        return self.simulation.job.settings.maxpool == "current"
 
+    def _constant(self, chunk: Chunk) -> Iterator[Array]:
+        """Yield the current of a site that only the encoder feeds."""
+        (current,) = self.simulation.compute(self._session, {}, chunk)
+        for steps in self._steps(chunk):
+            count = steps.stop - steps.start
+            shape = (count, *current.shape)
+            yield np.broadcast_to(current, shape)
 
-def _each_step(
-    simulation: LayerSimulation, session: ort.InferenceSession, segment: Segment, chunk: Chunk
-) -> Iterator[Array]:
-    """Yield x(t) = F(output at t)."""
-    for steps in simulation.blocks(segment, chunk):
-        outputs = {}
-        for name in segment.takes:
-            site = simulation.sent[name]
-            rows = chunk.rows_in(site.total, simulation.count)
-            outputs[name] = site.outputs(steps, rows)
-        yield simulation.compute_steps(session, outputs, chunk)
+    def _each_step(self, chunk: Chunk) -> Iterator[Array]:
+        """Yield x(t) = F(output at t)."""
+        for steps in self._steps(chunk):
+            outputs = {}
+            for name, site, rows in self._before(chunk):
+                outputs[name] = site.outputs(steps, rows)
+            yield self._compute(outputs, chunk)
 
+    def _telescoped(self, chunk: Chunk) -> Iterator[Array]:
+        """Yield x(t) = S(t) - S(t-1) with S(t) = t F(mean output up to t)."""
+        before: Array | None = None
+        for steps in self._steps(chunk):
+            means = {}
+            for name, site, rows in self._before(chunk):
+                means[name] = site.means_so_far(steps, rows)
+            sums = self._compute(means, chunk)
+            sums *= step_numbers(steps, sums.ndim)
+            if before is None:
+                before = np.zeros_like(sums[:1])
+            joined = np.concatenate([before, sums])
+            sums = _last_numbers(joined)
+            before = sums[-1:]
+            yield np.diff(sums, axis=0)
 
-def _telescoped(
-    simulation: LayerSimulation, session: ort.InferenceSession, segment: Segment, chunk: Chunk
-) -> Iterator[Array]:
-    """Yield x(t) = S(t) - S(t-1) with S(t) = t F(mean output up to t)."""
-    before: Array | None = None
-    for steps in simulation.blocks(segment, chunk):
-        means = {}
-        for name in segment.takes:
-            site = simulation.sent[name]
-            rows = chunk.rows_in(site.total, simulation.count)
-            means[name] = site.means_so_far(steps, rows)
-        sums = simulation.compute_steps(session, means, chunk)
-        sums *= step_numbers(steps, sums.ndim)
-        if before is None:
-            before = np.zeros_like(sums[:1])
-        sums = _last_numbers(np.concatenate([before, sums]))
-        before = sums[-1:]
-        yield np.diff(sums, axis=0)
+    def _steps(self, chunk: Chunk) -> Iterator[slice]:
+        return self.simulation.blocks(self.segment, chunk)
+
+    def _before(self, chunk: Chunk) -> Iterator[tuple[str, Sent, slice]]:
+        """Yield the sites before this one by tensor, and where they hold a chunk."""
+        for name in self.segment.takes:
+            site = self.simulation.sent[name]
+            rows = self.simulation.rows(site.total, chunk)
+            yield name, site, rows
+
+    def _compute(self, sites: ByTensor, chunk: Chunk) -> Array:
+        """Return F at each of k steps."""
+        return self.simulation.compute_steps(self._session, sites, chunk)
 
 
 def _last_numbers(sums: Array) -> Array:
     """Let each that is no number be the last along axis 0 that was one, as `Increase` does."""
     missing = ~np.isfinite(sums)
-    if missing.any():
-        for t in range(1, len(sums)):
-            np.copyto(sums[t], sums[t - 1], where=missing[t])
+    if not missing.any():
+        return sums
+    for t in range(1, len(sums)):
+        before = sums[t - 1]
+        np.copyto(sums[t], before, where=missing[t])
     return sums
-
-
-def mean_current(
-    simulation: LayerSimulation, session: ort.InferenceSession, segment: Segment, means: ByTensor
-) -> Array:
-    """Return the mean input current of a site over all steps, for all samples, in ANN units.
-
-    Args:
-        simulation: The work so far.
-        session: Computes the current from the outputs of the sites before it.
-        segment: The segment that leads to the site.
-        means: The mean outputs of the sites before it.
-    """
-    assert segment.current is not None
-    pooled = segment.pools and _stepwise(simulation, segment)
-    if not segment.analog and not pooled:
-        # F(mean output): F is affine, or its sum telescopes to T F(mean output)
-        found = simulation.run(simulation.graph, segment, [segment.current], means)
-        return found[segment.current]
-    steps = simulation.job.settings.steps
-    sums = []
-    for chunk in simulation.chunks(segment, steps=steps):
-        blocks = currents(simulation, session, segment, chunk)
-        sums.append(sum(block.sum(axis=0) for block in blocks))
-    return np.concatenate(sums) / np.float32(steps)

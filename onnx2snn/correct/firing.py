@@ -10,9 +10,7 @@ import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Gathered
-from onnx2snn.correct.currents import currents
-from onnx2snn.correct.layer_simulation import LayerSimulation
-from onnx2snn.correct.segments import Segment
+from onnx2snn.correct.currents import InputCurrent
 from onnx2snn.correct.spike_trains import spike_train_model, state_input
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.settings import Settings
@@ -32,37 +30,32 @@ class LayerNeurons:
     potential: Array
 
 
-def fire(
-    simulation: LayerSimulation,
-    session: ort.InferenceSession,
-    segment: Segment,
-    neurons: LayerNeurons,
-    count: int,
-) -> tuple[Array, Array]:
+def fire(current: InputCurrent, neurons: LayerNeurons, count: int) -> tuple[Array, Array]:
     """Let a layer fire.
 
     Args:
-        simulation: The work so far.
-        session: Computes the layer's input current.
-        segment: The segment that leads to it.
+        current: Its input current.
         neurons: Its neurons.
         count: How many samples it answers to, the first ones.
 
     Returns:
         The spikes [T, N, ...] and their sum over time [N, ...], in threshold units.
     """
-    steps = simulation.job.settings.steps
+    simulation = current.simulation
+    steps = simulation.steps
     layer = _open_layer(neurons, simulation.job.settings)
     count = min(count, simulation.count)
     totals = Gathered(count)
     spikes: Array | None = None
-    for chunk in simulation.chunks(segment, count, steps):
+    for chunk in simulation.chunks(current.segment, count, steps):
         total: Array | None = None
         start = 0
-        for sent, summed in layer.trains(currents(simulation, session, segment, chunk)):
+        blocks = current.blocks(chunk)
+        for sent, summed in layer.trains(blocks):
             each = chunk.rows_each(summed)
             if spikes is None:
-                shape = (steps, count * each, *summed.shape[1:])
+                rows = count * each
+                shape = (steps, rows, *summed.shape[1:])
                 spikes = np.empty(shape, sent.dtype)
             stop = start + len(sent)
             spikes[start:stop, chunk.rows(each)] = sent
@@ -75,7 +68,7 @@ def fire(
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _SpikingLayer:
     """A session of a layer of neurons; `units` turn currents into threshold units."""
 
     session: ort.InferenceSession
@@ -90,21 +83,26 @@ class _Layer:
         states: dict[str, Array] = {}
         for current in blocks:
             if not states:
-                for name in self.states:
-                    states[name] = np.zeros(current.shape[1:], np.float32)
+                zero = np.zeros(current.shape[1:], np.float32)
+                states = dict.fromkeys(self.states, zero)
             feed = {"currents": current, **self.units, **states}
             spikes, total, *after = self.session.run(None, feed)
             states = dict(zip(self.states, after, strict=True))
             yield spikes, total
 
 
-def _open_layer(neurons: LayerNeurons, settings: Settings) -> _Layer:
+def _open_layer(neurons: LayerNeurons, settings: Settings) -> _SpikingLayer:
     theta = neurons.theta
-    kind = neuron_for(settings.neuron_kind, settings.height)
-    model = spike_train_model(kind, settings.height, neurons.potential, theta.ndim)
+    levels = settings.height
+    kind = neuron_for(settings.neuron_kind, levels)
+    model = spike_train_model(kind, levels, neurons.potential, theta.ndim)
+    session = open_session(model, settings.threads)
     # in threshold units: x / θ + b / θ
     scale = 1.0 / theta
     shift = neurons.offset / theta
-    units = {"scale": scale.astype(np.float32), "shift": shift.astype(np.float32)}
-    names = tuple(state_input(label) for label, _ in kind.states)
-    return _Layer(open_session(model, settings.threads), units, names)
+    units = {
+        "scale": scale.astype(np.float32),
+        "shift": shift.astype(np.float32),
+    }
+    names = [state_input(label) for label, _ in kind.states]
+    return _SpikingLayer(session, units, tuple(names))

@@ -72,47 +72,72 @@ class LayerSimulation:
         """Return a node of the corrected graph."""
         return self._nodes[name]
 
-    def activations(self, segment: Segment) -> dict[str, Array]:
-        """Return the ANN's activations at the sites before a segment."""
-        return {name: self.sent[name].activation for name in segment.takes}
+    @property
+    def steps(self) -> int:
+        """The number of time-steps T."""
+        return self.job.settings.steps
+
+    def rows(self, values: Array, chunk: Chunk) -> slice:
+        """Return where an array of all samples holds a chunk."""
+        return chunk.rows_in(values, self.count)
 
     def means(self, segment: Segment, start: int) -> dict[str, Array]:
         """Return the mean outputs of the sites before a segment, over the steps after `start`."""
-        return {name: self.sent[name].mean(start) for name in segment.takes}
+        means = {}
+        for name in segment.takes:
+            site = self.sent[name]
+            means[name] = site.mean(start)
+        return means
 
-    def run(
-        self, graph: Graph, segment: Segment, outputs: Sequence[str], sites: ByTensor
+    def wanted(self, segment: Segment) -> dict[str, Array]:
+        """Return the ANN's own tensors of a segment, for all samples."""
+        activations = {}
+        for name in segment.takes:
+            site = self.sent[name]
+            activations[name] = site.activation
+        return self._run(self.original, segment, segment.tensors, activations)
+
+    def corrected(
+        self, segment: Segment, names: Sequence[str], sites: ByTensor
     ) -> dict[str, Array]:
-        """Compute some tensors of a segment for all samples.
+        """Return tensors of a segment as corrected so far, for all samples.
 
         Args:
-            graph: `original` or `graph`.
             segment: The segment.
-            outputs: The names of the tensors.
+            names: The names of the tensors.
             sites: The answers of the sites before it, for all samples.
-
-        Returns:
-            The tensors by name.
         """
-        known = {name: sites[name] for name in outputs if name in sites}
-        wanted = [name for name in outputs if name not in known]
-        if not wanted:
-            return known
-        session = self.open(graph, segment, wanted)
-        whole = {name: Gathered(self.count) for name in wanted}
+        return self._run(self.graph, segment, names, sites)
+
+    def _run(
+        self, graph: Graph, segment: Segment, names: Sequence[str], sites: ByTensor
+    ) -> dict[str, Array]:
+        found = {}
+        computed = []
+        for name in names:
+            if name in sites:
+                found[name] = sites[name]
+            else:
+                computed.append(name)
+        if not computed:
+            return found
+        session = self.open(graph, segment, computed)
+        whole = [Gathered(self.count) for _ in computed]
         for chunk in self.chunks(segment):
             given = {}
             for name, values in sites.items():
-                given[name] = values[chunk.rows_in(values, self.count)]
-            found = self.compute(session, given, chunk)
-            for gathered, part in zip(whole.values(), found, strict=True):
+                rows = self.rows(values, chunk)
+                given[name] = values[rows]
+            outputs = self.compute(session, given, chunk)
+            for gathered, part in zip(whole, outputs, strict=True):
                 gathered.write(part, chunk)
-        computed = {name: gathered.values for name, gathered in whole.items()}
-        return known | computed
+        for name, gathered in zip(computed, whole, strict=True):
+            found[name] = gathered.values
+        return found
 
-    def open(self, graph: Graph, segment: Segment, outputs: Sequence[str]) -> ort.InferenceSession:
+    def open(self, graph: Graph, segment: Segment, names: Sequence[str]) -> ort.InferenceSession:
         """Return a session of a segment that computes some tensors."""
-        model = segment_model(graph, segment, outputs)
+        model = segment_model(graph, segment, names)
         return open_session(model, self.job.threads)
 
     def compute(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> list[Array]:
@@ -129,16 +154,18 @@ class LayerSimulation:
             if name in sites:
                 feed[name] = sites[name]
             else:
-                feed[name] = self.inputs[name][chunk.start : chunk.stop]
+                feed[name] = self._input(name, chunk)
         if not self.fixed:
             return list(session.run(None, feed))
         for name, values in feed.items():
             rows = chunk.rows_each(values) * self.fixed
-            feed[name] = np.resize(values, (rows, *values.shape[1:]))
+            shape = (rows, *values.shape[1:])
+            feed[name] = np.resize(values, shape)
         own = []
         for output in session.run(None, feed):
             each = len(output) // self.fixed
-            own.append(output[: each * chunk.count])
+            rows = each * chunk.count
+            own.append(output[:rows])
         return own
 
     def compute_steps(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> Array:
@@ -154,29 +181,31 @@ class LayerSimulation:
         Returns:
             [k, n, ...].
         """
-        steps = len(next(iter(sites.values())))
+        steps = max(len(values) for values in sites.values())
         if self.fixed:
-            return self._step_by_step(session, sites, chunk)
+            found = []
+            for t in range(steps):
+                now = {name: values[t] for name, values in sites.items()}
+                found += self.compute(session, now, chunk)
+            return np.stack(found)
         feed = {}
         for value in session.get_inputs():
             name = value.name
             if name in sites:
                 values = sites[name]
-                feed[name] = values.reshape(-1, *values.shape[2:])
+                shape = values.shape[2:]
+                feed[name] = values.reshape(-1, *shape)
             else:
-                own = self.inputs[name][chunk.start : chunk.stop]
+                own = self._input(name, chunk)
                 feed[name] = np.concatenate([own] * steps)
-        (found,) = session.run(None, feed)
-        return np.asarray(found).reshape(steps, -1, *found.shape[1:])
+        (output,) = session.run(None, feed)
+        shape = output.shape[1:]
+        return np.asarray(output).reshape(steps, -1, *shape)
 
-    def _step_by_step(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> Array:
-        steps = len(next(iter(sites.values())))
-        found = []
-        for t in range(steps):
-            now = {name: values[t] for name, values in sites.items()}
-            (output,) = self.compute(session, now, chunk)
-            found.append(output)
-        return np.stack(found)
+    def _input(self, name: str, chunk: Chunk) -> Array:
+        """Return a chunk of one of the network's own inputs."""
+        values = self.inputs[name]
+        return values[chunk.start : chunk.stop]
 
     def chunks(
         self, segment: Segment, count: int | None = None, steps: int | None = None
@@ -188,20 +217,26 @@ class LayerSimulation:
             count: How many samples in all (None: all there are).
             steps: Steps that are computed with each chunk, one after another (None: none are).
         """
-        total = self.count if count is None else min(count, self.count)
-        neurons = CACHED if steps is None else CACHED_STEPS // steps
-        size = self.fixed or max(1, neurons // self.largest(segment))
+        total = self.count
+        if count is not None:
+            total = min(count, total)
+        neurons = CACHED
+        if steps is not None:
+            neurons = CACHED_STEPS // steps
+        good = max(1, neurons // self.largest(segment))
+        size = self.fixed or good
         for start in range(0, total, size):
-            yield Chunk(start, min(start + size, total))
+            stop = min(start + size, total)
+            yield Chunk(start, stop)
 
     def blocks(self, segment: Segment, chunk: Chunk) -> Iterator[slice]:
         """Yield the time-steps, as many at a time as memory should hold for a chunk."""
-        steps = self.job.settings.steps
         samples = self.fixed or chunk.count
         neurons = samples * self.largest(segment)
         size = max(1, MOST_AT_ONCE // neurons)
-        for start in range(0, steps, size):
-            yield slice(start, min(start + size, steps))
+        for start in range(0, self.steps, size):
+            stop = min(start + size, self.steps)
+            yield slice(start, stop)
 
     def largest(self, segment: Segment) -> int:
         """Return the neurons per sample of the largest site before a segment, or of its own."""

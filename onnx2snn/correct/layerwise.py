@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.correct.correction import (
@@ -23,9 +22,10 @@ from onnx2snn.correct.correction import (
     with_shifts,
     within_threshold,
 )
-from onnx2snn.correct.currents import mean_current
+from onnx2snn.correct.currents import InputCurrent
 from onnx2snn.correct.firing import LayerNeurons, fire
 from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation
+from onnx2snn.correct.means import broadcast_axes, mean_over
 from onnx2snn.correct.ridge import fit_weights
 from onnx2snn.correct.sample_order import require_order
 from onnx2snn.correct.segments import Response, Segment, segments
@@ -63,37 +63,40 @@ def correct_layerwise(job: Job, thresholds: Sequence[Array], delay: int) -> Corr
     Raises:
         UsageError: A tensor does not hold its samples along axis 0.
     """
-    settings = job.settings
-    *layers, readout = segments(job.graph, job.partition)
+    found = segments(job.graph, job.partition)
     simulation = LayerSimulation(job, _chosen(job), delay)
-    require_order(simulation, [*layers, readout])
-    last = _last_readers([*layers, readout])
-    corrected = []
-    for index, segment in enumerate(layers):
-        neurons = _correct_site(simulation, segment, thresholds[index])
-        corrected.append(neurons)
+    require_order(simulation, found)
+    last = _last_readers(found)
+    count = len(found)
+    offsets = []
+    potentials = []
+    for index, theta in enumerate(thresholds):
+        neurons = _correct_site(simulation, found[index], theta)
+        offsets.append(neurons.offset)
+        potentials.append(neurons.potential)
         # spike trains are large: each goes with its last reader
         for name in list(simulation.sent):
             if last.get(name, -1) <= index:
                 del simulation.sent[name]
-        job.progress("corrections", index + 1, len(layers) + 1)
-    _correct_readout(simulation, readout)
-    job.progress("corrections", len(layers) + 1, len(layers) + 1)
-    offsets = [neurons.offset for neurons in corrected]
+        job.progress("corrections", index + 1, count)
+    _correct_readout(simulation, found[-1])
+    job.progress("corrections", count, count)
     graph = with_offsets(simulation.graph, job.sites, offsets)
-    potentials = None
-    if "potential" in settings.corrections:
-        potentials = tuple(neurons.potential for neurons in corrected)
-    return Correction(graph, potentials, tuple(simulation.skipped))
+    skipped = tuple(simulation.skipped)
+    if "potential" in job.settings.corrections:
+        return Correction(graph, tuple(potentials), skipped)
+    return Correction(graph, skipped=skipped)
 
 
 def _chosen(job: Job) -> Array:
-    """Return the numbers of the samples that are simulated."""
-    neurons = max(site.neurons for site in job.sites)
-    affordable = MOST_VALUES // (neurons * job.settings.steps)
-    most = min(len(job.samples), MOST_SAMPLES)
+    """Return the numbers of the samples that are simulated, in order."""
+    available = len(job.samples)
+    largest = max(site.neurons for site in job.sites)
+    affordable = MOST_VALUES // (largest * job.settings.steps)
+    most = min(available, MOST_SAMPLES)
     count = int(np.clip(affordable, 1, most))
-    order = np.random.default_rng(job.settings.seed).permutation(len(job.samples))
+    rng = np.random.default_rng(job.settings.seed)
+    order = rng.permutation(available)
     return np.sort(order[:count])
 
 
@@ -108,61 +111,54 @@ def _last_readers(found: Sequence[Segment]) -> dict[str, int]:
 
 def _correct_site(simulation: LayerSimulation, segment: Segment, theta: Array) -> LayerNeurons:
     """Correct one site and let it fire; return its neurons with their offset and potential."""
-    site, current = segment.site, segment.current
-    assert site is not None and current is not None
+    site = segment.site
+    assert site is not None
     corrections = simulation.job.settings.corrections
-    activations = simulation.activations(segment)
-    wanted = simulation.run(simulation.original, segment, segment.tensors, activations)
+    wanted = simulation.wanted(segment)
     means = simulation.means(segment, 0)
     if "weights" in corrections:
         for response in segment.responses:
             _fit(simulation, segment, response, wanted, means)
-    session = simulation.open(simulation.graph, segment, [current])
+    current = InputCurrent(simulation, segment)
     # a = clip(z, 0, u)
-    activation = np.clip(wanted[current], 0, site.upper).astype(np.float32)
-    layer = _Layer(simulation, segment, site, session, activation)
-    shape = site.threshold_shape("channel")
-    neurons = LayerNeurons(theta, np.zeros(shape), np.full(shape, INITIAL_POTENTIAL))
+    z = wanted[current.name]
+    activation = np.clip(z, 0, site.upper).astype(np.float32)
+    layer = _Layer(site, current, activation)
+    neurons = layer.uncorrected(theta)
     if "bias" in corrections:
-        found = mean_current(simulation, session, segment, means)
-        neurons = layer.with_bias(neurons, _lacking(wanted[current], found))
+        lacks = _lacking(z, current.mean(means))
+        neurons = layer.with_bias(neurons, lacks)
     if "potential" in corrections:
         neurons = layer.with_potential(neurons)
-    spikes, total = layer.fire(neurons, simulation.count)
+    spikes, total = fire(current, neurons, simulation.count)
     simulation.sent[site.tensor] = Sent(activation, spikes, total, theta)
     return neurons
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A site at work: `session` computes its input current, `activation` is the ANN's [N, ...]."""
+    """A site at work, and the ANN's activation [N, ...] there."""
 
-    simulation: LayerSimulation
-    segment: Segment
     site: Site
-    session: ort.InferenceSession
+    current: InputCurrent
     activation: Array
 
-    def fire(self, neurons: LayerNeurons, count: int) -> tuple[Array, Array]:
-        """Return the spikes of its first `count` samples and their sum over time."""
-        return fire(self.simulation, self.session, self.segment, neurons, count)
-
-    def output_lacks(self, neurons: LayerNeurons, count: int) -> Array:
-        """Return a - r(T) of the first `count` samples, in ANN units."""
-        _, total = self.fire(neurons, count)
-        # r(T) = (θ / T) Σ s(t)
-        unit = neurons.theta / self.simulation.job.settings.steps
-        rates = total * unit.astype(np.float32)
-        return _lacking(self.activation[: len(total)], rates)
+    def uncorrected(self, theta: Array) -> LayerNeurons:
+        """Return neurons without an offset, at half their threshold."""
+        shape = self.site.threshold_shape("channel")
+        offset = np.zeros(shape)
+        potential = np.full(shape, INITIAL_POTENTIAL)
+        return LayerNeurons(theta, offset, potential)
 
     def with_bias(self, neurons: LayerNeurons, current_lacks: Array) -> LayerNeurons:
         """Return neurons whose offset per channel makes up for current, then for output."""
         # b = mean(z - mean current), then b += mean(a - r(T))
-        offset = self._by_channel(current_lacks)
+        axes = self._other_axes()
+        offset = mean_over(current_lacks, axes)
         for _ in range(OUTPUT_ROUNDS):
             now = replace(neurons, offset=offset)
-            lacks = self.output_lacks(now, OUTPUT_SAMPLES)
-            offset = offset + self._by_channel(lacks)
+            lacks = self._output_lacks(now, OUTPUT_SAMPLES)
+            offset = offset + mean_over(lacks, axes)
         return replace(neurons, offset=offset)
 
     def with_potential(self, neurons: LayerNeurons) -> LayerNeurons:
@@ -170,22 +166,30 @@ class _Layer:
 
         Each has a potential of its own, or each channel where a size is not static.
         """
-        lacks = self.output_lacks(neurons, self.simulation.count)
-        static = all(isinstance(size, int) for size in self.site.shape[1:])
-        axes = 0 if static else self._other_axes()
+        simulation = self.current.simulation
+        lacks = self._output_lacks(neurons, simulation.count)
+        sizes = self.site.shape[1:]
+        axes = self._other_axes()
+        if all(isinstance(size, int) for size in sizes):
+            axes = (0,)
         # v(0) += (T / θ) mean(a - r(T))
-        factor = self.simulation.job.settings.steps / neurons.theta
-        potential = neurons.potential + factor * lacks.mean(axis=axes, keepdims=True)
+        factor = simulation.steps / neurons.theta
+        mean = lacks.mean(axis=axes, keepdims=True)
+        potential = neurons.potential + factor * mean
         return replace(neurons, potential=within_threshold(potential))
 
-    def _by_channel(self, values: Array) -> Array:
-        mean: Array = values.mean(axis=self._other_axes(), keepdims=True, dtype=np.float64)
-        return mean
+    def _output_lacks(self, neurons: LayerNeurons, count: int) -> Array:
+        """Return a - r(T) of the first `count` samples, in ANN units."""
+        _, total = fire(self.current, neurons, count)
+        # r(T) = (θ / T) Σ s(t)
+        unit = neurons.theta / self.current.simulation.steps
+        rates = total * unit.astype(np.float32)
+        activation = self.activation[: len(total)]
+        return _lacking(activation, rates)
 
     def _other_axes(self) -> tuple[int, ...]:
         """Return the axes along which thresholds do not vary."""
-        shape = self.site.threshold_shape("channel")
-        return tuple(axis for axis, size in enumerate(shape) if size == 1)
+        return broadcast_axes(self.site.threshold_shape("channel"))
 
 
 def _fit(
@@ -204,54 +208,63 @@ def _fit(
         wanted: The ANN's tensors.
         means: The mean outputs of the sites before the segment.
     """
-    if response.node in simulation.fitted:
+    name, y = response.node, response.y
+    if name in simulation.fitted:
         return
-    simulation.fitted.add(response.node)
-    node = simulation.node(response.node)
+    simulation.fitted.add(name)
+    node = simulation.node(name)
     x = node.inputs[0].name
-    found = simulation.run(simulation.graph, segment, [x, response.y], means)
-    lacking = _lacking(wanted[response.y], found[response.y])
+    found = simulation.corrected(segment, [x, y], means)
+    lacking = _lacking(wanted[y], found[y])
     inputs = found[x]
     if segment.analog:
         inputs = np.nan_to_num(inputs, posinf=0.0, neginf=0.0)
     centred = "bias" in simulation.job.settings.corrections
     change = fit_weights(node, inputs, lacking, centred=centred)
     if isinstance(change, str):
-        simulation.skipped.append((response.node, change))
-    else:
-        change_weights(simulation.editor, node, change)
+        reason = change
+        simulation.skipped.append((name, reason))
+        return
+    change_weights(simulation.editor, node, change)
 
 
 def _correct_readout(simulation: LayerSimulation, segment: Segment) -> None:
     """Fit weights and biases of the readout's operators in order, after the delay."""
     corrections = simulation.job.settings.corrections
-    if not segment.responses or not {"bias", "weights"}.intersection(corrections):
+    weights = "weights" in corrections
+    bias = "bias" in corrections
+    if not segment.responses or not (weights or bias):
         return
-    activations = simulation.activations(segment)
-    wanted = simulation.run(simulation.original, segment, segment.tensors, activations)
+    wanted = simulation.wanted(segment)
     means = simulation.means(segment, simulation.delay)
     for response in segment.responses:
-        if "weights" in corrections:
+        if weights:
             _fit(simulation, segment, response, wanted, means)
-        if "bias" in corrections:
-            found = simulation.run(simulation.graph, segment, [response.y], means)
-            lacking = _lacking(wanted[response.y], found[response.y])
-            shift = _by_output_channel(simulation.node(response.node), lacking)
-            shifted = with_shifts(simulation.graph, {(response.y, None): shift})
-            simulation.replace_graph(shifted)
+        if bias:
+            y = response.y
+            found = simulation.corrected(segment, [y], means)
+            lacking = _lacking(wanted[y], found[y])
+            node = simulation.node(response.node)
+            shift = mean_over(lacking, _other_axes(node, lacking.ndim))
+            graph = with_shifts(simulation.graph, {(y, None): shift})
+            simulation.replace_graph(graph)
+
+
+def _other_axes(node: Node, ndim: int) -> tuple[int, ...]:
+    """Return all axes of a weighted operator's output but that of its channels."""
+    axes = list(range(ndim))
+    channels = ndim - 1
+    if node.op.startswith("Conv"):
+        channels = 1
+    axes.remove(channels)
+    return tuple(axes)
 
 
 def _lacking(wanted: Array, found: Array) -> Array:
     """Return how much the SNN's answer lacks of the ANN's, 0 where either is no number."""
     difference: Array = wanted - found
-    if not np.isfinite(difference.sum()):
-        difference[~np.isfinite(difference)] = 0.0
+    total = difference.sum()
+    if not np.isfinite(total):
+        missing = ~np.isfinite(difference)
+        difference[missing] = 0.0
     return difference
-
-
-def _by_output_channel(node: Node, values: Array) -> Array:
-    """Return the means of a weighted operator's output over all axes but that of its channels."""
-    channels = 1 if node.op.startswith("Conv") else values.ndim - 1
-    others = tuple(axis for axis in range(values.ndim) if axis != channels)
-    mean: Array = values.mean(axis=others, keepdims=True, dtype=np.float64)
-    return mean

@@ -71,29 +71,43 @@ def _sums(operator: Unrolled, x: Array, lacking: Array) -> _Sums:
     zero: Array = np.zeros(1)
     sums = _Sums(zero, zero, zero, zero, 0)
     for a, d in _rows(operator, x, lacking):
-        sums.gram = sums.gram + a @ a.swapaxes(1, 2)
-        sums.cross = sums.cross + a @ d.swapaxes(1, 2)
-        sums.inputs = sums.inputs + a.sum(axis=2, keepdims=True, dtype=np.float64)
-        sums.outputs = sums.outputs + d.sum(axis=2, keepdims=True, dtype=np.float64)
+        sums.gram = sums.gram + _products(a, a)
+        sums.cross = sums.cross + _products(a, d)
+        sums.inputs = sums.inputs + _row_sum(a)
+        sums.outputs = sums.outputs + _row_sum(d)
         sums.count += a.shape[2]
     sums.gram = sums.gram.astype(np.float64)
     sums.cross = sums.cross.astype(np.float64)
     return sums
 
 
+def _products(one: Array, other: Array) -> Array:
+    """Return Σ one otherᵀ over the rows, per group."""
+    product: Array = one @ other.swapaxes(1, 2)
+    return product
+
+
+def _row_sum(values: Array) -> Array:
+    total: Array = values.sum(axis=2, keepdims=True, dtype=np.float64)
+    return total
+
+
 def _rows(operator: Unrolled, x: Array, lacking: Array) -> Iterator[tuple[Array, Array]]:
     """Yield inputs and what is lacking, some samples at a time, thinned out to enough rows."""
-    positions = operator.targets(lacking[:1]).shape[2]
+    one = operator.targets(lacking[:1])
+    positions = one.shape[2]
     rows = max(ROWS, ROWS_PER_INPUT * operator.inputs)
-    samples = max(LEAST_SAMPLES, -(-rows // positions))
+    enough = -(-rows // positions)
+    samples = max(LEAST_SAMPLES, enough)
     samples = min(len(x), samples)
     # odd: an even stride would miss every second column of most maps
     stride = max(1, samples * positions // rows) | 1
-    size = max(1, CHUNK // (positions * operator.inputs))
+    elements = positions * operator.inputs
+    size = max(1, CHUNK // elements)
     for start in range(0, samples, size):
-        few = slice(start, min(start + size, samples))
-        a = operator.rows(x[few])
-        d = operator.targets(lacking[few])
+        stop = min(start + size, samples)
+        a = operator.rows(x[start:stop])
+        d = operator.targets(lacking[start:stop])
         yield a[:, :, ::stride], d[:, :, ::stride]
 
 
@@ -101,13 +115,15 @@ def _solve(sums: _Sums, centred: bool) -> Array:
     gram, cross = sums.gram, sums.cross
     if centred:
         # Σ (x - mean x)(x - mean x)ᵀ = Σ x xᵀ - (Σ x)(Σ x)ᵀ / n, and alike with d
-        gram = gram - sums.inputs @ sums.inputs.swapaxes(1, 2) / sums.count
-        cross = cross - sums.inputs @ sums.outputs.swapaxes(1, 2) / sums.count
+        gram = gram - _products(sums.inputs, sums.inputs) / sums.count
+        cross = cross - _products(sums.inputs, sums.outputs) / sums.count
     size = gram.shape[1]
     # λ = (RIDGE + K / n) Σ x² / K
-    power = np.trace(gram, axis1=1, axis2=2)[:, None, None] / size
+    squares = np.trace(gram, axis1=1, axis2=2)
+    power = squares[:, None, None] / size
+    power = np.where(power > 0, power, 1.0)
     strength = RIDGE + size / sums.count
-    ridge = strength * np.where(power > 0, power, 1.0)
+    ridge = strength * power * np.eye(size)
     # (Σ x xᵀ + λ I) Dᵀ = Σ x dᵀ
-    change = np.linalg.solve(gram + ridge * np.eye(size), cross)
+    change = np.linalg.solve(gram + ridge, cross)
     return change.swapaxes(1, 2)

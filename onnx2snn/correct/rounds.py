@@ -7,14 +7,15 @@ the initial potential, T / θ as much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import onnx
 
 from onnx2snn.aliases import Array
 from onnx2snn.correct.correction import Correction, with_offsets, within_threshold
-from onnx2snn.data.batches import batches
+from onnx2snn.correct.means import broadcast_axes, mean_over
+from onnx2snn.data.batches import Batch, batches
 from onnx2snn.prepare.job import Job
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
@@ -45,14 +46,16 @@ def correct_in_rounds(
         activations: The ANN's mean activations, likewise.
     """
     settings = job.settings
-    offsets: list[Array] = [np.zeros_like(theta) for theta in thresholds]
-    potentials: list[Array] = [np.full(theta.shape, INITIAL_POTENTIAL) for theta in thresholds]
+    bias = "bias" in settings.corrections
+    potential = "potential" in settings.corrections
+    offsets = _zeros(thresholds)
+    potentials = [np.full(zero.shape, INITIAL_POTENTIAL) for zero in offsets]
 
     def correction() -> Correction:
         graph = with_offsets(job.graph, job.sites, offsets)
-        if "potential" not in settings.corrections:
-            return Correction(graph)
-        return Correction(graph, tuple(potentials))
+        if potential:
+            return Correction(graph, tuple(potentials))
+        return Correction(graph)
 
     for done in range(1, settings.rounds + 1):
         model = build(correction())
@@ -60,13 +63,14 @@ def correct_in_rounds(
         rates = mean_outputs(job, session, thresholds)
         for index, theta in enumerate(thresholds):
             # (mean(a) - mean(r(T))) / 2
-            step = DAMPING * (activations[index] - rates[index])
-            if "bias" in settings.corrections:
+            lacking = activations[index] - rates[index]
+            step = DAMPING * lacking
+            if bias:
                 offsets[index] = offsets[index] + step
-            if "potential" in settings.corrections:
+            if potential:
                 # in threshold units, and once for all T steps
-                potential = potentials[index] + settings.steps * step / theta
-                potentials[index] = within_threshold(potential)
+                once = settings.steps * step / theta
+                potentials[index] = within_threshold(potentials[index] + once)
         job.progress("corrections", done, settings.rounds)
     return correction()
 
@@ -82,20 +86,35 @@ def mean_outputs(job: Job, session: Simulation, thresholds: Sequence[Array]) -> 
     Returns:
         Per site in ANN units, of the thresholds' shapes.
     """
-    samples, steps, fixed = job.samples, job.settings.steps, job.fixed_batch
-    count = min(len(samples), MOST_SIMULATED)
-    size = fixed or affordable_batch(session, samples.batch([0]), min(count, BATCH))
-    # full batches alone, or one that is filled up
-    whole = count // size * size or min(size, len(samples))
-    totals: list[Array] = [np.zeros_like(theta) for theta in thresholds]
+    steps = job.settings.steps
+    totals = _zeros(thresholds)
     ran = 0
-    for batch in batches(samples, size, fixed, whole):
+    for batch in _whole_batches(job, session):
         session.run(batch.feed, steps, 0)
         counts = session.spike_counts()
-        for total, site, theta in zip(totals, job.sites, thresholds, strict=True):
-            axes = tuple(axis for axis, length in enumerate(theta.shape) if length == 1)
-            spikes = counts[site.name].mean(axis=axes, keepdims=True, dtype=np.float64)
+        for index, theta in enumerate(thresholds):
+            sent = counts[job.sites[index].name]
+            spikes = mean_over(sent, broadcast_axes(theta.shape))
             # r(T) = (θ / T) Σ s(t)
-            total += theta / steps * spikes
+            totals[index] += theta / steps * spikes
         ran += 1
     return [total / ran for total in totals]
+
+
+def _whole_batches(job: Job, session: Simulation) -> Iterator[Batch]:
+    """Yield full batches alone, or a single one that is filled up."""
+    samples = job.samples
+    available = len(samples)
+    count = min(available, MOST_SIMULATED)
+    size = job.fixed_batch
+    if size is None:
+        one = samples.batch([0])
+        size = affordable_batch(session, one, min(count, BATCH))
+    whole = count // size * size
+    if whole == 0:
+        whole = min(size, available)
+    return batches(samples, size, job.fixed_batch, whole)
+
+
+def _zeros(thresholds: Sequence[Array]) -> list[Array]:
+    return [np.zeros_like(theta) for theta in thresholds]

@@ -15,6 +15,9 @@ from onnx2snn.errors import UsageError
 ORDERED = 3
 """Samples on which it is seen, where the batch is not fixed."""
 
+WHOLE = Segment(None, (), None, ())
+"""The whole network taken as one segment."""
+
 NEAR = 1e-3
 """Of the largest value: how far answers to the same samples in another order may lie apart."""
 
@@ -25,20 +28,23 @@ def require_order(simulation: LayerSimulation, segments: Sequence[Segment]) -> N
     A few samples are computed by the ANN, and once more in reverse order: then every tensor that
     corrections compare has to come in reverse order, too.
     """
-    found: dict[str, None] = {}
+    names: list[str] = []
     for segment in segments:
-        found.update(dict.fromkeys(segment.takes))
-        found.update(dict.fromkeys(segment.tensors))
-    names = list(found)
-    size = simulation.fixed or min(ORDERED, simulation.count)
-    session = simulation.open(simulation.original, Segment(None, (), None, ()), names)
-    batch = filled(simulation.job.samples, simulation.chosen[:size], simulation.fixed)
+        names += segment.takes
+        names += segment.tensors
+    names = list(dict.fromkeys(names))
+    session = simulation.open(simulation.original, WHOLE, names)
+    few = min(ORDERED, simulation.count)
+    size = simulation.fixed or few
+    indices = simulation.chosen[:size]
+    batch = filled(simulation.job.samples, indices, simulation.fixed)
     ahead = {}
     back = {}
     for value in session.get_inputs():
-        given = batch.feed[value.name]
-        ahead[value.name] = given
-        back[value.name] = np.ascontiguousarray(given[::-1])
+        name = value.name
+        given = batch.feed[name]
+        ahead[name] = given
+        back[name] = np.ascontiguousarray(given[::-1])
     forwards = session.run(None, ahead)
     backwards = session.run(None, back)
     for name, one, other in zip(names, forwards, backwards, strict=True):
@@ -52,11 +58,17 @@ def require_order(simulation: LayerSimulation, segments: Sequence[Segment]) -> N
 
 def _is_reversed(one: Array, other: Array, size: int) -> bool:
     """Return whether a tensor of `size` samples holds them in the reverse order of another."""
-    if one.ndim == 0 or len(one) % size != 0:
+    if one.ndim == 0:
         return False
-    by_sample = one.reshape(size, -1, *one.shape[1:])
+    if len(one) % size != 0:
+        return False
+    shape = one.shape[1:]
+    by_sample = one.reshape(size, -1, *shape)
     turned = by_sample[::-1].reshape(one.shape)
+    # numbers alone: infinite ones would let anything pass
     magnitudes = np.zeros_like(one)
-    np.abs(one, where=np.isfinite(one), out=magnitudes)
-    near = NEAR * float(magnitudes.max(initial=0.0))
+    numbers = np.isfinite(one)
+    np.abs(one, where=numbers, out=magnitudes)
+    largest = float(magnitudes.max(initial=0.0))
+    near = NEAR * largest
     return np.allclose(turned, other, rtol=0.0, atol=near, equal_nan=True)

@@ -18,6 +18,9 @@ from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.protos.nodes import MAX_POOLS
 from onnx2snn.protos.reach import spread
 
+Names = tuple[str, ...]
+"""Names of tensors."""
+
 
 @dataclass(frozen=True)
 class Response:
@@ -43,14 +46,14 @@ class Segment:
     """
 
     site: Site | None
-    takes: tuple[str, ...]
+    takes: Names
     current: str | None
     responses: tuple[Response, ...]
     analog: bool = False
     pools: bool = False
 
     @property
-    def tensors(self) -> tuple[str, ...]:
+    def tensors(self) -> Names:
         """The tensors that can be compared with the ANN: the input current and the responses."""
         names = [response.y for response in self.responses]
         if self.current:
@@ -87,11 +90,13 @@ def segments(graph: Graph, parts: Partition) -> list[Segment]:
 
 def _readout(graph: Graph, parts: Partition, ends: set[str]) -> Segment:
     names = parts.names("readout")
-    weighted = [node for node in graph.nodes if node.name in names and is_weighted(node)]
+    inside = [node for node in graph.nodes if node.name in names]
+    weighted = [node for node in inside if is_weighted(node)]
     inputs = [node.inputs[0] for node in weighted]
     nodes, takes = _between(graph, [*inputs, *graph.outputs], ends)
     own = [node for node in nodes if node.name in names]
-    return Segment(None, takes, None, _responses(graph, own, takes))
+    responses = _responses(graph, own, takes)
+    return Segment(None, takes, None, responses)
 
 
 def segment_model(graph: Graph, segment: Segment, outputs: Sequence[str]) -> onnx.ModelProto:
@@ -104,13 +109,13 @@ def segment_model(graph: Graph, segment: Segment, outputs: Sequence[str]) -> onn
     """
     tensors = graph.tensors()
     targets = [tensors[name] for name in outputs]
-    nodes, takes = _between(graph, targets, set(segment.takes))
-    return submodel(graph, nodes, [tensors[name] for name in takes], targets)
+    ends = set(segment.takes)
+    nodes, takes = _between(graph, targets, ends)
+    inputs = [tensors[name] for name in takes]
+    return submodel(graph, nodes, inputs, targets)
 
 
-def _between(
-    graph: Graph, targets: Iterable[Tensor], ends: set[str]
-) -> tuple[list[Node], tuple[str, ...]]:
+def _between(graph: Graph, targets: Iterable[Tensor], ends: set[str]) -> tuple[list[Node], Names]:
     """Return the nodes that compute some tensors from site tensors and the ANN's inputs.
 
     Args:
@@ -122,19 +127,25 @@ def _between(
         The nodes in order, and the names of the site tensors they read.
     """
 
-    def made(node: Node) -> list[str]:
-        return [tensor.name for tensor in node.outputs if tensor.name not in ends]
+    def made(node: Node) -> set[str]:
+        return _names(node.outputs) - ends
 
-    def read(node: Node) -> list[str]:
-        return [tensor.name for tensor in node.inputs if constant(tensor) is None]
+    def read(node: Node) -> set[str]:
+        computed = [tensor for tensor in node.inputs if constant(tensor) is None]
+        return _names(computed)
 
-    names = {tensor.name for tensor in targets}
-    found = spread(reversed(graph.nodes), names, made, read)
+    backwards = reversed(graph.nodes)
+    found = spread(backwards, _names(targets), made, read)
+    nodes = found.nodes[::-1]
     takes = [name for name in ends if name in found.tensors]
-    return found.nodes[::-1], tuple(sorted(takes))
+    return nodes, tuple(sorted(takes))
 
 
-def _responses(graph: Graph, nodes: Sequence[Node], takes: Sequence[str]) -> tuple[Response, ...]:
+def _names(tensors: Iterable[Tensor]) -> set[str]:
+    return {tensor.name for tensor in tensors}
+
+
+def _responses(graph: Graph, nodes: Sequence[Node], takes: Names) -> tuple[Response, ...]:
     """Return the weighted operators, of some sorted nodes, whose input depends on spikes."""
     inside = {node.name for node in nodes}
     claimed: set[str] = set()
@@ -145,34 +156,36 @@ def _responses(graph: Graph, nodes: Sequence[Node], takes: Sequence[str]) -> tup
         if y.name in claimed:
             y = node.outputs[0]
         claimed.add(y.name)
-        found.append(Response(node.name, node.inputs[0].name, y.name))
+        x = node.inputs[0]
+        found.append(Response(node.name, x.name, y.name))
     return tuple(reversed(found))
 
 
-def _driven_by_spikes(nodes: Sequence[Node], takes: Sequence[str]) -> list[Node]:
+def _driven_by_spikes(nodes: Sequence[Node], takes: Names) -> list[Node]:
     """Return the weighted operators, of some sorted nodes, whose first input depends on spikes."""
-    time_varying = spread(nodes, takes, _input_names, _output_names).tensors
+
+    def read(node: Node) -> set[str]:
+        return _names(node.inputs)
+
+    def made(node: Node) -> set[str]:
+        return _names(node.outputs)
+
+    time_varying = spread(nodes, takes, read, made).tensors
     weighted = [node for node in nodes if is_weighted(node)]
     return [node for node in weighted if node.inputs[0].name in time_varying]
-
-
-def _input_names(node: Node) -> list[str]:
-    return [tensor.name for tensor in node.inputs]
-
-
-def _output_names(node: Node) -> list[str]:
-    return [tensor.name for tensor in node.outputs]
 
 
 def _sum_behind(graph: Graph, node: Node, inside: set[str]) -> Tensor:
     """Return a node's output, followed through Adds that alone read it and keep its shape."""
     y = node.outputs[0]
-    while not is_output(graph, y) and len(y.outputs) == 1:
+    while not is_output(graph, y):
+        if len(y.outputs) != 1:
+            break
         (behind,) = y.outputs
-        if behind.op != "Add" or behind.name not in inside:
+        if behind.op != "Add":
             break
         total = behind.outputs[0]
-        if total.shape != y.shape:
+        if behind.name not in inside or total.shape != y.shape:
             break
         y = total
     return y

@@ -27,8 +27,8 @@ class Sent:
         """Return the mean output over the steps after `start`, in ANN units."""
         total = self.total
         if start:
-            before = self.spikes[:start].sum(axis=0, dtype=np.float32)
-            total = total - before
+            before = self.spikes[:start]
+            total = total - before.sum(axis=0, dtype=np.float32)
         # (θ / (T - start)) Σ s(t)
         steps = len(self.spikes) - start
         unit = self.theta / steps
@@ -36,22 +36,27 @@ class Sent:
 
     def outputs(self, steps: slice, rows: slice) -> Array:
         """Return the outputs θ s(t) of some rows at some steps, in ANN units."""
+        spikes = self.spikes[steps, rows]
         theta = self.theta.astype(np.float32)
-        return np.multiply(self.spikes[steps, rows], theta, dtype=np.float32)
+        return np.multiply(spikes, theta, dtype=np.float32)
 
     def means_so_far(self, steps: slice, rows: slice) -> Array:
         """Return the mean outputs of some rows up to each of some steps, in ANN units."""
-        total = np.cumsum(self.spikes[steps, rows], axis=0, dtype=np.float32)
+        spikes = self.spikes[steps, rows]
+        total = np.cumsum(spikes, axis=0, dtype=np.float32)
         if steps.start:
             before = self.spikes[: steps.start, rows]
             total += before.sum(axis=0, dtype=np.float32)
         # (θ / t) Σ s up to step t
-        unit = self.theta / step_numbers(steps, total.ndim)
+        t = step_numbers(steps, total.ndim)
+        unit = self.theta / t
         return total * unit.astype(np.float32)
 
 
 def step_numbers(steps: slice, ndim: int) -> Array:
     """Return the numbers t of some steps, from 1, along the first of `ndim` axes."""
-    t = np.arange(steps.start + 1, steps.stop + 1, dtype=np.float32)
+    first = steps.start + 1
+    last = steps.stop
+    t = np.arange(first, last + 1, dtype=np.float32)
     others = [1] * (ndim - 1)
     return t.reshape(-1, *others)

@@ -13,7 +13,10 @@ from onnx2snn.snn.neurons import Neuron, attributes
 
 OPSET = 18
 
-SPIKES = {np.dtype(np.int8): TensorProto.INT8, np.dtype(np.int32): TensorProto.INT32}
+SPIKES = {
+    np.dtype(np.int8): TensorProto.INT8,
+    np.dtype(np.int32): TensorProto.INT32,
+}
 """The types of spikes in use, in ONNX."""
 
 
@@ -30,35 +33,50 @@ def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> 
         v_init: Initial potentials in threshold units; they broadcast to [n, ...].
         rank: The number of axes of [n, ...], of scale and of shift.
     """
+    step = _step(neuron, levels, v_init)
+    kind = SPIKES[spike_type(levels)]
     labels = [label for label, _ in neuron.states]
     first = [state_input(label) for label in labels]
     last = [f"{label}/last" for label in labels]
-    step = _step(neuron, levels, v_init)
-    kind = SPIKES[spike_type(levels)]
-    # currents -> inputs, step by step -> train -> spikes, total
-    nodes = [
-        helper.make_node("Mul", ["currents", "scale"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "shift"], ["inputs"]),
-        helper.make_node(
-            "Scan",
-            [*first, "inputs"],
-            [*last, "train"],
-            body=_body(step, labels, rank),
-            num_scan_inputs=1,
-        ),
-        helper.make_node("Cast", ["train"], ["spikes"], to=kind),
-        helper.make_node("ReduceSum", ["train", "time"], ["total"], keepdims=0),
+    # the layer at all steps, one after another: inputs -> train
+    scan = helper.make_node(
+        "Scan",
+        [*first, "inputs"],
+        [*last, "train"],
+        body=_body(step, labels, rank),
+        num_scan_inputs=1,
+    )
+    graph = onnx.GraphProto(name="spike_train")
+    graph.node.extend(
+        [
+            helper.make_node("Mul", ["currents", "scale"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "shift"], ["inputs"]),
+            scan,
+            helper.make_node("Cast", ["train"], ["spikes"], to=kind),
+            helper.make_node("ReduceSum", ["train", "time"], ["total"], keepdims=0),
+        ]
+    )
+    time = np.array([0], np.int64)
+    graph.initializer.append(numpy_helper.from_array(time, "time"))
+    graph.input.append(_typed("currents", rank + 1))
+    graph.input.extend(_all_typed(["scale", "shift", *first], rank))
+    graph.output.append(_typed("spikes", rank + 1, kind))
+    graph.output.extend(_all_typed(["total", *last], rank))
+    return _model(graph, neuron, step)
+
+
+def _model(graph: onnx.GraphProto, neuron: Neuron, step: onnx.NodeProto) -> onnx.ModelProto:
+    function = function_for(neuron.op, OPSET, [step], single=True)
+    opsets = [
+        helper.make_opsetid("", OPSET),
+        helper.make_opsetid(SNN_DOMAIN, 1),
     ]
-    inputs = [_float(name, rank) for name in ("scale", "shift", *first)]
-    inputs.insert(0, _float("currents", rank + 1))
-    outputs = [_float(name, rank) for name in ("total", *last)]
-    spikes = [None] * (rank + 1)
-    outputs.insert(0, helper.make_tensor_value_info("spikes", kind, spikes))
-    time = numpy_helper.from_array(np.array([0], np.int64), "time")
-    graph = helper.make_graph(nodes, "spike_train", inputs, outputs, [time])
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(SNN_DOMAIN, 1)]
-    functions = [function_for(neuron.op, OPSET, [step], single=True)]
-    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
+    return helper.make_model(
+        graph,
+        opset_imports=opsets,
+        functions=[function],
+        ir_version=10,
+    )
 
 
 def _step(neuron: Neuron, levels: int, v_init: Array) -> onnx.NodeProto:
@@ -77,9 +95,9 @@ def _step(neuron: Neuron, levels: int, v_init: Array) -> onnx.NodeProto:
 
 def _body(step: onnx.NodeProto, labels: list[str], rank: int) -> onnx.GraphProto:
     """Return the body of the Scan over time: states go in first and come out first."""
-    inputs = [_float(name, rank) for name in (*labels, "x")]
     after = [_next(label) for label in labels]
-    outputs = [_float(name, rank) for name in (*after, "spike")]
+    inputs = _all_typed([*labels, "x"], rank)
+    outputs = _all_typed([*after, "spike"], rank)
     return helper.make_graph([step], "step", inputs, outputs)
 
 
@@ -87,8 +105,13 @@ def _next(label: str) -> str:
     return f"{label}/next"
 
 
-def _float(name: str, rank: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * rank)
+def _all_typed(names: list[str], rank: int) -> list[onnx.ValueInfoProto]:
+    return [_typed(name, rank) for name in names]
+
+
+def _typed(name: str, rank: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    shape = [None] * rank
+    return helper.make_tensor_value_info(name, kind, shape)
 
 
 def state_input(label: str) -> str:
@@ -98,4 +121,6 @@ def state_input(label: str) -> str:
 
 def spike_type(levels: int) -> np.dtype[np.signedinteger]:
     """Return the smallest type in use that holds spikes of up to `levels` thresholds."""
-    return np.dtype(np.int8 if levels < 2**7 else np.int32)
+    if levels < 2**7:
+        return np.dtype(np.int8)
+    return np.dtype(np.int32)

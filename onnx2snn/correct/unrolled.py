@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
@@ -43,14 +42,16 @@ def _unroll_conv(node: Node) -> Unrolled | str:
     values = constant(node.inputs[1])
     if values is None:
         return "its weights are no constant"
-    group = int(node.attrs.get("group", 1))
     shape = values.shape
     per_group, *kernel = shape[1:]
-    session = _windows(node, group * per_group, kernel)
+    group = node.attrs.get("group", 1)
+    channels = group * per_group
+    session = _windows(node, channels, kernel)
+    inputs = per_group * int(np.prod(kernel))
 
     def rows(x: Array) -> Array:
-        feed = {"x": np.ascontiguousarray(x, np.float32)}
-        (found,) = session.run(None, feed)
+        single = np.ascontiguousarray(x, np.float32)
+        (found,) = session.run(None, {"x": single})
         return _by_group(found, group)
 
     def targets(d: Array) -> Array:
@@ -59,7 +60,7 @@ def _unroll_conv(node: Node) -> Unrolled | str:
     def weights(change: Array) -> Array:
         return change.reshape(shape)
 
-    return Unrolled(rows, targets, weights, per_group * int(np.prod(kernel)))
+    return Unrolled(rows, targets, weights, inputs)
 
 
 def _by_group(values: Array, group: int) -> Array:
@@ -67,8 +68,9 @@ def _by_group(values: Array, group: int) -> Array:
     n, channels = values.shape[:2]
     k = channels // group
     split = values.reshape(n, group, k, -1)
-    turned = np.ascontiguousarray(split.transpose(1, 2, 0, 3))
-    return turned.reshape(group, k, -1)
+    turned = split.transpose(1, 2, 0, 3)
+    whole = np.ascontiguousarray(turned)
+    return whole.reshape(group, k, -1)
 
 
 def _windows(node: Node, channels: int, kernel: list[int]) -> ort.InferenceSession:
@@ -77,18 +79,25 @@ def _windows(node: Node, channels: int, kernel: list[int]) -> ort.InferenceSessi
     It is itself a depthwise convolution, with one-hot kernels, so that strides, pads and dilations
     are the node's own.
     """
+    attrs = dict(node.attrs)
+    attrs.pop("kernel_shape", None)
+    attrs["group"] = channels
+    windows = helper.make_node("Conv", ["x", "w"], ["rows"], **attrs)
+    # kernel k of a channel is 1 at its k-th position: output k is what that position sees
     size = int(np.prod(kernel))
-    one_hot = np.eye(size, dtype=np.float32).reshape(size, 1, *kernel)
-    repeats = [channels] + [1] * (one_hot.ndim - 1)
-    weights = numpy_helper.from_array(np.tile(one_hot, repeats), "w")
-    attrs = {name: v for name, v in node.attrs.items() if name not in ("group", "kernel_shape")}
-    unfold = helper.make_node("Conv", ["x", "w"], ["rows"], group=channels, **attrs)
+    eye = np.eye(size, dtype=np.float32)
+    one_hot = eye.reshape(size, 1, *kernel)
+    weights = np.concatenate([one_hot] * channels)
     shape = [None] * (2 + len(kernel))
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    y = helper.make_tensor_value_info("rows", TensorProto.FLOAT, shape)
-    graph = helper.make_graph([unfold], "windows", [x], [y], [weights])
-    opsets = [helper.make_opsetid("", 18)]
-    model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    graph = helper.make_graph(
+        nodes=[windows],
+        name="windows",
+        inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        outputs=[helper.make_tensor_value_info("rows", TensorProto.FLOAT, shape)],
+        initializer=[numpy_helper.from_array(weights, "w")],
+    )
+    opset = helper.make_opsetid("", 18)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
     return open_session(model, None)
 
 
@@ -96,7 +105,7 @@ def _unroll_gemm(node: Node) -> Unrolled | str:
     alpha = node.attrs.get("alpha", 1.0)
     if alpha == 0:
         return "its alpha is 0"
-    transposed = bool(node.attrs.get("transB", 0))
+    transposed = node.attrs.get("transB", 0) != 0
     return _unroll_matrix(node, transposed, alpha)
 
 
@@ -111,16 +120,18 @@ def _unroll_matrix(node: Node, transposed: bool, alpha: float) -> Unrolled | str
 
     def flat(values: Array) -> Array:
         """[..., k] -> [1, k, rows]."""
-        rows = values.reshape(1, -1, values.shape[-1])
+        k = values.shape[-1]
+        rows = values.reshape(1, -1, k)
         return rows.swapaxes(1, 2)
 
     def weights(change: Array) -> Array:
         # y = α x W, so that W takes 1/α of the change
-        own = change[0] if transposed else change[0].T
-        scaled: Array = own / alpha
-        return scaled
+        own: Array = change[0] / alpha
+        return own if transposed else own.T
 
-    inputs = matrix.shape[1] if transposed else matrix.shape[0]
+    inputs, outputs = matrix.shape
+    if transposed:
+        inputs = outputs
     return Unrolled(flat, flat, weights, inputs)
 
 
