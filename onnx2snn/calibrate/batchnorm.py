@@ -26,6 +26,10 @@ BATCH_NORM = "batchnorm"
 """The name of this method in the settings of a calibration."""
 
 
+Measure = Callable[[Job], Calibration]
+"""Makes a calibration from samples."""
+
+
 def recorded_statistics(proto: onnx.ModelProto) -> Known:
     """Return β and γ² of every BatchNormalization with constant parameters, by its output.
 
@@ -39,10 +43,16 @@ def recorded_statistics(proto: onnx.ModelProto) -> Known:
         _, scale, shift = node.input[:3]
         if scale not in fixed or shift not in fixed:
             continue
-        gamma = numpy_helper.to_array(fixed[scale]).astype(np.float64)
-        beta = numpy_helper.to_array(fixed[shift]).astype(np.float64)
-        found[node.output[0]] = Gaussian(beta, np.square(gamma))
+        gamma = _values(fixed[scale])
+        beta = _values(fixed[shift])
+        variance = np.square(gamma)
+        found[node.output[0]] = Gaussian(beta, variance)
     return found
+
+
+def _values(tensor: onnx.TensorProto) -> Array:
+    values: Array = numpy_helper.to_array(tensor)
+    return values.astype(np.float64)
 
 
 def thresholds_for(
@@ -63,22 +73,24 @@ def thresholds_for(
     counts, maxima = rectified(z, site.upper)
     # E[a], with bins in units of the maximum
     a = np.arange(BINS) / BINS
-    means = (counts * a).sum(axis=1) / counts.sum(axis=1) * maxima
+    total = (counts * a).sum(axis=1)
+    means = total / counts.sum(axis=1) * maxima
     theta = mmse(counts, maxima, timesteps)
-    if int(np.prod(shape)) == theta.size:
+    if theta.size == np.prod(shape):
         return theta.reshape(shape), means.reshape(shape)
-    return np.full(shape, theta.max()), np.full(shape, means.mean())
+    # one for the layer
+    largest = np.full(shape, theta.max())
+    mean = np.full(shape, means.mean())
+    return largest, mean
 
 
-def informed(
-    job: Job, statistics: Sequence[Gaussian | None], measure: Callable[[Job], Calibration]
-) -> Calibration:
+def informed(job: Job, statistics: Sequence[Gaussian | None], measure: Measure) -> Calibration:
     """Return a calibration from the statistics that are known.
 
     Args:
         job: The conversion.
         statistics: Of each site's input current; None where they are unknown.
-        measure: Makes a calibration from samples; it serves the sites nothing is known of.
+        measure: Serves the sites nothing is known of.
     """
     settings = job.settings
     levels = settings.steps * settings.height
@@ -89,21 +101,22 @@ def informed(
             known[index] = thresholds_for(site, z, settings.granularity, levels)
     if not known:
         return measure(job)
-    thresholds: dict[int, Array] = {}
-    means: dict[int, Array] = {}
+    found = known
     if len(known) < len(job.sites):
         measured = measure(job)
-        thresholds.update(enumerate(measured.thresholds))
-        means.update(enumerate(measured.means))
-    for index, (theta, mean) in known.items():
-        thresholds[index] = theta
-        means[index] = mean
-    order = range(len(job.sites))
+        pairs = zip(measured.thresholds, measured.means, strict=True)
+        found = dict(enumerate(pairs)) | known
+    thresholds = []
+    means = []
+    for index in range(len(job.sites)):
+        theta, mean = found[index]
+        thresholds.append(theta)
+        means.append(mean)
     decided = cast(CalibrationSettings, settings.calibration("mmse"))
     decided["method"] = BATCH_NORM
     return Calibration(
-        thresholds=tuple(thresholds[index] for index in order),
-        means=tuple(means[index] for index in order),
+        thresholds=tuple(thresholds),
+        means=tuple(means),
         settings=decided,
         calibrated=False,
     )

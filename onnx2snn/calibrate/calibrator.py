@@ -6,7 +6,7 @@ their bins: memory is that of one batch, however many samples there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import cast
 
@@ -16,15 +16,21 @@ import onnxruntime as ort
 from onnx2snn.aliases import Array, Progress
 from onnx2snn.calibrate import rules
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
+from onnx2snn.calibrate.sample_passes import SamplePasses
 from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
-from onnx2snn.data.batches import Batch, filled
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_session
 
-CACHED = 2**21
-"""Activations of the largest site in one pass: more would leave the processor's cache."""
+Feed = dict[str, Array]
+"""Inputs of a session by name."""
+
+ByPass = list[Array]
+"""A statistic of one site, from each of several passes."""
+
+Histogram = tuple[Array, Array]
+"""Counts [rows, bins] and maxima [rows]."""
 
 HistogramRule = Callable[[Array, Array], Array]
 """A histogram [rows, bins] and its maxima [rows] become thresholds [rows]."""
@@ -40,9 +46,14 @@ def calibrate(job: Job) -> Calibration:
     method = settings.threshold_method
     run = Calibrator(job)
     thresholds = _by_method(run, method, job)
-    decided = cast(CalibrationSettings, settings.calibration(method))
     means = run.means()
-    return Calibration(tuple(thresholds), tuple(means), decided, calibrated=not job.data.random)
+    decided = settings.calibration(method)
+    return Calibration(
+        thresholds=tuple(thresholds),
+        means=tuple(means),
+        settings=cast(CalibrationSettings, decided),
+        calibrated=not job.data.random,
+    )
 
 
 def _by_method(run: Calibrator, method: str, job: Job) -> list[Array]:
@@ -62,42 +73,25 @@ def _by_method(run: Calibrator, method: str, job: Job) -> list[Array]:
 
 
 class Calibrator:
-    """Streams batches through an instrumented graph.
-
-    A batch (`batch` samples) is an iteration of local threshold balancing. It takes several passes
-    where activations are large or the model's batch is fixed. Passes of a fixed batch are whole as
-    far as there are samples enough: what fills a pass up would count twice.
-    """
+    """Streams batches through an instrumented graph."""
 
     def __init__(self, job: Job) -> None:
         """Choose the sizes of a batch and of a pass."""
         self.job = job
         self.sites = job.sites
-        self.fixed = job.fixed_batch
-        asked = min(job.settings.batch_size, len(job.samples))
-        self.batch = max(1, whole_passes(asked, self.fixed))
-        largest = max((site.neurons for site in self.sites), default=1)
-        self.size = self.fixed or max(1, CACHED // largest)
+        self.passes = SamplePasses(job)
 
     def open(self, statistic: str) -> ort.InferenceSession:
         """Return a session that computes the statistic of each site."""
-        granularity = self.job.settings.granularity
-        graph = instrument(self.job.graph, self.sites, statistic, granularity)
-        return open_session(to_proto(graph), self.job.threads)
-
-    def passes(self, indices: Array) -> Iterator[Batch]:
-        """Yield some samples pass by pass, as equal in number as can be."""
-        count = len(indices)
-        if self.fixed is None:
-            several = np.array_split(indices, -(-count // self.size))
-        else:
-            several = [indices[start : start + self.size] for start in range(0, count, self.size)]
-        for few in several:
-            yield filled(self.job.samples, few, self.fixed)
+        job = self.job
+        granularity = job.settings.granularity
+        graph = instrument(job.graph, self.sites, statistic, granularity)
+        proto = to_proto(graph)
+        return open_session(proto, job.threads)
 
     def statistics(
-        self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]
-    ) -> list[list[Array]]:
+        self, session: ort.InferenceSession, indices: Array, extra: Feed
+    ) -> list[ByPass]:
         """Return, per site, the statistic of each pass over some samples.
 
         Args:
@@ -108,52 +102,46 @@ class Calibrator:
         found, _ = self._run(session, indices, extra)
         return found
 
-    def averages(
-        self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]
-    ) -> list[Array]:
+    def averages(self, session: ort.InferenceSession, indices: Array, extra: Feed) -> list[Array]:
         """Return, per site, the statistic averaged over some samples; `statistics` has the rest."""
         found, sizes = self._run(session, indices, extra)
         means = []
         for passes in found:
             values = np.asarray(passes, np.float64)
-            means.append(np.average(values, axis=0, weights=sizes))
+            mean = np.average(values, axis=0, weights=sizes)
+            means.append(mean)
         return means
 
     def _run(
-        self, session: ort.InferenceSession, indices: Array, extra: dict[str, Array]
-    ) -> tuple[list[list[Array]], list[int]]:
-        """Return the statistics, by site and pass, and how many samples each pass was fed."""
-        taken = {value.name for value in session.get_inputs()}
-        by_pass = []
+        self, session: ort.InferenceSession, indices: Array, extra: Feed
+    ) -> tuple[list[ByPass], list[int]]:
+        """Return the statistics by site, and how many samples each pass was fed."""
+        by_site: list[ByPass] = [[] for _ in self.sites]
         sizes = []
-        for batch in self.passes(indices):
-            feed = {name: values for name, values in batch.feed.items() if name in taken}
-            by_pass.append(session.run(None, feed | extra))
+        taken = {value.name for value in session.get_inputs()}
+        for batch in self.passes.of(indices):
+            feed = dict(extra)
+            for name in taken.intersection(batch.feed):
+                feed[name] = batch.feed[name]
+            for passes, statistic in zip(by_site, session.run(None, feed), strict=True):
+                passes.append(statistic)
             sizes.append(batch.fed)
-        by_site = [list(site) for site in zip(*by_pass, strict=True)]
         return by_site, sizes
 
-    def theta_feeds(self, thetas: Sequence[Array]) -> dict[str, Array]:
+    def theta_feeds(self, thetas: Sequence[Array]) -> Feed:
         """Return thresholds as inputs of an instrumented graph."""
         feeds = {}
         for site, theta in zip(self.sites, thetas, strict=True):
-            feeds[threshold_input(site)] = theta.astype(np.float32)
+            name = threshold_input(site)
+            feeds[name] = theta.astype(np.float32)
         return feeds
-
-    def epoch(self, every: bool = False) -> list[Array]:
-        """Return all samples in order, in batches; without `every`, those that fill passes."""
-        count = len(self.job.samples)
-        if not every:
-            count = whole_passes(count, self.fixed)
-        order = np.arange(count)
-        return [order[start : start + self.batch] for start in range(0, count, self.batch)]
 
     def means(self) -> list[Array]:
         """Return the mean activations over one pass through the samples, in ANN units."""
         session = self.open("mean")
         totals = self._zeros()
         count = 0
-        for indices in self.epoch():
+        for indices in self.passes.epoch():
             found = self.averages(session, indices, {})
             for total, mean in zip(totals, found, strict=True):
                 total += mean * len(indices)
@@ -164,12 +152,12 @@ class Calibrator:
         """Return the largest activations over one pass through the samples, in ANN units."""
         session = self.open("maximum")
         maxima = self._zeros()
-        batches = self.epoch(every=True)
+        batches = self.passes.epoch(every=True)
         for done, indices in enumerate(batches, 1):
             found = self.statistics(session, indices, {})
-            for index, passes in enumerate(found):
-                largest = np.max(passes, axis=0)
-                maxima[index] = np.maximum(maxima[index], largest)
+            for maximum, passes in zip(maxima, found, strict=True):
+                for largest in passes:
+                    np.maximum(maximum, largest, out=maximum)
             progress("maxima", done, len(batches))
         return maxima
 
@@ -192,17 +180,20 @@ class Calibrator:
         """
         session = self.open("overshoot")
         thetas = self._zeros()
-        order = self._shuffled(seed)
-        step = {RATE: np.array([2.0 * rate], np.float32)}
+        order = self.passes.shuffled(seed)
+        doubled = np.array([2.0 * rate], np.float32)
         for done in range(1, iterations + 1):
-            found = self.averages(session, next(order), self.theta_feeds(thetas) | step)
-            for index, overshoot in enumerate(found):
-                upper = self.sites[index].upper
-                thetas[index] = rules.local_update(thetas[index], overshoot, rate, upper)
+            indices = next(order)
+            feeds = self.theta_feeds(thetas)
+            feeds[RATE] = doubled
+            found = self.averages(session, indices, feeds)
+            for index, site in enumerate(self.sites):
+                theta = thetas[index]
+                thetas[index] = rules.local_update(theta, found[index], rate, site.upper)
             progress("local threshold balancing", done, iterations)
         return thetas
 
-    def histograms(self, progress: Progress) -> list[tuple[Array, Array]]:
+    def histograms(self, progress: Progress) -> list[Histogram]:
         """Return per site the counts [rows, bins] of its activations and their maxima [rows].
 
         A row is a threshold. One pass through the samples finds the maxima, one the counts, of
@@ -211,17 +202,20 @@ class Calibrator:
         maxima = self.maxima(progress)
         session = self.open("histogram")
         # the bins of a silent channel have any width but 0
-        feeds = self.theta_feeds([np.where(top > 0, top, 1.0) for top in maxima])
-        counts: list[Array] = [np.zeros((top.size, BINS)) for top in maxima]
-        batches = self.epoch()
+        spans = [np.where(maximum > 0, maximum, 1.0) for maximum in maxima]
+        feeds = self.theta_feeds(spans)
+        counts: list[Array] = [np.zeros((span.size, BINS)) for span in spans]
+        batches = self.passes.epoch()
         for done, indices in enumerate(batches, 1):
             found = self.statistics(session, indices, feeds)
             for count, passes in zip(counts, found, strict=True):
                 # a bin is numbered row · bins + its own number
-                flat = np.bincount(np.concatenate(passes), minlength=count.size)
+                numbers = np.concatenate(passes)
+                flat = np.bincount(numbers, minlength=count.size)
                 count += flat.reshape(count.shape)
             progress("histograms", done, len(batches))
-        return [(count, top.ravel()) for count, top in zip(counts, maxima, strict=True)]
+        rows = [maximum.ravel() for maximum in maxima]
+        return list(zip(counts, rows, strict=True))
 
     def from_histograms(self, rule: HistogramRule, progress: Progress) -> list[Array]:
         """Return thresholds by a rule that takes each site's histogram and maxima."""
@@ -229,33 +223,14 @@ class Calibrator:
         thetas = []
         for site, (counts, maxima) in zip(self.sites, found, strict=True):
             theta = rule(counts, maxima)
-            thetas.append(theta.reshape(self._shape(site)))
+            shape = self._shape(site)
+            thetas.append(theta.reshape(shape))
         return thetas
-
-    def _shuffled(self, seed: int) -> Iterator[Array]:
-        """Yield batches of equal size without end, each epoch in a new order."""
-        rng = np.random.default_rng(seed)
-        waiting = np.empty(0, np.int64)
-        while True:
-            while len(waiting) < self.batch:
-                epoch = rng.permutation(len(self.job.samples))
-                waiting = np.concatenate([waiting, epoch])
-            yield waiting[: self.batch]
-            waiting = waiting[self.batch :]
 
     def _shape(self, site: Site) -> tuple[int, ...]:
         return site.threshold_shape(self.job.settings.granularity)
 
     def _zeros(self) -> list[Array]:
         """Return a zero for each threshold, per site."""
-        return [np.zeros(self._shape(site)) for site in self.sites]
-
-
-def whole_passes(count: int, fixed: int | None) -> int:
-    """Return how many of `count` samples fill passes of a fixed batch.
-
-    These are all where the batch is free, or where there are too few to fill one pass.
-    """
-    if fixed is None or count < fixed:
-        return count
-    return count - count % fixed
+        shapes = [self._shape(site) for site in self.sites]
+        return [np.zeros(shape) for shape in shapes]

@@ -32,8 +32,11 @@ def automatic_delay(
     latest = 0.0
     for node in graph.nodes:
         # longest path: a node's spikes leave once those of its slowest input have come
-        entering = [arrival.get(id(tensor), 0.0) for tensor in node.inputs]
-        time = max(entering, default=0.0) + first.get(node.name, 0.0)
+        time = 0.0
+        for tensor in node.inputs:
+            before = arrival.get(id(tensor), 0.0)
+            time = max(time, before)
+        time += first.get(node.name, 0.0)
         for tensor in node.outputs:
             arrival[id(tensor)] = time
         latest = max(latest, time)

@@ -67,7 +67,8 @@ def site_statistics(graph: Graph, sites: Sequence[Site], recorded: Known) -> lis
             known[name] = found
         if node.inputs:
             currents[node.name] = node.inputs[0].name
-    return [known.get(currents[site.name]) for site in sites]
+    names = [currents[site.name] for site in sites]
+    return [known.get(name) for name in names]
 
 
 def _passed(node: Node, known: Known) -> Gaussian | None:
@@ -85,15 +86,19 @@ def rectified(z: Gaussian, upper: float) -> tuple[Array, Array]:
         Counts [C, BINS] in equal bins from 0 to the maxima, where bin 0 holds the zeros, and the
         maxima [C]. A channel that stays below 0 has maximum 0, like a silent one in data.
     """
-    deviation = np.sqrt(np.maximum(z.variance, LEAST_VARIANCE))
+    variance = np.maximum(z.variance, LEAST_VARIANCE)
+    deviation = np.sqrt(variance)
     highest = z.mean + REACH * deviation
     maxima = np.clip(highest, 0.0, upper)
-    width = np.where(maxima > 0, maxima, 1.0) / BINS
+    # the bins of a silent channel have any width but 0
+    span = np.where(maxima > 0, maxima, 1.0)
+    width = span / BINS
     # the density exp(-(x - μ)² / 2σ²) at the centre x of each bin
     centres = (np.arange(BINS) + 0.5) * width[:, None]
     distance = centres - z.mean[:, None]
+    deviations = distance / deviation[:, None]
     with np.errstate(under="ignore"):
-        counts = np.exp(-0.5 * np.square(distance / deviation[:, None]))
+        counts = np.exp(-0.5 * np.square(deviations))
     # all of it sums to √(2π) σ / width; the part that is not above 0 becomes zeros
     whole = np.sqrt(2 * np.pi) * deviation / width
     zeros = whole - counts.sum(axis=1)
@@ -111,10 +116,13 @@ def _activation(node: Node, known: Known) -> Gaussian | None:
     share = counts / counts.sum(axis=1, keepdims=True)
     # bins in units of the maximum; the lowest stands for the zeros
     a = np.arange(BINS) / BINS
-    mean = (share * a).sum(axis=1) * maxima
-    square = (share * np.square(a)).sum(axis=1) * np.square(maxima)
-    variance = np.maximum(square - np.square(mean), 0.0)
-    return Gaussian(mean, variance)
+    first = (share * a).sum(axis=1)
+    second = (share * np.square(a)).sum(axis=1)
+    # in ANN units; rounding may leave less than 0
+    mean = first * maxima
+    square = second * np.square(maxima)
+    variance = square - np.square(mean)
+    return Gaussian(mean, np.maximum(variance, 0.0))
 
 
 def _unchanged(node: Node, known: Known) -> Gaussian | None:
@@ -131,7 +139,9 @@ def _sum(node: Node, known: Known) -> Gaussian | None:
         if total is None:
             total = term
         else:
-            total = Gaussian(total.mean + term.mean, total.variance + term.variance)
+            mean = total.mean + term.mean
+            variance = total.variance + term.variance
+            total = Gaussian(mean, variance)
     return total
 
 
@@ -148,10 +158,12 @@ def _term(tensor: Tensor, like: Tensor, known: Known) -> Gaussian | None:
 
 def _per_channel(value: Array, like: Tensor) -> Array | None:
     """Return a constant that varies over axis 1 of a tensor alone as a vector, or else None."""
-    ndim = 0 if like.shape is None else len(like.shape)
-    if ndim < 2:
+    if like.shape is None or len(like.shape) < 2:
         return None
-    shape = [1] * (ndim - value.ndim) + list(value.shape)
+    # as NumPy broadcasts it: axes of size 1 go in front
+    missing = len(like.shape) - value.ndim
+    shape = [1] * missing
+    shape += value.shape
     if value.size != shape[1]:
         return None
     vector: Array = value.astype(np.float64)
@@ -167,7 +179,9 @@ def _scaled(node: Node, known: Known) -> Gaussian | None:
     f = _per_channel(factor, node.outputs[0])
     if f is None:
         return None
-    return Gaussian(z.mean * f, z.variance * np.square(f))
+    mean = z.mean * f
+    variance = z.variance * np.square(f)
+    return Gaussian(mean, variance)
 
 
 def _concatenated(node: Node, known: Known) -> Gaussian | None:
@@ -195,14 +209,18 @@ def _flattened(node: Node, known: Known) -> Gaussian | None:
     if after != (size,):
         return None
     positions = size // len(z.mean)
-    return Gaussian(np.repeat(z.mean, positions), np.repeat(z.variance, positions))
+    mean = np.repeat(z.mean, positions)
+    variance = np.repeat(z.variance, positions)
+    return Gaussian(mean, variance)
 
 
 def _weighted(node: Node, known: Known) -> Gaussian | None:
     """W μ + b and W² σ²: inputs taken as independent, and borders as if there were none."""
     z = known.get(node.inputs[0].name)
     weights = constant(node.inputs[1])
-    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
+    bias: Array | None = np.zeros(1)
+    if len(node.inputs) > 2:
+        bias = constant(node.inputs[2])
     if z is None or weights is None or bias is None:
         return None
     if node.attrs.get("alpha", 1.0) != 1.0:
@@ -211,7 +229,8 @@ def _weighted(node: Node, known: Known) -> Gaussian | None:
     if node.op == "Conv":
         # [group, outputs of a group, inputs of a group, positions of the kernel]
         group = node.attrs.get("group", 1)
-        w = w.reshape(group, len(w) // group, w.shape[1], -1)
+        outputs, inputs = w.shape[:2]
+        w = w.reshape(group, outputs // group, inputs, -1)
         mean = _convolved(w, z.mean)
         variance = _convolved(np.square(w), z.variance)
     else:
@@ -219,13 +238,15 @@ def _weighted(node: Node, known: Known) -> Gaussian | None:
             w = w.T
         mean = w @ z.mean
         variance = np.square(w) @ z.variance
-    return Gaussian(mean + bias.reshape(-1), variance)
+    mean = mean + bias.reshape(-1)
+    return Gaussian(mean, variance)
 
 
 def _convolved(w: Array, z: Array) -> Array:
     """Return what a convolution makes of a map that is constant over its positions."""
     by_group = z.reshape(len(w), 1, -1, 1)
-    summed: Array = (w * by_group).sum(axis=(2, 3))
+    products = w * by_group
+    summed: Array = products.sum(axis=(2, 3))
     return summed.reshape(-1)
 
 

@@ -60,14 +60,28 @@ class Place:
         self, op: str, label: str, *inputs: Tensor, dtype: type = np.float32, **attrs: object
     ) -> Tensor:
         """Append a node and return its one output."""
-        name = f"{PREFIX}{self.site.name}/{label}"
+        name = self._name(label)
         out = self.editor.variable(name, dtype=dtype)
         self.editor.node(op, name, inputs, [out], attrs)
         return out
 
     def fixed(self, label: str, values: Array) -> Tensor:
         """Return a new constant."""
-        return self.editor.constant(f"{PREFIX}{self.site.name}/{label}", values)
+        name = self._name(label)
+        return self.editor.constant(name, values)
+
+    def single(self, label: str, value: float) -> Tensor:
+        """Return a new constant that holds one number."""
+        values = np.array([value], np.float32)
+        return self.fixed(label, values)
+
+    def whole(self, label: str, numbers: list[int]) -> Tensor:
+        """Return a new constant of whole numbers."""
+        values = np.array(numbers, np.int64)
+        return self.fixed(label, values)
+
+    def _name(self, label: str) -> str:
+        return f"{PREFIX}{self.site.name}/{label}"
 
     def reduced(self, op: str, label: str, source: Tensor) -> Tensor:
         """Reduce a tensor of the activation's shape to the shape of the thresholds."""
@@ -75,7 +89,7 @@ class Place:
         for axis, size in enumerate(self.shape):
             if size == 1 or axis != self.site.axis:
                 axes.append(axis)
-        fixed = self.fixed(f"{label}/axes", np.array(axes, np.int64))
+        fixed = self.whole(f"{label}/axes", axes)
         return self.node(op, label, source, fixed, keepdims=1)
 
 
@@ -85,6 +99,7 @@ def _overshoot(place: Place) -> Tensor:
     a = clip(z, 0, u) is at hand and θ >= 0, so that g = mean(relu(a - θ)).
     """
     a, theta = place.activation, place.threshold
+    upper = place.site.upper
     consumers = list(a.outputs)
     above = place.node("Sub", "above", a, theta)
     over = place.node("Relu", "over", above)
@@ -92,9 +107,9 @@ def _overshoot(place: Place) -> Tensor:
     # θ + 2 η g, at most u
     step = place.node("Mul", "step", g, place.rate)
     bound = place.node("Add", "updated", theta, step)
-    if np.isfinite(place.site.upper):
-        upper = place.fixed("upper", np.array([place.site.upper], np.float32))
-        bound = place.node("Min", "bounded", bound, upper)
+    if np.isfinite(upper):
+        most = place.single("upper", upper)
+        bound = place.node("Min", "bounded", bound, most)
     clipped = place.node("Min", "clipped", a, bound)
     graph = place.editor.graph
     redirect(graph, a, clipped, consumers)
@@ -117,8 +132,8 @@ def _histogram(place: Place) -> Tensor:
     no more than one for every few of them: maps are thinned out.
     """
     a = _thinned(place)
-    bins = place.fixed("bins", np.array([BINS], np.float32))
-    last = place.fixed("last", np.array([BINS - 1], np.float32))
+    bins = place.single("bins", BINS)
+    last = place.single("last", BINS - 1)
     scale = place.node("Div", "scale", bins, place.threshold)
     binned = place.node("Mul", "binned", a, scale)
     capped = place.node("Min", "capped", binned, last)
@@ -126,9 +141,10 @@ def _histogram(place: Place) -> Tensor:
     # rows of bins lie one after another: one bincount serves all of them
     rows = int(np.prod(place.shape))
     starts = np.arange(rows, dtype=np.int32) * BINS
-    offsets = place.fixed("offsets", starts.reshape(place.shape))
+    starts = starts.reshape(place.shape)
+    offsets = place.fixed("offsets", starts)
     slot = place.node("Add", "slot", index, offsets, dtype=np.int32)
-    flat = place.fixed("all", np.array([-1], np.int64))
+    flat = place.whole("all", [-1])
     return place.node("Reshape", "flat", slot, flat, dtype=np.int32)
 
 
@@ -137,16 +153,17 @@ def _thinned(place: Place) -> Tensor:
     steps = _thinning(place.site)
     if not steps:
         return place.activation
-    bounds = {
-        "first": [step // 2 for step in steps.values()],
-        "end": [_NO_END] * len(steps),
-        "axes": list(steps),
-        "step": list(steps.values()),
-    }
-    fixed = []
-    for label, values in bounds.items():
-        fixed.append(place.fixed(label, np.array(values, np.int64)))
-    return place.node("Slice", "thinned", place.activation, *fixed)
+    step = list(steps.values())
+    middle = [n // 2 for n in step]
+    return place.node(
+        "Slice",
+        "thinned",
+        place.activation,
+        place.whole("first", middle),
+        place.whole("end", [_NO_END] * len(step)),
+        place.whole("axes", list(steps)),
+        place.whole("step", step),
+    )
 
 
 def _thinning(site: Site) -> dict[int, int]:
@@ -165,9 +182,13 @@ def _thinning(site: Site) -> dict[int, int]:
     if positions < 2 * POSITIONS:
         return {}
     # step^axes = positions / POSITIONS, rounded down
-    step = int((positions / POSITIONS) ** (1 / len(sizes)))
-    steps = {axis: min(step, size) for axis, size in sizes.items()}
-    return {axis: step for axis, step in steps.items() if step > 1}
+    share = positions / POSITIONS
+    step = int(share ** (1 / len(sizes)))
+    steps = {}
+    for axis, size in sizes.items():
+        if min(step, size) > 1:
+            steps[axis] = min(step, size)
+    return steps
 
 
 @dataclass(frozen=True)
@@ -175,17 +196,18 @@ class Probe:
     """A statistic: the nodes that take it at a place, and the inputs they need."""
 
     build: Callable[[Place], Tensor]
-    needs_threshold: bool
+    needs_threshold: bool = False
     needs_rate: bool = False
     dtype: type = np.float32
 
 
 PROBES = {
     "overshoot": Probe(_overshoot, needs_threshold=True, needs_rate=True),
-    "maximum": Probe(_maximum, needs_threshold=False),
-    "mean": Probe(_mean, needs_threshold=False),
+    "maximum": Probe(_maximum),
+    "mean": Probe(_mean),
     "histogram": Probe(_histogram, needs_threshold=True, dtype=np.int32),
 }
+"""The statistics, by the names they are asked for."""
 
 
 def instrument(
@@ -215,18 +237,21 @@ def instrument(
     by_name: dict[str, Node] = {node.name: node for node in graph.nodes}
     editor = Editor(graph)
     rate = variable(RATE, dtype=np.float32, shape=[1])
-    statistics = []
+    statistics: list[Tensor] = []
     for site in sites:
         shape = site.threshold_shape(granularity)
-        theta = variable(threshold_input(site), dtype=np.float32, shape=list(shape))
+        name = threshold_input(site)
+        theta = variable(name, dtype=np.float32, shape=list(shape))
         activation = by_name[site.name].outputs[0]
-        found = probe.build(Place(editor, site, activation, theta, rate, shape))
+        place = Place(editor, site, activation, theta, rate, shape)
+        found = probe.build(place)
         found.dtype = np.dtype(probe.dtype)
         statistics.append(found)
         if probe.needs_threshold:
             graph.inputs.append(theta)
     if probe.needs_rate:
         graph.inputs.append(rate)
-    kept = list(graph.outputs) if keep_outputs else []
-    graph.outputs = kept + statistics
+    if keep_outputs:
+        statistics = graph.outputs + statistics
+    graph.outputs = statistics
     return tidy(graph)

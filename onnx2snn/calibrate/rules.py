@@ -81,15 +81,22 @@ def percentile(histogram: Array, maxima: Array, percent: float) -> Array:
 def _ordered(histogram: Array, cumulated: Array, n: Array) -> Array:
     """Return where each row's n-th smallest activation (from 0) lies, in bins; 0 in the lowest."""
     # its bin is the first one up to which more than n are counted
-    index = (cumulated <= n[:, None]).sum(axis=1)
-    column = index[:, None]
-    inside = np.take_along_axis(histogram, column, axis=1)[:, 0]
-    through = np.take_along_axis(cumulated, column, axis=1)[:, 0]
+    passed = cumulated <= n[:, None]
+    index = passed.sum(axis=1)
+    inside = _in_bin(histogram, index)
+    through = _in_bin(cumulated, index)
     # activations are spread evenly over their bin: this one is the k-th of those inside
     before = through - inside
     k = n + 1.0 - before
     place: Array = index + k / inside
     return np.where(index == 0, 0.0, place)
+
+
+def _in_bin(histogram: Array, index: Array) -> Array:
+    """Return of each row the number at the row's index."""
+    column = index[:, None]
+    found = np.take_along_axis(histogram, column, axis=1)
+    return found[:, 0]
 
 
 def mmse(histogram: Array, maxima: Array, timesteps: int) -> Array:
@@ -109,14 +116,18 @@ def mmse(histogram: Array, maxima: Array, timesteps: int) -> Array:
     bins = histogram.shape[1]
     # activations a in units of their row's maximum: one table serves all rows
     a = (np.arange(bins) + 0.5) / bins
-    a[0] = 0.0  # the zeros of a ReLU are exact
+    # the zeros of a ReLU are exact
+    a[0] = 0.0
     theta = MMSE_CANDIDATES[:, None]
     # r(T) of every candidate (rows) to every activation (columns)
-    spikes = np.clip(np.floor(a * timesteps / theta + 0.5), 0, timesteps)
+    whole = np.floor(a * timesteps / theta + 0.5)
+    spikes = np.clip(whole, 0, timesteps)
     answers = theta / timesteps * spikes
     # errors[row, candidate] = sum over bins of count · (a - r(T))²
-    errors = histogram @ np.square(a - answers).T
-    share = MMSE_CANDIDATES[errors.argmin(axis=1)]
+    squares = np.square(a - answers)
+    errors = histogram @ squares.T
+    least = errors.argmin(axis=1)
+    share = MMSE_CANDIDATES[least]
     best: Array = share * maxima
     return best
 
@@ -126,10 +137,12 @@ def settle(theta: Array) -> Thresholds:
     flat = theta.ravel()
     positive = flat[flat > 0]
     if positive.size == 0:
+        ones = np.ones_like(theta)
         every = tuple(range(flat.size))
-        return Thresholds(np.ones_like(theta), every, all_silent=True)
+        return Thresholds(ones, every, all_silent=True)
     median = float(np.median(positive))
     silent = flat < SILENT_BELOW * median
+    channels = np.flatnonzero(silent).tolist()
     values = np.where(silent, median, flat)
-    channels = np.flatnonzero(silent)
-    return Thresholds(values.reshape(theta.shape), tuple(channels.tolist()))
+    values = values.reshape(theta.shape)
+    return Thresholds(values, tuple(channels))

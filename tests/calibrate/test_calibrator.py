@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnx2snn.aliases import Progress, silent_progress
-from onnx2snn.calibrate import calibrator as calibrator_module
-from onnx2snn.calibrate import rules
+from onnx2snn.calibrate import rules, sample_passes
 from onnx2snn.calibrate.calibrator import Calibrator
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
 from onnx2snn.data.samples import Samples, open_samples
@@ -179,7 +178,7 @@ def test_the_passes_of_a_fixed_batch_are_averaged() -> None:
 @pytest.mark.parametrize("count", [5, 6])
 def test_a_fixed_batch_is_always_full(count: int) -> None:
     counter = calibrator(plain(batch=2).model, images(6), 6)
-    assert [batch.fed for batch in counter.passes(np.arange(count))] == [2, 2, 2]
+    assert [batch.fed for batch in counter.passes.of(np.arange(count))] == [2, 2, 2]
 
 
 def test_passes_of_large_activations_are_small_and_their_statistics_weighed(
@@ -187,9 +186,9 @@ def test_passes_of_large_activations_are_small_and_their_statistics_weighed(
 ) -> None:
     """The first site's current does not depend on thresholds: its update is the whole batch's."""
     net, x = plain(), images(7)
-    monkeypatch.setattr(calibrator_module, "CACHED", 3 * 4 * 12)
+    monkeypatch.setattr(sample_passes, "CACHED", 3 * 4 * 12)
     counter = calibrator(net.model, x, 7)
-    assert [batch.fed for batch in counter.passes(np.arange(7))] == [3, 2, 2]
+    assert [batch.fed for batch in counter.passes.of(np.arange(7))] == [3, 2, 2]
     close(counter.means(), [a.mean(axis=(0, 2, 3), keepdims=True) for a in net.activations(x)])
     wanted = 2 * np.mean(np.maximum(net.layer(0, x), 0), axis=(0, 2, 3), keepdims=True)
     np.testing.assert_allclose(counter.local(1, 0, silent_progress)[0], wanted, rtol=1e-5)
@@ -206,7 +205,7 @@ def test_the_order_of_the_samples_is_that_of_the_seed() -> None:
 
 def test_each_epoch_sees_every_sample_once() -> None:
     net = plain()
-    order = calibrator(net.model, images(12), 4)._shuffled(3)
+    order = calibrator(net.model, images(12), 4).passes.shuffled(3)
     epochs = [np.concatenate([next(order) for _ in range(3)]) for _ in range(2)]
     assert all(sorted(epoch.tolist()) == list(range(12)) for epoch in epochs)
     assert not np.array_equal(epochs[0], epochs[1])
@@ -353,7 +352,7 @@ def test_progress_is_told(rule: str) -> None:
 
 
 def test_the_batch_is_no_larger_than_the_data() -> None:
-    assert calibrator(plain().model, images(3), 100).batch == 3
+    assert calibrator(plain().model, images(3), 100).passes.batch == 3
 
 
 def test_a_network_of_fixed_batch_is_measured_like_one_of_free_batch() -> None:
@@ -372,10 +371,10 @@ def test_what_fills_up_a_fixed_batch_counts_in_no_mean() -> None:
     close(fixed.means(), six.means(), 1e-4)
     close(fixed.maxima(silent_progress), seven.maxima(silent_progress), 1e-4)
     assert all(count.sum() % 6 == 0 for count, _ in fixed.histograms(silent_progress))
-    assert fixed.batch == 6  # and so in local balancing
+    assert fixed.passes.batch == 6  # and so in local balancing
 
 
 def test_where_samples_fill_no_pass_of_a_fixed_batch_all_count() -> None:
     counter = calibrator(staged(resnet(batch=3)), inputs_for("resnet", 2), 100)
-    assert [len(indices) for indices in counter.epoch()] == [2]
-    assert counter.batch == 2
+    assert [len(indices) for indices in counter.passes.epoch()] == [2]
+    assert counter.passes.batch == 2

@@ -1,0 +1,77 @@
+"""Which samples run together: batches, epochs, and the passes that a batch takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from onnx2snn.aliases import Array
+from onnx2snn.data.batches import Batch, filled
+from onnx2snn.prepare.job import Job
+
+CACHED = 2**21
+"""Activations of the largest site in one pass: more would leave the processor's cache."""
+
+
+class SamplePasses:
+    """The samples of a job in batches of `batch`, each run in passes of at most `size`.
+
+    A batch is an iteration of local threshold balancing. It takes several passes where activations
+    are large or the model's batch is fixed. Passes of a fixed batch are whole as far as there are
+    samples enough: what fills a pass up would count twice.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Choose the sizes of a batch and of a pass."""
+        self.samples = job.samples
+        self.fixed = job.fixed_batch
+        asked = min(job.settings.batch_size, len(job.samples))
+        self.batch = max(1, whole_passes(asked, self.fixed))
+        neurons = [site.neurons for site in job.sites]
+        cached = CACHED // max(neurons, default=1)
+        self.size = self.fixed or max(1, cached)
+
+    def of(self, indices: Array) -> Iterator[Batch]:
+        """Yield some samples pass by pass, as equal in number as can be."""
+        if self.fixed is None:
+            count = -(-len(indices) // self.size)
+            several = np.array_split(indices, count)
+        else:
+            several = _split(indices, self.size)
+        for few in several:
+            yield filled(self.samples, few, self.fixed)
+
+    def epoch(self, every: bool = False) -> list[Array]:
+        """Return all samples in order, in batches; without `every`, those that fill passes."""
+        count = len(self.samples)
+        if not every:
+            count = whole_passes(count, self.fixed)
+        return _split(np.arange(count), self.batch)
+
+    def shuffled(self, seed: int) -> Iterator[Array]:
+        """Yield batches of equal size without end, each epoch in a new order."""
+        rng = np.random.default_rng(seed)
+        waiting = np.empty(0, np.int64)
+        while True:
+            while len(waiting) < self.batch:
+                epoch = rng.permutation(len(self.samples))
+                waiting = np.concatenate([waiting, epoch])
+            yield waiting[: self.batch]
+            waiting = waiting[self.batch :]
+
+
+def whole_passes(count: int, fixed: int | None) -> int:
+    """Return how many of `count` samples fill passes of a fixed batch.
+
+    These are all where the batch is free, or where there are too few to fill one pass.
+    """
+    if fixed is None or count < fixed:
+        return count
+    return count - count % fixed
+
+
+def _split(indices: Array, size: int) -> list[Array]:
+    """Return numbers in groups of a size; the last one has what is left."""
+    starts = range(size, len(indices), size)
+    return np.split(indices, list(starts))
