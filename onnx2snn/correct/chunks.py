@@ -32,6 +32,7 @@ class Chunk:
 
     def rows_in(self, values: Array, samples: int) -> slice:
         """Return where an array of all `samples` samples holds it."""
+        # every sample has as many rows as any other
         each = len(values) // samples
         return self.rows(each)
 

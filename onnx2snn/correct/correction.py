@@ -109,7 +109,7 @@ def _into_bias(editor: Editor, tensor: Tensor, offset: Array) -> bool:
     """Add an offset per channel to the bias that reaches a tensor alone; return whether one did.
 
     - A weighted operator with a constant bias or none takes it.
-    - A max-pool lets it through: max(x) + b = max(x + b).
+    - A max-pool lets it through.
     - Of a sum one term takes it.
     - Anything else is refused, and so is a tensor that others read, too.
     """
@@ -118,9 +118,11 @@ def _into_bias(editor: Editor, tensor: Tensor, offset: Array) -> bool:
         return False
     if _is_shared(editor.graph, tensor):
         return False
+    # max(x) + b = max(x + b)
     if node.op in MAX_POOLS:
         pooled = node.inputs[0]
         return _into_bias(editor, pooled, offset)
+    # (x + y) + b = (x + b) + y
     if node.op == "Add":
         return _into_term(editor, node, tensor, offset)
     if is_weighted(node):
@@ -150,6 +152,7 @@ def _extend_bias(editor: Editor, node: Node, offset: Array) -> bool:
     weights = constant(node.inputs[1])
     if weights is None or node.op == "MatMul":
         return False
+    # Gemm scales its bias by beta
     if node.attrs.get("beta", 1.0) != 1.0:
         return False
     shape = node.outputs[0].shape
@@ -188,6 +191,7 @@ def change_weights(editor: Editor, node: Node, change: Array) -> None:
     """Add to a node's weights, in place: as a constant of its own, which no other node shares."""
     old = constant(node.inputs[1])
     assert old is not None
+    # W + D, rounded once
     new = old.astype(np.float64) + change
     values = new.astype(old.dtype)
     label = f"{node.name}/corrected_weights"

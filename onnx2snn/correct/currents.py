@@ -47,15 +47,17 @@ class InputCurrent:
         Args:
             means: The mean outputs of the sites before it.
         """
-        pooled = self.segment.pools and self._is_stepwise()
-        if not self.segment.analog and not pooled:
-            # F(mean output): F is affine, or its sum telescopes to T F(mean output)
-            found = self.simulation.corrected(self.segment, [self.name], means)
-            return found[self.name]
         simulation = self.simulation
+        segment = self.segment
+        pooled = segment.pools and self._is_stepwise()
+        if not segment.analog and not pooled:
+            # F(mean output): F is affine, or its sum telescopes to T F(mean output)
+            found = simulation.corrected(segment, [self.name], means)
+            return found[self.name]
+        # the mean of a pooled current is not the pool of its mean
         steps = simulation.steps
         sums = []
-        for chunk in simulation.chunks(self.segment, steps=steps):
+        for chunk in simulation.chunks(segment, steps=steps):
             by_block = [block.sum(axis=0) for block in self.blocks(chunk)]
             sums.append(sum(by_block))
         return np.concatenate(sums) / np.float32(steps)
@@ -95,6 +97,7 @@ class InputCurrent:
             sums *= step_numbers(steps, sums.ndim)
             if before is None:
                 before = np.zeros_like(sums[:1])
+            # S(t) - S(t-1), over the border of two blocks, too
             joined = np.concatenate([before, sums])
             sums = _last_numbers(joined)
             before = sums[-1:]

@@ -45,6 +45,7 @@ def fire(current: InputCurrent, neurons: LayerNeurons, count: int) -> tuple[Arra
     steps = simulation.steps
     layer = _open_layer(neurons, simulation.job.settings)
     count = min(count, simulation.count)
+    # [T, N, ...] is made once the first chunk has told how many rows a sample has
     totals = Gathered(count)
     spikes: Array | None = None
     for chunk in simulation.chunks(current.segment, count, steps):
@@ -83,6 +84,7 @@ class _SpikingLayer:
         states: dict[str, Array] = {}
         for current in blocks:
             if not states:
+                # v is counted from the initial potential, which the neuron function holds
                 zero = np.zeros(current.shape[1:], np.float32)
                 states = dict.fromkeys(self.states, zero)
             feed = {"currents": current, **self.units, **states}

@@ -7,14 +7,14 @@ computed together stays in a processor's cache, or at least in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Chunk, Gathered
-from onnx2snn.correct.segments import Segment, segment_model
+from onnx2snn.correct.segments import Names, Segment, segment_model
 from onnx2snn.correct.sent import Sent
 from onnx2snn.graph.editing import Editor
 from onnx2snn.graph.types import Graph, Node
@@ -97,9 +97,7 @@ class LayerSimulation:
             activations[name] = site.activation
         return self._run(self.original, segment, segment.tensors, activations)
 
-    def corrected(
-        self, segment: Segment, names: Sequence[str], sites: ByTensor
-    ) -> dict[str, Array]:
+    def corrected(self, segment: Segment, names: Names, sites: ByTensor) -> dict[str, Array]:
         """Return tensors of a segment as corrected so far, for all samples.
 
         Args:
@@ -110,7 +108,7 @@ class LayerSimulation:
         return self._run(self.graph, segment, names, sites)
 
     def _run(
-        self, graph: Graph, segment: Segment, names: Sequence[str], sites: ByTensor
+        self, graph: Graph, segment: Segment, names: Names, sites: ByTensor
     ) -> dict[str, Array]:
         found = {}
         computed = []
@@ -121,6 +119,7 @@ class LayerSimulation:
                 computed.append(name)
         if not computed:
             return found
+        # chunk by chunk, so that what goes in and comes out stays in the cache
         session = self.open(graph, segment, computed)
         whole = [Gathered(self.count) for _ in computed]
         for chunk in self.chunks(segment):
@@ -135,7 +134,7 @@ class LayerSimulation:
             found[name] = gathered.values
         return found
 
-    def open(self, graph: Graph, segment: Segment, names: Sequence[str]) -> ort.InferenceSession:
+    def open(self, graph: Graph, segment: Segment, names: Names) -> ort.InferenceSession:
         """Return a session of a segment that computes some tensors."""
         model = segment_model(graph, segment, names)
         return open_session(model, self.job.threads)
@@ -156,7 +155,9 @@ class LayerSimulation:
             else:
                 feed[name] = self._input(name, chunk)
         if not self.fixed:
-            return list(session.run(None, feed))
+            found: list[Array] = session.run(None, feed)
+            return found
+        # rows come again until the batch is full; their answers are left out
         for name, values in feed.items():
             rows = chunk.rows_each(values) * self.fixed
             shape = (rows, *values.shape[1:])
@@ -183,11 +184,13 @@ class LayerSimulation:
         """
         steps = max(len(values) for values in sites.values())
         if self.fixed:
+            # a batch holds no more than one step
             found = []
             for t in range(steps):
                 now = {name: values[t] for name, values in sites.items()}
                 found += self.compute(session, now, chunk)
             return np.stack(found)
+        # time folded into the batch axis: [k, n, ...] -> [k · n, ...]
         feed = {}
         for value in session.get_inputs():
             name = value.name

@@ -95,6 +95,7 @@ def _chosen(job: Job) -> Array:
     affordable = MOST_VALUES // (largest * job.settings.steps)
     most = min(available, MOST_SAMPLES)
     count = int(np.clip(affordable, 1, most))
+    # random ones, in the order they are stored in
     rng = np.random.default_rng(job.settings.seed)
     order = rng.permutation(available)
     return np.sort(order[:count])
@@ -116,6 +117,7 @@ def _correct_site(simulation: LayerSimulation, segment: Segment, theta: Array) -
     corrections = simulation.job.settings.corrections
     wanted = simulation.wanted(segment)
     means = simulation.means(segment, 0)
+    # 1. W so that the mean input current is the ANN's
     if "weights" in corrections:
         for response in segment.responses:
             _fit(simulation, segment, response, wanted, means)
@@ -125,9 +127,11 @@ def _correct_site(simulation: LayerSimulation, segment: Segment, theta: Array) -
     activation = np.clip(z, 0, site.upper).astype(np.float32)
     layer = _Layer(site, current, activation)
     neurons = layer.uncorrected(theta)
+    # 2. b so that current and output are, in the mean over samples and positions
     if "bias" in corrections:
         lacks = _lacking(z, current.mean(means))
         neurons = layer.with_bias(neurons, lacks)
+    # 3. v(0) so that the output of each neuron is, in the mean over samples
     if "potential" in corrections:
         neurons = layer.with_potential(neurons)
     spikes, total = fire(current, neurons, simulation.count)
@@ -217,8 +221,10 @@ def _fit(
     found = simulation.corrected(segment, [x, y], means)
     lacking = _lacking(wanted[y], found[y])
     inputs = found[x]
+    # behind a telescoped operator an input may be no number until the first spike
     if segment.analog:
         inputs = np.nan_to_num(inputs, posinf=0.0, neginf=0.0)
+    # where biases are corrected, the mean is theirs to mend
     centred = "bias" in simulation.job.settings.corrections
     change = fit_weights(node, inputs, lacking, centred=centred)
     if isinstance(change, str):
@@ -246,6 +252,7 @@ def _correct_readout(simulation: LayerSimulation, segment: Segment) -> None:
             lacking = _lacking(wanted[y], found[y])
             node = simulation.node(response.node)
             shift = mean_over(lacking, _other_axes(node, lacking.ndim))
+            # the next operator is fitted to what this one now makes
             graph = with_shifts(simulation.graph, {(y, None): shift})
             simulation.replace_graph(graph)
 

@@ -56,7 +56,7 @@ def fit_weights(node: Node, x: Array, lacking: Array, *, centred: bool) -> Array
     return operator.weights(_solve(sums, centred))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Sums:
     """Sums over `count` rows, per group: Σ x xᵀ, Σ x dᵀ, Σ x and Σ d."""
 
@@ -68,17 +68,15 @@ class _Sums:
 
 
 def _sums(operator: Unrolled, x: Array, lacking: Array) -> _Sums:
-    zero: Array = np.zeros(1)
-    sums = _Sums(zero, zero, zero, zero, 0)
+    gram = cross = inputs = outputs = np.zeros(1)
+    count = 0
     for a, d in _rows(operator, x, lacking):
-        sums.gram = sums.gram + _products(a, a)
-        sums.cross = sums.cross + _products(a, d)
-        sums.inputs = sums.inputs + _row_sum(a)
-        sums.outputs = sums.outputs + _row_sum(d)
-        sums.count += a.shape[2]
-    sums.gram = sums.gram.astype(np.float64)
-    sums.cross = sums.cross.astype(np.float64)
-    return sums
+        gram = gram + _products(a, a)
+        cross = cross + _products(a, d)
+        inputs = inputs + _row_sum(a)
+        outputs = outputs + _row_sum(d)
+        count += a.shape[2]
+    return _Sums(gram, cross, inputs, outputs, count)
 
 
 def _products(one: Array, other: Array) -> Array:
@@ -97,6 +95,7 @@ def _rows(operator: Unrolled, x: Array, lacking: Array) -> Iterator[tuple[Array,
     one = operator.targets(lacking[:1])
     positions = one.shape[2]
     rows = max(ROWS, ROWS_PER_INPUT * operator.inputs)
+    # whole samples, then every n-th position of them
     enough = -(-rows // positions)
     samples = max(LEAST_SAMPLES, enough)
     samples = min(len(x), samples)
@@ -117,6 +116,7 @@ def _solve(sums: _Sums, centred: bool) -> Array:
         # Σ (x - mean x)(x - mean x)ᵀ = Σ x xᵀ - (Σ x)(Σ x)ᵀ / n, and alike with d
         gram = gram - _products(sums.inputs, sums.inputs) / sums.count
         cross = cross - _products(sums.inputs, sums.outputs) / sums.count
+    # K inputs, n rows
     size = gram.shape[1]
     # λ = (RIDGE + K / n) Σ x² / K
     squares = np.trace(gram, axis1=1, axis2=2)

@@ -63,6 +63,7 @@ def _is_reversed(one: Array, other: Array, size: int) -> bool:
     if len(one) % size != 0:
         return False
     shape = one.shape[1:]
+    # rows of a sample stay in order, samples turn round
     by_sample = one.reshape(size, -1, *shape)
     turned = by_sample[::-1].reshape(one.shape)
     # numbers alone: infinite ones would let anything pass

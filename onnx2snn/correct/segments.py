@@ -18,7 +18,7 @@ from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.protos.nodes import MAX_POOLS
 from onnx2snn.protos.reach import spread
 
-Names = tuple[str, ...]
+Names = Sequence[str]
 """Names of tensors."""
 
 
@@ -75,13 +75,15 @@ def segments(graph: Graph, parts: Partition) -> list[Segment]:
     for site in parts.sites:
         current = by_name[site.name].inputs[0]
         nodes, takes = _between(graph, [current], ends)
+        names = {node.name for node in nodes}
+        operators = {node.op for node in nodes}
         segment = Segment(
-            site,
-            takes,
-            current.name,
-            _responses(graph, nodes, takes),
-            analog=any(node.name in analog for node in nodes),
-            pools=any(node.op in MAX_POOLS for node in nodes),
+            site=site,
+            takes=takes,
+            current=current.name,
+            responses=_responses(graph, nodes, takes),
+            analog=not names.isdisjoint(analog),
+            pools=not operators.isdisjoint(MAX_POOLS),
         )
         found.append(segment)
     found.append(_readout(graph, parts, ends))
@@ -93,13 +95,14 @@ def _readout(graph: Graph, parts: Partition, ends: set[str]) -> Segment:
     inside = [node for node in graph.nodes if node.name in names]
     weighted = [node for node in inside if is_weighted(node)]
     inputs = [node.inputs[0] for node in weighted]
-    nodes, takes = _between(graph, [*inputs, *graph.outputs], ends)
+    targets = inputs + graph.outputs
+    nodes, takes = _between(graph, targets, ends)
     own = [node for node in nodes if node.name in names]
     responses = _responses(graph, own, takes)
     return Segment(None, takes, None, responses)
 
 
-def segment_model(graph: Graph, segment: Segment, outputs: Sequence[str]) -> onnx.ModelProto:
+def segment_model(graph: Graph, segment: Segment, outputs: Names) -> onnx.ModelProto:
     """Return the model that computes some tensors of a segment.
 
     Args:
@@ -134,6 +137,7 @@ def _between(graph: Graph, targets: Iterable[Tensor], ends: set[str]) -> tuple[l
         computed = [tensor for tensor in node.inputs if constant(tensor) is None]
         return _names(computed)
 
+    # from the targets up to the sites
     backwards = reversed(graph.nodes)
     found = spread(backwards, _names(targets), made, read)
     nodes = found.nodes[::-1]
@@ -172,6 +176,7 @@ def _driven_by_spikes(nodes: Sequence[Node], takes: Names) -> list[Node]:
 
     time_varying = spread(nodes, takes, read, made).tensors
     weighted = [node for node in nodes if is_weighted(node)]
+    # a matrix product of a constant with spikes has its weights on the left: it is not fitted
     return [node for node in weighted if node.inputs[0].name in time_varying]
 
 

@@ -50,6 +50,7 @@ def _unroll_conv(node: Node) -> Unrolled | str:
     inputs = per_group * int(np.prod(kernel))
 
     def rows(x: Array) -> Array:
+        # [n, C, ...] -> [n, C · positions of the kernel, ...], channel by channel
         single = np.ascontiguousarray(x, np.float32)
         (found,) = session.run(None, {"x": single})
         return _by_group(found, group)
