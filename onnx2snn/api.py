@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Never
 
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
-from onnx2snn.display.build import present_conversion, present_evaluation
+from onnx2snn.display.libraries import require_libraries
 from onnx2snn.errors import UsageError
 from onnx2snn.options import Granularity, MaxPool, Method, NeuronKind, Preset
 from onnx2snn.pipeline.convert import Conversion, run_conversion
@@ -124,6 +124,9 @@ def convert(
     _require_page(html)
     conversion = run_conversion(model, calibration, settings, progress)
     if html is not None:
+        # loads the libraries of the extra `report`
+        from onnx2snn.display.build import present_conversion
+
         page = present_conversion(
             model, calibration, conversion, settings, site=html_site, progress=progress
         )
@@ -207,6 +210,9 @@ def evaluate(
         progress=progress,
     )
     if html is not None:
+        # loads the libraries of the extra `report`
+        from onnx2snn.display.build import present_evaluation
+
         page = present_evaluation(
             ann, snn, data, result, delay=delay, site=html_site, threads=threads
         )
@@ -220,4 +226,5 @@ def _require_page(html: Path | None) -> None:
         return
     if not isinstance(html, str | os.PathLike):
         raise UsageError(f"html is {html!r}; it has to be the path of a file")
+    require_libraries()
     check_writable(html)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnx2snn.cli.parsers import (
     convert_parser,
@@ -24,6 +25,10 @@ from onnx2snn.cli.parsers import (
 from onnx2snn.errors import Onnx2snnError, UsageError
 from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
+
+if TYPE_CHECKING:
+    from onnx2snn.aliases import Progress
+    from onnx2snn.pipeline.convert import Conversion
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -61,6 +66,7 @@ def _say(text: str) -> None:
 
 
 def _convert(given: argparse.Namespace) -> None:
+    _require_page_libraries(given)
     settings = Settings(**{row.name: getattr(given, row.name) for row in fields(Settings)})
     read = {
         "MODEL": given.model,
@@ -76,8 +82,7 @@ def _convert(given: argparse.Namespace) -> None:
     # it is checked with the options, once the model is read
     _require_distinct(read, written | {"--save-thresholds": given.save_thresholds})
 
-    from onnx2snn.display import terminal
-    from onnx2snn.display.build import present_conversion
+    from onnx2snn.display import tables, terminal
     from onnx2snn.pipeline.convert import run_conversion
     from onnx2snn.protos.save import atomic_write
 
@@ -85,23 +90,35 @@ def _convert(given: argparse.Namespace) -> None:
     with terminal.progress_bar(given.quiet) as progress:
         conversion = run_conversion(given.model, given.calibration, settings, progress)
         if given.html is not None:
-            page = present_conversion(
-                given.model,
-                given.calibration,
-                conversion,
-                settings,
-                site=given.html_site,
-                progress=progress,
-            )
+            page = _conversion_page(given, conversion, settings, progress)
     report = conversion.report
     if not given.quiet:
-        terminal.show(terminal.tables(report))
+        terminal.show(tables.report_tables(report))
     terminal.warn(report.warnings)
     conversion.save(given.output)
     if given.report is not None:
         _write_json(given.report, report.to_dict())
     if page is not None:
         atomic_write(given.html, page.encode())
+
+
+def _conversion_page(
+    given: argparse.Namespace,
+    conversion: Conversion,
+    settings: Settings,
+    progress: Progress,
+) -> str:
+    # needs the libraries of a page
+    from onnx2snn.display.build import present_conversion
+
+    return present_conversion(
+        given.model,
+        given.calibration,
+        conversion,
+        settings,
+        site=given.html_site,
+        progress=progress,
+    )
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -125,11 +142,12 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _eval(given: argparse.Namespace) -> None:
+    _require_page_libraries(given)
     written = {"--json": _file(given.json), "--html": given.html}
     _check_written(written)
     _require_distinct({"ANN": given.ann, "SNN": given.snn, "--data": given.data}, written)
 
-    from onnx2snn.display import terminal
+    from onnx2snn.display import tables, terminal
     from onnx2snn.score.evaluate import EvaluationInterrupted, check_drop
 
     interrupted = False
@@ -138,7 +156,7 @@ def _eval(given: argparse.Namespace) -> None:
     except EvaluationInterrupted as stop:
         result, interrupted = stop.result, True
     if not given.quiet:
-        terminal.show(terminal.score_tables(result))
+        terminal.show(tables.score_tables(result))
     terminal.warn(result["warnings"])
     if given.max_drop is not None and not interrupted:
         check_drop(result, given.max_drop)
@@ -189,14 +207,14 @@ def _write_evaluation_page(given: argparse.Namespace, result: EvaluationResult) 
 
 
 def _inspect(given: argparse.Namespace) -> None:
-    from onnx2snn.display import terminal
+    from onnx2snn.display import tables, terminal
     from onnx2snn.pipeline.inspection import inspect
 
     about = inspect(given.model)
     if given.json:
         print(json.dumps(about, indent=2))  # noqa: T201 - stdout was asked for
     else:
-        terminal.show(terminal.inspection(dict(about)))
+        terminal.show(tables.inspection_tables(about))
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -233,6 +251,14 @@ def _check_written(written: Mapping[str, str | None]) -> None:
     for path in written.values():
         if path is not None:
             check_writable(path)
+
+
+def _require_page_libraries(given: argparse.Namespace) -> None:
+    """Refuse a page that cannot be drawn before any work is done."""
+    from onnx2snn.display.libraries import require_libraries
+
+    if given.html is not None:
+        require_libraries()
 
 
 def _require_distinct(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:

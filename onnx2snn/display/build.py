@@ -1,26 +1,44 @@
-"""From models, data and results to the pages of `--html`; runs what the pages show beside the results."""
+"""From models, data and results to the pages of `--html`.
+
+The only module of `display` that runs models: what a page shows beside the results is computed
+here, and the other modules draw it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
-from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
+import numpy as np
+
+from onnx2snn.aliases import Array, Delay, ModelSource, Progress, silent_progress
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.data.split import open_calibration
+from onnx2snn.display.network import network_parts, threshold_quartiles
 from onnx2snn.display.page import conversion_page, evaluation_page
-from onnx2snn.display.page_data import exhibit
+from onnx2snn.display.page_data import PageData, Raster
+from onnx2snn.display.pictures import PictureRows, detection_rows, picture, segmentation_rows
+from onnx2snn.errors import UsageError, quoted
 from onnx2snn.pipeline.convert import Conversion
-from onnx2snn.protos.load import load_model
-from onnx2snn.protos.specs import input_specs
+from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.specs import fixed_batch, image_axes, input_specs, output_specs
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
+from onnx2snn.score.detection import MeanAveragePrecision
 from onnx2snn.score.evaluate import evaluate
+from onnx2snn.score.metrics import IGNORE
 from onnx2snn.settings import Settings
 
-MOST = 200
+MOST_HELD_BACK = 200
 """Held-back samples a conversion's page is about."""
+RASTER_NEURONS = 96
+RASTER_STEPS = 256
+PICTURED = 4
+"""Samples that are shown as pictures."""
+PICTURED_METRICS = ("miou", "map")
 
 
 def present_evaluation(
@@ -33,26 +51,38 @@ def present_evaluation(
     site: str | None = None,
     threads: int | None = None,
 ) -> str:
-    """The page of what `evaluate` returned for the same arguments; `site` is the layer whose spikes are drawn."""
-    source, session = load_model(ann), Simulation(snn, Opening(threads=threads))
-    metric, times = next(iter(result["ann"])), [row["timesteps"] for row in result["snn"]]
-    opened = (
-        nullcontext(data)
-        if isinstance(data, Samples)
-        else open_samples(data, input_specs(source.proto))
-    )
-    with opened as samples:
-        shown = exhibit(
-            source,
-            session,
-            samples,
-            timesteps=times,
-            delay=delay,
-            metric=metric,
-            site=site,
-            threads=threads,
-        )
-    return evaluation_page(result, shown, session.metadata, source.name)
+    """Return the page of an evaluation.
+
+    Args:
+        ann: The ANN that was evaluated.
+        snn: Its spiking model.
+        data: The data they were evaluated on.
+        result: The answer of `evaluate` for these.
+        delay: The delay that was evaluated.
+        site: The layer whose spikes are drawn; the middle one by default.
+        threads: onnxruntime's threads.
+
+    Returns:
+        The page, an HTML document.
+
+    Raises:
+        UsageError: There is no such `site`.
+    """
+    source = load_model(ann)
+    simulation = Simulation(snn, Opening(threads=threads))
+    windows = [(row["timesteps"], delay) for row in result["snn"]]
+    metric = next(iter(result["ann"]))
+    with _opened(data, source) as samples:
+        subject = _Subject(source, simulation, samples, windows, metric, threads)
+        shown = subject.page_data(site)
+    return evaluation_page(result, shown, simulation.metadata, source.name)
+
+
+def _opened(data: object, source: LoadedModel) -> AbstractContextManager[Samples]:
+    """Return samples to be closed after use, unless the caller has opened them."""
+    if isinstance(data, Samples):
+        return nullcontext(data)
+    return open_samples(data, input_specs(source.proto))
 
 
 def present_conversion(
@@ -64,34 +94,187 @@ def present_conversion(
     site: str | None = None,
     progress: Progress = silent_progress,
 ) -> str:
-    """The page of a conversion, with an evaluation on the calibration samples that were held back from fitting."""
-    source, session = (
-        load_model(model),
-        Simulation(conversion.model, Opening(threads=settings.threads)),
-    )
-    settings = settings if calibration is not None else settings.without_data()
-    last, threads = conversion.report.timesteps, settings.threads
-    times = sorted({last, *(2**power for power in range(last.bit_length()) if 2**power < last)})
-    with (data := open_calibration(calibration, input_specs(source.proto), settings.seed)).samples:
+    """Return the page of a conversion, with an evaluation on samples held back from fitting.
+
+    Args:
+        model: The ANN that was converted.
+        calibration: The data it was calibrated on; None for random inputs.
+        conversion: The result.
+        settings: The settings of the conversion.
+        site: The layer whose spikes are drawn; the middle one by default.
+        progress: Told how far the evaluation is.
+
+    Returns:
+        The page, an HTML document.
+
+    Raises:
+        UsageError: There is no such `site`.
+    """
+    threads = settings.threads
+    source = load_model(model)
+    simulation = Simulation(conversion.model, Opening(threads=threads))
+    if calibration is None:
+        settings = settings.without_data()
+    timesteps = _powers_of_two(conversion.report.timesteps)
+    data = open_calibration(calibration, input_specs(source.proto), settings.seed)
+    with data.samples:
         result = evaluate(
             source.proto,
             conversion.model,
             data.held_back,
-            timesteps=times,
-            limit=MOST,
+            timesteps=timesteps,
+            limit=MOST_HELD_BACK,
             threads=threads,
             progress=progress,
         )
         result["warnings"] = []  # those of the conversion are enough
         metric = next(iter(result["ann"]))
-        shown = exhibit(
-            source,
-            session,
-            data.held_back,
-            timesteps=times,
-            delay=None,
-            metric=metric,
-            site=site,
-            threads=threads,
+        windows: list[tuple[int, Delay]] = [(t, None) for t in timesteps]
+        subject = _Subject(source, simulation, data.held_back, windows, metric, threads)
+        shown = subject.page_data(site)
+    return conversion_page(conversion.report.to_dict(), result, shown, simulation.metadata)
+
+
+def _powers_of_two(last: int) -> list[int]:
+    """Return 1, 2, 4 and so on below a number of time-steps, and that number."""
+    found = []
+    timesteps = 1
+    while timesteps < last:
+        found.append(timesteps)
+        timesteps *= 2
+    return [*found, last]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """The models, samples and windows that a page is about."""
+
+    source: LoadedModel
+    simulation: Simulation
+    samples: Samples
+    windows: list[tuple[int, Delay]]
+    metric: str
+    threads: int | None
+
+    def page_data(self, site: str | None) -> PageData:
+        """Run the first samples once more; UsageError for a `site` that is none."""
+        names = [neuron["name"] for neuron in self.simulation.neurons]
+        if site is not None and site not in names:
+            raise UsageError(f"there is no neuron site '{site}'; the sites are {quoted(names)}")
+        chosen = site or names[len(names) // 2]
+        return PageData(
+            raster=self.raster(chosen),
+            pictures=self.pictures(),
+            thresholds=tuple(threshold_quartiles(self.simulation.model)),
+            parts=tuple(network_parts(self.simulation.model)),
         )
-    return conversion_page(conversion.report.to_dict(), result, shown, session.metadata)
+
+    def raster(self, site: str) -> Raster:
+        """Return the spikes of a site for the first sample, of neurons that fire if any does."""
+        longest = max(timesteps for timesteps, _ in self.windows)
+        size = fixed_batch(self.simulation.inputs) or 1
+        feed = self.samples.batch(np.zeros(size, np.int64))
+        steps = self.simulation.steps(feed, min(longest, RASTER_STEPS), 0)
+        spikes = np.stack([step.spikes[site][0].ravel() for step in steps])
+        neurons = spikes.shape[1]
+        fired = np.flatnonzero(spikes.any(axis=0))
+        candidates = fired if len(fired) else np.arange(neurons)
+        count = min(len(candidates), RASTER_NEURONS)
+        places = np.linspace(0, len(candidates) - 1, count).astype(int)
+        shown = candidates[np.unique(places)]
+        return Raster(site, spikes[:, shown], neurons, len(fired))
+
+    def pictures(self) -> PictureRows | None:
+        """Return input, truth, ANN and SNN at each T of some samples, where these are pictures."""
+        if self.metric not in PICTURED_METRICS:
+            return None
+        count = min(PICTURED, len(self.samples))
+        feeds = self._feeds(count)
+        pixels = self._pixels(feeds)[:count]
+        if not pixels:
+            return None
+        indices = np.arange(count)
+        targets = {key: self.samples.target(key, indices) for key in self.samples.targets}
+        answers = self._answers(feeds, count)
+        if self.metric == "miou":
+            return _segmentation(pixels, targets, answers)
+        names = [spec.name for spec in output_specs(self.source.proto)]
+        return _detection(pixels, targets, answers, names)
+
+    def _feeds(self, count: int) -> list[dict[str, Array]]:
+        """Return the first samples in batches that the models take; the last is filled up."""
+        size = fixed_batch(input_specs(self.source.proto)) or count
+        indices = np.arange(count)
+        feeds = []
+        for start in range(0, count, size):
+            chunk = indices[start : start + size]
+            feeds.append(self.samples.batch(np.resize(chunk, size)))
+        return feeds
+
+    def _pixels(self, feeds: Sequence[dict[str, Array]]) -> list[Array]:
+        """Return the samples of the first input that holds images; none where no input does."""
+        for spec in input_specs(self.source.proto):
+            axes = image_axes(spec)
+            if picture(feeds[0][spec.name][0], axes) is None:
+                continue
+            inputs = np.concatenate([feed[spec.name] for feed in feeds])
+            pixels = [picture(sample, axes) for sample in inputs]
+            return [shown for shown in pixels if shown is not None]
+        return []
+
+    def _answers(self, feeds: Sequence[dict[str, Array]], count: int) -> dict[str, list[Array]]:
+        """Return the outputs of the ANN and of the SNN after each window, by a label."""
+        windows = sorted(set(self.windows), key=lambda window: window[0])
+        labels = ["ANN", *(f"SNN, T = {timesteps}" for timesteps, _ in windows)]
+        reference = open_session(self.source.proto, self.threads)
+        batches: dict[str, list[list[Array]]] = {label: [] for label in labels}
+        for feed in feeds:
+            expected = reference.run(None, feed)
+            spiking = self.simulation.run_at(feed, windows)
+            for label, outputs in zip(labels, [expected, *spiking], strict=True):
+                batches[label].append(outputs)
+        answers = {}
+        for label, found in batches.items():
+            joined = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+            answers[label] = [output[:count] for output in joined]
+        return answers
+
+
+def _segmentation(
+    pixels: Sequence[Array],
+    targets: dict[str, Array],
+    answers: dict[str, list[Array]],
+) -> PictureRows:
+    truth = targets["masks"].astype(np.int64)
+    found = {label: _classes(outputs, truth.shape) for label, outputs in answers.items()}
+    return segmentation_rows(pixels, truth, found, IGNORE)
+
+
+def _classes(outputs: Sequence[Array], shape: tuple[int, ...]) -> Array:
+    """Return the first output that is class scores or classes of the masks' shape."""
+    for output in outputs:
+        if output.ndim < 3:
+            continue
+        if output.ndim == 4 and output.shape[1] > 1:
+            classes = output.argmax(axis=1)
+        else:
+            classes = output.reshape(output.shape[0], *output.shape[-2:])
+        if classes.shape == shape:
+            return np.asarray(classes, np.int64)
+    raise ValueError(f"no output has classes of shape {shape}")  # the metric refused it before
+
+
+def _detection(
+    pixels: Sequence[Array],
+    targets: dict[str, Array],
+    answers: dict[str, list[Array]],
+    names: Sequence[str],
+) -> PictureRows:
+    metric = MeanAveragePrecision(names)
+    wanted = [targets["boxes"], targets["classes"]]
+    found = {}
+    for label, outputs in answers.items():
+        rows = metric.measure(outputs, wanted)
+        found[label] = [boxes for boxes, _ in rows]
+        truth = [boxes for _, boxes in rows]
+    return detection_rows(pixels, truth, found)

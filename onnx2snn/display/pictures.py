@@ -1,103 +1,186 @@
-"""Samples as pictures: inputs, masks and boxes as inline images and SVG."""
+"""Pictures of a page: samples, masks and detected boxes as pixels and frames."""
 
 from __future__ import annotations
 
 import base64
 import colorsys
-import struct
-import zlib
-from collections.abc import Sequence
-from html import escape
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image  # matplotlib requires it
 
 from onnx2snn.aliases import Array
-from onnx2snn.display.svg import text
-from onnx2snn.protos.specs import TensorSpec, image_axes
-from onnx2snn.score.metrics import IGNORE
 
 CLEAR = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 """Okabe and Ito's colours, which colour-blind people tell apart; class 0 is black."""
+IGNORED_COLOUR = "#999999"
 SHOWN_SCORE = 0.3
+"""Least score of a box that is drawn."""
+MOST_BOXES = 20
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The frame of a box in a picture, in pixels, with its class in words."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels [H, W, 3] with frames on them; `words` stands below."""
+
+    words: str
+    pixels: Array
+    frames: tuple[Frame, ...] = ()
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def uri(self) -> str:
+        """The pixels as a data URI."""
+        return png(self.pixels)
+
+    @property
+    def font_size(self) -> float:
+        """Size of the classes on frames, in pixels of the picture."""
+        return max(self.height, self.width) / 14
+
+
+@dataclass(frozen=True)
+class PictureRows:
+    """A row of pictures for each sample, and the colours of the classes on them."""
+
+    rows: tuple[tuple[Picture, ...], ...]
+    legend: tuple[tuple[int, str], ...] = ()
+
+
+# --- pixels ---
 
 
 def colour(kind: int) -> str:
-    """A class's colour."""
+    """Return the colour of a class."""
     if kind == 0:
         return "#000000"
     if kind <= len(CLEAR):
         return CLEAR[kind - 1]
-    hue, light = (kind * 0.618) % 1, 0.35 + 0.3 * (kind % 3) / 2
-    return "#" + "".join(f"{round(255 * c):02x}" for c in colorsys.hls_to_rgb(hue, light, 0.7))
+    # steps of the golden ratio keep hues apart, however many there are
+    hue = (kind * 0.618) % 1
+    lightness = 0.35 + 0.3 * (kind % 3) / 2
+    channels = colorsys.hls_to_rgb(hue, lightness, 0.7)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
 
 
-def picture(spec: TensorSpec, sample: Array) -> Array | None:
-    """An input's sample as pixels [H,W,3], uint8; None where it is no image."""
-    axes = image_axes(spec)
+def picture(sample: Array, axes: Sequence[int] | None) -> Array | None:
+    """Return a sample as pixels [H, W, 3], uint8; None where it is no image.
+
+    `axes` are those of height, width and channels in a batch. Values that are no bytes are
+    stretched from black to white.
+    """
     if not axes:
         return None
-    pixels = np.moveaxis(np.asarray(sample, np.float64), [a - 1 for a in axes], [0, 1, 2])
+    places = [axis - 1 for axis in axes]
+    pixels = np.moveaxis(np.asarray(sample, np.float64), places, [0, 1, 2])
     if pixels.shape[2] not in (1, 3):
         return None
     if sample.dtype != np.uint8:
         low, high = pixels.min(), pixels.max()
-        pixels = (pixels - low) * (255.0 / (high - low) if high > low else 0.0)
+        stretch = 0.0
+        if high > low:
+            stretch = 255.0 / (high - low)
+        pixels = (pixels - low) * stretch
     return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.uint8)
 
 
 def png(pixels: Array) -> str:
-    """Pixels [H,W,3] as a data URI."""
-    height, width = pixels.shape[:2]
-    rows = np.concatenate(
-        [np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1
-    )  # 0: no filter
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    packed = (
-        _chunk(b"IHDR", head)
-        + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
-        + _chunk(b"IEND", b"")
-    )
-    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + packed).decode()
+    """Return pixels [H, W, 3] as a data URI."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def painted(classes: Array) -> Array:
-    """Class numbers [H,W] as pixels; what is ignored is grey."""
+def painted(classes: Array, ignored: int) -> Array:
+    """Return class numbers [H, W] as pixels; the class to be ignored is grey."""
     kinds, places = np.unique(classes, return_inverse=True)
-    palette = ["#999999" if kind == IGNORE else colour(int(kind)) for kind in kinds]
-    values = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette], np.uint8)
-    return values[places.reshape(classes.shape)]
+    palette = []
+    for kind in kinds.tolist():
+        code = IGNORED_COLOUR if kind == ignored else colour(kind)
+        palette.append(list(bytes.fromhex(code[1:])))
+    return np.array(palette, np.uint8)[places.reshape(classes.shape)]
 
 
-def image(words: str, pixels: Array, boxes: Array | None = None) -> str:
-    """A picture with a caption; `boxes` [D,6] (x1, y1, x2, y2, class, score) are drawn, each with its class number."""
-    height, width = pixels.shape[:2]
-    size = max(height, width) / 14
-    drawn = []
-    for x1, y1, x2, y2, kind, _ in (boxes if boxes is not None else np.zeros((0, 6))).tolist():
-        line = colour(int(kind) + 1)
-        frame = f'x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"'
-        drawn.append(f'<rect {frame} fill="none" stroke="{line}" stroke-width="{size / 5:.2g}"/>')
-        style = f'style="font-size:{size:.3g}px;fill:#fff;stroke:#000;stroke-width:{size / 4:.2g}px;paint-order:stroke"'
-        drawn.append(
-            text(round(x1 + size / 6, 1), round(y1 + size, 1), f"{int(kind)}", extra=style)
-        )
-    name = escape(words)
-    return (
-        f'<div><svg role="img" viewBox="0 0 {width} {height}" aria-label="{name}"><title>{name}</title>'
-        f'<image width="{width}" height="{height}" href="{png(pixels)}"/>{"".join(drawn)}</svg>{name}</div>'
-    )
+# --- rows of pictures ---
 
 
-def strip(items: Sequence[str]) -> str:
-    """Pictures of one sample side by side."""
-    return f'<div class="strip">{"".join(items)}</div>'
+def segmentation_rows(
+    pixels: Sequence[Array], truth: Array, found: Mapping[str, Array], ignored: int
+) -> PictureRows:
+    """Return for each sample its input, the truth and the classes that were found.
+
+    Args:
+        pixels: The inputs [H, W, 3].
+        truth: True classes [samples, H, W].
+        found: Classes of the same shape, by their label.
+        ignored: The class of pixels that do not count.
+
+    Returns:
+        The rows, with a legend of all classes that are in them.
+    """
+    rows = []
+    for index, shown in enumerate(pixels):
+        row = [Picture("input", shown), Picture("truth", painted(truth[index], ignored))]
+        for label, classes in found.items():
+            row.append(Picture(label, painted(classes[index], ignored)))
+        rows.append(tuple(row))
+    met = np.unique(np.concatenate([truth, *found.values()])).tolist()
+    legend = tuple((kind, colour(kind)) for kind in met if kind != ignored)
+    return PictureRows(tuple(rows), legend)
 
 
-def legend(kinds: Sequence[int]) -> str:
-    """Which colour is which class."""
-    made = (f'<span><i style="background:{colour(kind)}"></i>{kind}</span>' for kind in kinds)
-    return f'<p class="legend">classes: {"".join(made)}</p>'
+def detection_rows(
+    pixels: Sequence[Array], truth: Sequence[Array], found: Mapping[str, Sequence[Array]]
+) -> PictureRows:
+    """Return for each sample its input, the true boxes and the boxes that were found.
+
+    Args:
+        pixels: The inputs [H, W, 3].
+        truth: For each sample boxes [D, 6] of x1, y1, x2, y2, class and score.
+        found: Such boxes, by their label; those of small scores are left out.
+
+    Returns:
+        The rows.
+    """
+    rows = []
+    for index, shown in enumerate(pixels):
+        row = [Picture("input", shown), Picture("truth", shown, frames(truth[index]))]
+        for label, boxes in found.items():
+            sure = boxes[index][boxes[index][:, 5] >= SHOWN_SCORE]
+            row.append(Picture(label, shown, frames(sure[:MOST_BOXES])))
+        rows.append(tuple(row))
+    return PictureRows(tuple(rows))
+
+
+def frames(boxes: Array) -> tuple[Frame, ...]:
+    """Return the frames of boxes [D, 6] of x1, y1, x2, y2, class and score."""
+    found = []
+    for x1, y1, x2, y2, kind, _ in boxes.tolist():
+        number = int(kind)
+        # class 0 is an object here, which black would hide
+        frame = Frame(x1, y1, x2 - x1, y2 - y1, colour(number + 1), str(number))
+        found.append(frame)
+    return tuple(found)

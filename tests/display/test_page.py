@@ -24,8 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnx2snn.cli.commands import main
+from onnx2snn.display.axes import round_ticks
+from onnx2snn.display.charts import Plane, Series, line_chart
+from onnx2snn.display.diagrams import raster_chart
+from onnx2snn.display.numbers import shortened
 from onnx2snn.display.pictures import colour, painted, picture, png
-from onnx2snn.display.svg import Axis, Series, bars, boxes, lines, raster, shortened
+from onnx2snn.display.row_charts import bar_chart, box_chart
 from onnx2snn.protos.specs import TensorSpec, image_axes
 
 Array = NDArray[Any]
@@ -36,7 +40,10 @@ BROWSER = next(
 
 
 def detector() -> onnx.ModelProto:
-    """One anchor a cell of 8 x 8; input [batch,3,32,32], boxes [batch,16,4] and scores [batch,16,3]."""
+    """One anchor a cell of 8 x 8.
+
+    Input [batch,3,32,32], boxes [batch,16,4] and scores [batch,16,3].
+    """
     b = Builder(1)
     x = b.node(
         "Relu", b.conv(b.input("input", ["batch", 3, 32, 32]), 3, 6, strides=[4, 4]), name="s1"
@@ -218,10 +225,14 @@ MEASURE = """<script>
 addEventListener("load", () => {
   for (const figure of document.querySelectorAll("figure")) {
     const shapes = [...figure.querySelectorAll("polyline, circle, rect, path, text")];
-    const seen = shapes.filter(s => { const b = s.getBoundingClientRect(); return b.width + b.height > 0; });
+    const seen = shapes.filter(s => {
+      const b = s.getBoundingClientRect();
+      return b.width + b.height > 0;
+    });
     figure.dataset.drawn = seen.length;
   }
-  const fetched = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:"));
+  const entries = performance.getEntriesByType("resource");
+  const fetched = entries.filter(entry => !entry.name.startsWith("data:"));
   document.body.dataset.fetched = fetched.length;
   document.body.dataset.wide = document.documentElement.scrollWidth;
 });
@@ -231,9 +242,10 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium on this 
 
 
 def opened(text: str, folder: Path) -> str:
-    """The document a browser makes of a page, 600 pixels wide, without the policy that forbids it to fetch anything.
+    """The document a browser makes of a page, 600 pixels wide.
 
-    The page comes from a server, because a browser does not tell what it fetches from files.
+    It goes without the policy that forbids it to fetch anything, and it comes from a server,
+    because a browser does not tell what it fetches from files.
     """
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text).replace(
         "</body>", MEASURE
@@ -302,42 +314,54 @@ def test_the_browser_would_notice_what_is_fetched(pages: dict[str, Path], tmp_pa
 # --- the parts ---
 
 
+def places(svg: str) -> list[tuple[float, float]]:
+    """Where marks stand."""
+    found = re.findall(r'transform="translate\(([\d.]+) ([\d.]+)\)"', svg)
+    return [(float(x), float(y)) for x, y in found]
+
+
 def test_an_axis_places_values_and_chooses_round_ticks() -> None:
-    linear, log = Axis(0, 10, 100, 50), Axis(1, 32, 0, 100, 2)
-    assert (linear.at(0), linear.at(5), linear.at(10)) == (100, 125, 150)
-    assert (log.at(1), log.at(32), log.at(2)) == (0, 100, 20)
-    assert log.ticks() == [1, 2, 4, 8, 16, 32]
-    assert linear.ticks(5) == [0, 2, 4, 6, 8, 10]
-    assert Axis(0.3, 6, 0, 1, 10).ticks(4) == [0.5, 1, 2, 5]
-    assert len(Axis(0.25, 9, 0, 1, 10).ticks(4)) >= 3
-    assert Axis(1, 1e9, 0, 1, 10).ticks(5) == [1, 100, 1e4, 1e6, 1e8]
-    assert Axis(3, 3, 10, 80, 2).at(3) == 50
+    points = Series("", [1, 2, 32], [0.0, 1.0, 0.5], 0, marks=True)
+    (low, _), (second, _), (high, _) = places(
+        line_chart("x", "t", [points], Plane("T", "y", 2)).svg
+    )
+    assert second - low == pytest.approx((high - low) / 5, abs=0.02)
+    (_, bottom), (_, top), (_, middle) = places(
+        line_chart("x", "t", [points], Plane("T", "y", 2)).svg
+    )
+    assert middle == pytest.approx((bottom + top) / 2, abs=0.02)
+    assert bottom > top
+    assert round_ticks(1, 32, 2) == [1, 2, 4, 8, 16, 32]
+    assert round_ticks(0, 10, most=5) == [0, 2, 4, 6, 8, 10]
+    assert round_ticks(0.3, 6, 10, most=4) == [0.5, 1, 2, 5]
+    assert len(round_ticks(0.25, 9, 10, most=4)) >= 3
+    assert round_ticks(1, 1e9, 10, most=5) == [1, 100, 1e4, 1e6, 1e8]
+    ((only, _),) = places(
+        line_chart("x", "t", [Series("", [3], [1], 0, marks=True)], Plane("T", "y", 2)).svg
+    )
+    assert only == pytest.approx((low + high) / 2, abs=0.02)
 
 
 def test_names_are_escaped_and_shortened() -> None:
     name = '<b>"layer"</b> ' * 4
-    for made in (
-        bars("x", name, [(name, 0.5)], name),
-        boxes("x", name, [(name, [1, 2, 3, 4, 5.0])], name),
-    ):
-        assert "<b>" not in made
-        assert "&lt;b&gt;" in made
+    rows = [(name, [1, 2, 3, 4, 5.0])]
+    for made in (bar_chart("x", name, [(name, 0.5)], name), box_chart("x", name, rows, name)):
+        assert "<b>" not in made.svg
+        assert "&lt;b&gt;" in made.svg
     assert shortened("abcdefghij", 5) == "a…hij"
 
 
 def test_a_single_point_is_a_chart() -> None:
-    made = lines(
-        "x", "t", [Series("s", [4], [0.5], 0, marks=True)], x_label="T", y_label="y", log_x=2
-    )
-    assert made.count("<circle") == 2  # and one in the legend
-    assert "nan" not in made
+    made = line_chart("x", "t", [Series("s", [4], [0.5], 0, marks=True)], Plane("T", "y", 2))
+    assert len(places(made.svg)) == 2  # and one in the legend
+    assert "nan" not in made.svg
 
 
 def test_every_spike_is_drawn() -> None:
     spikes = np.array([[1, 0, -1], [0, 0, 1]])
-    made = raster("x", "t", spikes)
+    made = raster_chart("x", "t", spikes).svg
     plus, minus = (
-        re.search(rf'class="{kind}"[^>]* d="([^"]*)"', made) for kind in ("spike", "spike below")
+        re.search(rf'class="{kind}"><path d="([^"]*)"', made) for kind in ("spike", "spike below")
     )
     assert plus is not None
     assert minus is not None
@@ -356,7 +380,7 @@ def test_every_spike_is_drawn() -> None:
 def test_a_picture_is_the_input(shape: tuple[int, ...], dtype: type) -> None:
     spec = TensorSpec("input", np.dtype(dtype), ("batch", *shape))
     sample: Array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-    found = picture(spec, sample)
+    found = picture(sample, image_axes(spec))
     assert found is not None
     assert found.shape == (5, 4, 3)
     height, width, channels = image_axes(spec)
@@ -369,7 +393,7 @@ def test_a_picture_is_the_input(shape: tuple[int, ...], dtype: type) -> None:
 
 def test_classes_have_colours_of_their_own_and_what_is_ignored_is_grey() -> None:
     assert len({colour(kind) for kind in range(21)}) == 21
-    found = painted(np.array([[0, 1], [255, 1]]))
+    found = painted(np.array([[0, 1], [255, 1]]), ignored=255)
     assert found.tolist() == [[[0, 0, 0], [0, 0x72, 0xB2]], [[0x99] * 3, [0, 0x72, 0xB2]]]
 
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from rich.console import Console
 
 from onnx2snn import Conversion, SpikingSession
-from onnx2snn.display.terminal import tables
+from onnx2snn.display.tables import report_tables
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.pipeline.report import Report
 from onnx2snn.settings import Settings
@@ -37,7 +37,7 @@ def conversions() -> dict[str, Conversion]:
 def rendered(report: Report, width: int = 160) -> str:
     text = io.StringIO()
     console = Console(file=text, width=width, markup=False)
-    for table in tables(report):
+    for table in report_tables(report):
         console.print(table)
     return text.getvalue()
 

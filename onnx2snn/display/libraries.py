@@ -1,0 +1,24 @@
+"""The libraries that draw a page: installed by the extra `report`, needed by `--html` only."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from onnx2snn.errors import UsageError
+
+LIBRARIES = ("jinja2", "matplotlib")
+
+
+def require_libraries() -> None:
+    """Check that the libraries of a page are installed, without loading them.
+
+    Raises:
+        UsageError: One of them is not; the sentence says how to install them.
+    """
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
+    if not missing:
+        return
+    names = " and ".join(missing)
+    raise UsageError(
+        f"a page of charts (--html) needs {names}: run `pip install 'onnx2snn[report]'`"
+    )

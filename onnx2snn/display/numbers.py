@@ -1,0 +1,106 @@
+"""Number formats: scores, differences, ratios and quantities as people read them.
+
+The tables of the terminal and the pages of `--html` share these, so that a figure reads the same in
+both. The module knows numbers and results only, nothing of models, terminals or pages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+PREFIXES = "fpnµm kMGTP"
+"""Prefixes of 1000 ** -5 to 1000 ** 5; the space in the middle stands for none."""
+LARGEST_POWER = 5
+
+
+def formatted_score(metric: str, value: float) -> str:
+    """Return a score: four digits for `mse`, percent with two decimals for the other metrics."""
+    if metric == "mse":
+        return f"{value:.4g}"
+    return f"{value:.2%}"
+
+
+def difference_unit(metric: str) -> str:
+    """Return the unit of `formatted_difference`: percentage points, or percent for `mse`."""
+    if metric == "mse":
+        return "percent"
+    return "points"
+
+
+def formatted_difference(metric: str, row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return how far a row of `evaluate` is from the ANN, and the 95 % interval of that.
+
+    A drop counts downwards, so its sign is turned; for `mse` it is a rise already.
+    """
+    sign = -1.0
+    if metric == "mse":
+        sign = 1.0
+    change = 100.0 * sign * row["drop"]
+    interval = row["drop_95"]
+    if not interval:
+        return f"{change:+.2f}", "-"
+    low, high = sorted(100.0 * sign * bound for bound in interval)
+    return f"{change:+.2f}", f"{low:+.2f} to {high:+.2f}"
+
+
+def formatted_ratio(value: float | None) -> str:
+    """Return a ratio with three digits; "-" where there is none."""
+    if value is None:
+        return "-"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def quantity(value: float | None, unit: str = "") -> str:
+    """Return a number with three digits and a prefix, such as 12.3 M or 943 nJ."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return f"0 {unit}".strip()
+    power = math.floor(math.log10(abs(value)) / 3)
+    power = max(-LARGEST_POWER, min(power, LARGEST_POWER))
+    prefix = PREFIXES[power + LARGEST_POWER].strip()
+    digits = f"{value / 1000.0**power:.3g}"
+    return f"{digits} {prefix}{unit}".strip()
+
+
+def energy_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return the costs of one window as cells of a table.
+
+    The cells are T, firing rate, SOPs, their energy, frames a joule, the ratio to the ANN, the
+    FLOPs beside the SOPs, and the ratio with those.
+    """
+    return [
+        str(row["timesteps"]),
+        f"{row['rate']:.1%}",
+        quantity(row["sops"]),
+        quantity(row["energy_j"], "J"),
+        quantity(row["frames_per_joule"]),
+        formatted_ratio(row["ratio"]),
+        quantity(row["flops"]),
+        formatted_ratio(row["ratio_with_analog"]),
+    ]
+
+
+def operator_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return an operator and its numbers of nodes in ANN and SNN as cells of a table."""
+    return [row["op"], str(row["ann"] or "-"), str(row["snn"] or "-")]
+
+
+def formatted_prices(energy: Mapping[str, Any]) -> str:
+    """Return the joules that one operation of each kind is taken to cost."""
+    sop = energy["sop_joules"] * 1e15
+    flop = energy["flop_joules"] * 1e12
+    return f"{sop:g} fJ a SOP, {flop:g} pJ a FLOP"
+
+
+def shortened(words: str, most: int) -> str:
+    """Return a text of at most `most` characters, without its middle where it is longer."""
+    if len(words) <= most:
+        return words
+    start = words[: most // 2 - 1]
+    end = words[-(most - most // 2) :]
+    return f"{start}…{end}"

@@ -1,0 +1,232 @@
+"""Tables of the terminal: a conversion's report, an evaluation's scores, an inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+
+from onnx2snn.display.numbers import (
+    energy_cells,
+    formatted_difference,
+    formatted_prices,
+    formatted_score,
+    operator_cells,
+    quantity,
+)
+
+if TYPE_CHECKING:
+    from onnx2snn.pipeline.report import Report
+
+SPIKING_FACTS = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
+"""Metadata of a spiking model that its inspection names below the table."""
+
+
+def _wide_table(title: str) -> Table:
+    # rules between many columns would leave 80 characters too narrow
+    return Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+
+
+# --- an evaluation ---
+
+
+def score_tables(result: Mapping[str, Any]) -> list[RenderableType]:
+    """Return the scores of `evaluate`, and their costs where it counted them."""
+    tables: list[RenderableType] = [_score_table(result)]
+    if "energy" in result:
+        tables.append(_energy_table(result))
+    return tables
+
+
+def _score_table(result: Mapping[str, Any]) -> RenderableType:
+    metric, ann = next(iter(result["ann"].items()))
+    title = f"{metric} on {result['samples']} samples"
+    if result["partial"]:
+        title += " (interrupted)"
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "time-steps", "delay", metric, "difference", "95 % interval"):
+        table.add_column(heading, justify="right")
+    table.add_row("ANN", "", "", formatted_score(metric, ann))
+    for row in result["snn"]:
+        score = formatted_score(metric, row[metric])
+        change, interval = formatted_difference(metric, row)
+        timesteps, delay = str(row["timesteps"]), str(row["delay"])
+        table.add_row("SNN", timesteps, delay, score, change, interval)
+    return table
+
+
+def _energy_table(result: Mapping[str, Any]) -> RenderableType:
+    energy = result["energy"]
+    ann = energy["ann"]
+    table = _wide_table(f"energy a sample ({formatted_prices(energy)})")
+    for heading in ("", "T", "rate", "SOPs", "energy", "per joule", "x ANN", "FLOPs", "x ANN, all"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    joules = quantity(ann["energy_j"], "J")
+    frames = quantity(ann["frames_per_joule"])
+    table.add_row("ANN", "", "", "", joules, frames, "", "", "")
+    for row in result["snn"]:
+        table.add_row("SNN", *energy_cells(row))
+    for share in (90, 95):
+        row = energy[f"sops{share}"]
+        cells = energy_cells(row) if row else ["-"]
+        table.add_row(f"SOPs{share}", *cells)
+    return table
+
+
+# --- an inspection ---
+
+
+def inspection_tables(about: Mapping[str, Any]) -> list[RenderableType]:
+    """Return the table of `inspect`, the model's ends, and a summary in one line."""
+    table = Table(title=about["model"], title_justify="left")
+    if about["kind"] == "snn":
+        summary = _spiking_model(table, about["metadata"])
+    elif about["kind"] == "rollout":
+        summary = f"rollout of a spiking model: {_facts(about['metadata'], about['metadata'])}"
+    else:
+        summary = _nodes(table, about)
+    inputs = ", ".join(about["inputs"])
+    outputs = ", ".join(about["outputs"])
+    return [table, f"inputs {inputs}; outputs {outputs}", summary]
+
+
+def _facts(metadata: Mapping[str, Any], keys: Sequence[str] | Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {metadata[key]}" for key in keys)
+
+
+def _spiking_model(table: Table, metadata: Mapping[str, Any]) -> str:
+    """Add a row for each layer of neurons; return the summary."""
+    columns = ("name", "kind", "source", "channels", "shape")
+    for heading in ("site", *columns[1:]):
+        table.add_column(heading, overflow="fold")
+    for neuron in metadata["neurons"]:
+        table.add_row(*(str(neuron[key]) for key in columns))
+    analog = ", ".join(metadata["analog"]) or "none"
+    return f"spiking model: {_facts(metadata, SPIKING_FACTS)}, analog nodes: {analog}"
+
+
+def _nodes(table: Table, about: Mapping[str, Any]) -> str:
+    """Add a row for each node of an ANN; return the summary."""
+    for heading in ("node", "operator", "becomes", "because"):
+        table.add_column(heading, overflow="fold")
+    for row in about["nodes"]:
+        table.add_row(row["node"], row["op"], row["role"], row["reason"])
+    if not about["convertible"]:
+        return f"not convertible: {about['reason']}"
+    counts = ", ".join(f"{count} {role}" for role, count in about["summary"].items())
+    return f"convertible: {counts}"
+
+
+# --- a conversion ---
+
+
+def report_tables(report: Report) -> list[RenderableType]:
+    """Return the report of a conversion: operators, sites with the worst first, and facts."""
+    return [_operator_table(report), _site_table(report), _fact_table(report)]
+
+
+def _operator_table(report: Report) -> RenderableType:
+    table = Table(title="nodes per operator", title_justify="left")
+    table.add_column("operator")
+    for name in ("ANN", "SNN"):
+        table.add_column(name, justify="right")
+    for row in report.operators:
+        table.add_row(*operator_cells(row))
+    return table
+
+
+def _site_table(report: Report) -> RenderableType:
+    relative = f"relative to the ANN at T = {report.timesteps}"
+    table = _wide_table(f"neuron sites, largest rate error first ({relative})")
+    table.add_column("site", overflow="fold", min_width=10)
+    for name in ("neurons", "θ min/median/max", "rate", "error", "own", "inherited"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for site in sorted(report.sites, key=lambda site: -site["error"]["total"]):
+        table.add_row(*_site_cells(site))
+    return table
+
+
+def _site_cells(site: Mapping[str, Any]) -> list[str]:
+    neurons = "?"
+    if site["neurons"] is not None:
+        neurons = f"{site['neurons']:,}"
+    theta = site["threshold"]
+    thresholds = "/".join(f"{theta[key]:.3g}" for key in ("min", "median", "max"))
+    errors = [f"{site['error'][key]:.1%}" for key in ("total", "own", "inherited")]
+    return [site["name"], neurons, thresholds, f"{site['rate']:.1%}", *errors]
+
+
+def _fact_table(report: Report) -> RenderableType:
+    table = Table(title="conversion", title_justify="left", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("agreement with ANN", _agreement(report))
+    table.add_row("method", _facts(report.settings, sorted(report.settings)))
+    folded = ", ".join(report.folded)
+    table.add_row("thresholds folded into", f"{len(report.folded)} nodes: {folded}")
+    table.add_row("left as Mul", _kept_scales(report))
+    table.add_row("pools moved before neurons", ", ".join(report.moved_pools) or "none")
+    table.add_row("telescoped, not spiking", ", ".join(report.analog) or "none")
+    table.add_row("silent channels", _silent_channels(report))
+    table.add_row("encoder hands over", ", ".join(report.parts["encoder"]))
+    table.add_row("readout takes", ", ".join(report.parts["readout"]))
+    table.add_row("automatic delay", f"{report.delay_auto} steps")
+    table.add_row("seconds", _seconds(report))
+    if report.cost is not None:
+        table.add_row("cost", _cost(report.cost))
+    ann_bytes, snn_bytes = report.model["bytes"], report.snn["bytes"]
+    table.add_row("file sizes", f"ANN {ann_bytes:,} bytes, SNN {snn_bytes:,} bytes")
+    return table
+
+
+def _agreement(report: Report) -> str:
+    agreement = report.agreement
+    kind = "fitted-on calibration samples"
+    if agreement["held_back"]:
+        kind = "held-back calibration samples"
+    if agreement["random"]:
+        kind = "random inputs"
+    window = f"T = {report.timesteps}, delay {report.delay}"
+    return f"{agreement['value']:.2%} at {window}, on {agreement['samples']} {kind}"
+
+
+def _kept_scales(report: Report) -> str:
+    lines = [_kept_scale(kept) for kept in report.kept]
+    return "\n".join(lines) or "none"
+
+
+def _kept_scale(kept: Mapping[str, Any]) -> str:
+    return f"{kept['channels']} channels before {kept['before']}: {kept['reason']}"
+
+
+def _silent_channels(report: Report) -> str:
+    lines = [_silent_site(site) for site in report.sites if site["silent"]]
+    return "\n".join(lines) or "none"
+
+
+def _silent_site(site: Mapping[str, Any]) -> str:
+    return f"{site['name']}: {len(site['silent'])} of {site['channels']}"
+
+
+def _seconds(report: Report) -> str:
+    return ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    """Return the cost of calibrating and correcting, in passes of the ANN over the data."""
+    calibrating = f"calibrating {cost['passes']['calibrate']:.1f}"
+    correcting = f"correcting {cost['passes']['correct']:.1f}"
+    text = f"{calibrating} and {correcting} passes of the ANN over its data"
+    balancing = cost["balancing"]
+    if balancing is None:
+        return text
+    return f"{text}; balancing {balancing:.2f} times plain inference on the same images"
