@@ -24,7 +24,7 @@ from onnx2snn.settings import Settings
 Path = str | os.PathLike[str]
 
 
-def convert(
+def convert(  # noqa: PLR0913 - every option of the command line by name
     model: ModelSource,
     calibration: object = None,
     *,
@@ -136,7 +136,7 @@ def convert(
     return conversion
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - every option of the command line by name
     ann: ModelSource,
     snn: ModelSource,
     data: object,
