@@ -1,4 +1,7 @@
-"""What the command line promises: exit codes, one sentence per error, nothing half-written, JSON on stdout alone."""
+"""What the command line promises.
+
+Exit codes, one sentence per error, nothing half-written, JSON on stdout alone.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ FAST = ["--iterations", "150", "--batch-size", "50"]
 
 
 def stubborn(op: str = "RandomUniformLike") -> onnx.ModelProto:
-    """A network with an operator between two spiking layers, by default one that cannot be converted."""
+    """A network with an operator between spiking layers, by default one that cannot be converted."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
     x = b.node(op, x, name="culprit")
@@ -179,7 +182,8 @@ ERRORS: dict[str, tuple[str, int, str]] = {
     "analog operator": (
         "analog.onnx -o out/x.onnx --strict --report out/r.json",
         1,
-        "node 'culprit' (Softplus) would be analog (telescoped: not linear), which --strict forbids",
+        "node 'culprit' (Softplus) would be analog (telescoped: not linear), which --strict "
+        "forbids",
     ),
     "nothing to convert": ("linear.onnx -o out/x.onnx", 3, "nothing to convert"),
     # the data

@@ -1,4 +1,4 @@
-"""Models as exporters make them convert, and their spiking models answer as the original files do."""
+"""Models as exporters make them convert; their spiking models answer as the files do."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_one_head_on_several_levels_gets_the_scale_of_each_level() -> None:
 
 
 def network_with(make: Callable[[Builder, str], str], where: str) -> onnx.ModelProto:
-    """Dense, Relu, Dense, Relu, Dense with something [batch,8] -> [batch,8] before, between or behind."""
+    """Three Dense, two Relu, and something [batch,8] -> [batch,8] before, between or behind."""
     b = Builder()
     x = b.input("input", ["batch", 8])
     x = make(b, x) if where == "encoder" else x

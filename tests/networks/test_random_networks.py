@@ -1,4 +1,7 @@
-"""Any network of supported operators converts, and the spiking network tends to it; or the refusal says why."""
+"""Any network of supported operators converts, and the spiking network tends to it.
+
+Or the refusal says why.
+"""
 
 from __future__ import annotations
 

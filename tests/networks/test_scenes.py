@@ -1,4 +1,7 @@
-"""The generator of scenes in models/: the same seed gives the same scenes, and picture, masks and boxes agree."""
+"""The generator of scenes in models/.
+
+The same seed gives the same scenes, and picture, masks and boxes agree.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ def test_scenes_have_the_shapes_and_types_they_promise() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pixels_of_a_garment_are_bright_and_others_dark(seed: int) -> None:
-    """Covered by 0.8 at least: 0.8 * 0.8 * 255 or more; by 0.2 at most: 0.8 * 120 + 0.2 * 1.1 * 255 or less."""
+    """Covered by 0.8 at least.
+
+    0.8 * 0.8 * 255 or more; by 0.2 at most: 0.8 * 120 + 0.2 * 1.1 * 255 or less.
+    """
     found = made(seed)
     garment = (found.masks > 0) & (found.masks <= 10)
     assert found.input[:, 0][garment].min() >= 163

@@ -45,7 +45,10 @@ def test_the_error_falls_below_three_percent(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["inception", "squeezenet", "unet", "temporal", "volumetric"])
 def test_pooling_each_steps_current_leaves_an_error_that_does_not_fall(name: str) -> None:
-    """The paper's rule, where max-pools stand between neurons; the default's error is below three percent."""
+    """The paper's rule, where max-pools stand between neurons.
+
+    The default's error is below three percent.
+    """
     few, many = errors_of(name, "current")
     assert many >= 0.1
     assert many >= few / 2

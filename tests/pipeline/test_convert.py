@@ -1,4 +1,7 @@
-"""Behaviour of convert: what it takes, what it returns, what it repeats, and what memory it needs."""
+"""Behaviour of convert.
+
+What it takes, what it returns, what it repeats, and what memory it needs.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,8 @@ def test_every_form_of_the_same_data_gives_the_same_model(given: str, tmp_path: 
     (tmp_path / "folder").mkdir()
     np.save(tmp_path / "folder" / "0.npy", x[:120])
     np.save(tmp_path / "folder" / "1.npy", x[120:])
-    code = f"import numpy as np\ndef data():\n    yield {{'input': np.load({str(tmp_path / 'x.npy')!r})}}\n"
+    path = str(tmp_path / "x.npy")
+    code = f"import numpy as np\ndef data():\n    yield {{'input': np.load({path!r})}}\n"
     (tmp_path / "script.py").write_text(code)
 
     def batches() -> Iterator[dict[str, Array]]:
@@ -440,7 +444,8 @@ import numpy as np
 from onnx2snn.pipeline.convert import run_conversion as run
 from onnx2snn.settings import Settings
 
-settings = Settings(method="percentile", batch_size=10, timesteps=1, threads=1)  # reads all samples three times
+# reads all samples three times
+settings = Settings(method="percentile", batch_size=10, timesteps=1, threads=1)
 run("model.onnx", "x.npy", settings)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

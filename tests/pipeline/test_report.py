@@ -106,7 +106,10 @@ def test_thresholds_are_in_the_anns_units() -> None:
 
 @pytest.mark.parametrize("timesteps", [4, 32])
 def test_errors_are_the_two_terms_of_the_papers_bound(timesteps: int) -> None:
-    """total = ||r - a||, own = ||r - relu(x)||, inherited = ||relu(x) - a||, over ||a||; x: the mean input."""
+    """total = ||r - a||, own = ||r - relu(x)||, inherited = ||relu(x) - a||, over ||a||.
+
+    X: the mean input.
+    """
     x = inputs_for("mlp", FEW)
     conversion = converted(mlp(), x, timesteps=timesteps)
     values = numbered(mlp())
@@ -276,7 +279,8 @@ def test_what_calibrating_cost_is_told_in_passes_of_the_ann() -> None:
     assert local.cost is not None
     assert local.cost["inference"] > 0
     assert set(local.cost["passes"]) == {"calibrate", "correct"}
-    # both relate the same seconds to plain inference: over all samples, and over 20 mini-batches of all samples
+    # both relate the same seconds to plain inference: over all samples, and over 20 mini-batches
+    # of all samples
     assert local.cost["balancing"] == pytest.approx(
         local.cost["passes"]["calibrate"] / 20, rel=0.1, abs=0.01
     )

@@ -1,4 +1,7 @@
-"""Behaviour of onnx2snn.pipeline.verify: each stage against the one before, and the SNN against the ANN."""
+"""Behaviour of onnx2snn.pipeline.verify.
+
+Each stage against the one before, and the SNN against the ANN.
+"""
 
 from __future__ import annotations
 

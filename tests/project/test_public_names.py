@@ -66,7 +66,8 @@ def test_every_public_name_is_there(name: str) -> None:
 def test_importing_the_package_binds_no_folder_over_a_public_function() -> None:
     script = (
         "import onnx2snn.cli.commands, onnx2snn.api, onnx2snn\n"
-        "assert all(callable(getattr(onnx2snn, n)) for n in ('convert', 'evaluate', 'inspect', 'rollout'))"
+        "assert all(callable(getattr(onnx2snn, n)) for n in ('convert', 'evaluate', 'inspect', "
+        "'rollout'))"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
 
