@@ -16,6 +16,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from onnx2snn.display.svg import RULE, inline_svg
 
 WIDTH = 420
+ROUND_STEPS = (1, 2, 5, 10)
+"""Distances of equidistant ticks, times a power of ten."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +40,32 @@ def round_ticks(low: float, high: float, log_base: int = 0, most: int = 6) -> li
     They are equidistant where `log_base` is 0, else powers of it; less than two decades also have
     2 and 5 times these.
     """
-    if not log_base:
-        linear = MaxNLocator(most, steps=[1, 2, 5, 10])
-        return _within(linear.tick_values(low, high), low, high) or [low]
+    if log_base:
+        ticks = _logarithmic_ticks(low, high, log_base, most)
+    else:
+        locator = MaxNLocator(most, steps=ROUND_STEPS)
+        ticks = _within(locator.tick_values(low, high), low, high)
+    return ticks or [low]
+
+
+def _logarithmic_ticks(low: float, high: float, log_base: int, most: int) -> list[float]:
     steps = [1.0]
-    if log_base == 10 and high < 100 * low:
+    two_decades = low * 100
+    if log_base == 10 and high < two_decades:
         steps = [1.0, 2.0, 5.0]
-    logarithmic = LogLocator(log_base, steps, numticks=most)
-    inside = _within(logarithmic.tick_values(low, high), low, high)
-    every = math.ceil(len(inside) / most) or 1
-    return inside[::every] or [low]
+    locator = LogLocator(log_base, steps, numticks=most)
+    ticks = _within(locator.tick_values(low, high), low, high)
+    # the locator takes `most` for a hint
+    every = math.ceil(len(ticks) / most)
+    return ticks[:: max(every, 1)]
 
 
 def _within(values: Iterable[float], low: float, high: float) -> list[float]:
     """Return the values from `low` to `high`; rounding loses none at an end."""
     least = low - 1e-9 * abs(low)
     largest = high + 1e-9 * abs(high)
-    return [float(value) for value in values if least <= value <= largest]
+    inside = (value for value in values if least <= value <= largest)
+    return [float(value) for value in inside]
 
 
 def add_axes(figure: Figure, left: float, top: float, right: float, bottom: float) -> Axes:
@@ -63,13 +74,17 @@ def add_axes(figure: Figure, left: float, top: float, right: float, bottom: floa
     inner_width = width - left - right
     inner_height = height - top - bottom
     # matplotlib takes left, bottom, width and height as fractions of the figure
-    start = (left / width, bottom / height)
-    size = (inner_width / width, inner_height / height)
-    axes = figure.add_axes((*start, *size))
+    box = (
+        left / width,
+        bottom / height,
+        inner_width / width,
+        inner_height / height,
+    )
+    axes = figure.add_axes(box)
     axes.patch.set_visible(False)
-    axes.set_axisbelow(True)  # lines of the grid
     axes.spines[:].set_visible(False)
-    axes.tick_params(which="both", length=0, left=False, bottom=False, pad=6)
+    axes.tick_params(left=False, bottom=False, pad=6)
+    axes.set_axisbelow(True)  # lines of the grid
     return axes
 
 
@@ -77,7 +92,8 @@ def set_log_axis(axes: Axes, low: float, high: float, log_base: int) -> None:
     """Let a logarithmic x axis hold these values; where they are one, it is in the middle."""
     axes.set_xscale("log", base=log_base)
     if low == high:
-        low, high = low / log_base, high * log_base
+        low /= log_base
+        high *= log_base
     axes.set_xlim(low, high)
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -6,10 +6,9 @@ here, and the other modules draw it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.detection import MeanAveragePrecision
 from onnx2snn.score.evaluate import evaluate
 from onnx2snn.score.metrics import IGNORE
+from onnx2snn.score.results import EvaluationResult, metric_of
 from onnx2snn.settings import Settings
 
 MOST_HELD_BACK = 200
@@ -41,11 +41,11 @@ PICTURED = 4
 PICTURED_METRICS = ("miou", "map")
 
 
-def present_evaluation(
+def present_evaluation(  # noqa: PLR0913 - arguments of `evaluate`, by keyword
     ann: ModelSource,
     snn: ModelSource,
     data: object,
-    result: Mapping[str, Any],
+    result: EvaluationResult,
     *,
     delay: Delay = None,
     site: str | None = None,
@@ -71,7 +71,7 @@ def present_evaluation(
     source = load_model(ann)
     simulation = Simulation(snn, Opening(threads=threads))
     windows = [(row["timesteps"], delay) for row in result["snn"]]
-    metric = next(iter(result["ann"]))
+    metric = metric_of(result)
     with _opened(data, source) as samples:
         subject = _Subject(source, simulation, samples, windows, metric, threads)
         shown = subject.page_data(site)
@@ -128,11 +128,11 @@ def present_conversion(
             progress=progress,
         )
         result["warnings"] = []  # those of the conversion are enough
-        metric = next(iter(result["ann"]))
+        metric = metric_of(result)
         windows: list[tuple[int, Delay]] = [(t, None) for t in timesteps]
         subject = _Subject(source, simulation, data.held_back, windows, metric, threads)
         shown = subject.page_data(site)
-    return conversion_page(conversion.report.to_dict(), result, shown, simulation.metadata)
+    return conversion_page(conversion.report, result, shown, simulation.metadata)
 
 
 def _powers_of_two(last: int) -> list[int]:
@@ -171,18 +171,29 @@ class _Subject:
 
     def raster(self, site: str) -> Raster:
         """Return the spikes of a site for the first sample, of neurons that fire if any does."""
-        longest = max(timesteps for timesteps, _ in self.windows)
-        size = fixed_batch(self.simulation.inputs) or 1
-        feed = self.samples.batch(np.zeros(size, np.int64))
-        steps = self.simulation.steps(feed, min(longest, RASTER_STEPS), 0)
-        spikes = np.stack([step.spikes[site][0].ravel() for step in steps])
+        spikes = self._spikes(site)
         neurons = spikes.shape[1]
         fired = np.flatnonzero(spikes.any(axis=0))
-        candidates = fired if len(fired) else np.arange(neurons)
+        candidates = np.arange(neurons)
+        if len(fired):
+            candidates = fired
+        # evenly spread over the site, from its first neuron to its last
         count = min(len(candidates), RASTER_NEURONS)
-        places = np.linspace(0, len(candidates) - 1, count).astype(int)
-        shown = candidates[np.unique(places)]
+        places = np.linspace(0, len(candidates) - 1, count)
+        shown = candidates[np.unique(places.astype(int))]
         return Raster(site, spikes[:, shown], neurons, len(fired))
+
+    def _spikes(self, site: str) -> Array:
+        """Return the spikes [T, neurons] of a site for the first sample."""
+        longest = max(timesteps for timesteps, _ in self.windows)
+        # a fixed batch is filled up with the same sample
+        size = fixed_batch(self.simulation.inputs) or 1
+        feed = self.samples.batch(np.zeros(size, np.int64))
+        trains = []
+        for step in self.simulation.steps(feed, min(longest, RASTER_STEPS), 0):
+            first = step.spikes[site][0]
+            trains.append(first.ravel())
+        return np.stack(trains)
 
     def pictures(self) -> PictureRows | None:
         """Return input, truth, ANN and SNN at each T of some samples, where these are pictures."""
@@ -256,6 +267,7 @@ def _classes(outputs: Sequence[Array], shape: tuple[int, ...]) -> Array:
         if output.ndim < 3:
             continue
         if output.ndim == 4 and output.shape[1] > 1:
+            # scores [N, C, H, W]
             classes = output.argmax(axis=1)
         else:
             classes = output.reshape(output.shape[0], *output.shape[-2:])

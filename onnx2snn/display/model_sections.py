@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from onnx2snn.display.axes import Chart
 from onnx2snn.display.diagrams import flow_chart, raster_chart
 from onnx2snn.display.layout import PageTable, Section
-from onnx2snn.display.numbers import operator_cells, quantity
+from onnx2snn.display.numbers import error_cells, operator_cells, quantity
 from onnx2snn.display.page_data import Raster
 from onnx2snn.display.pictures import PictureRows
 from onnx2snn.display.row_charts import bar_chart, box_chart
 
-MODEL_FACTS = ("timesteps", "delay", "delay_auto", "calibrated", "tool", "source_sha256")
+if TYPE_CHECKING:
+    from onnx2snn.pipeline.report import OperatorEntry, Report, SiteEntry
+    from onnx2snn.score.results import EvaluationResult, LayerCost
+    from onnx2snn.snn.format import Metadata
+
+ModelFact = Literal["timesteps", "delay", "delay_auto", "calibrated", "tool", "source_sha256"]
+MODEL_FACTS: tuple[ModelFact, ...] = (
+    "timesteps",
+    "delay",
+    "delay_auto",
+    "calibrated",
+    "tool",
+    "source_sha256",
+)
 """Metadata that stand below the settings."""
 
 
@@ -28,43 +42,64 @@ def picture_section(pictures: PictureRows) -> Section:
 
 
 def layer_section(
-    result: Mapping[str, Any],
+    result: EvaluationResult,
     thresholds: Sequence[tuple[str, Sequence[float]]],
-    report: Mapping[str, Any],
+    report: Report | None,
 ) -> Section:
     """Return the firing rates and thresholds of all layers, and their errors after a conversion."""
     last = max(row["timesteps"] for row in result["snn"])
     charts = []
     details = []
-    layers = []
-    if "energy" in result:
-        layers = result["energy"]["layers"]
+    layers = _layers(result)
     if layers:
-        rates = [(layer["site"], layer["rate"]) for layer in layers]
-        title = f"Firing rate of each layer, T = {last}"
-        charts.append(bar_chart("rates", title, rates, "spikes a neuron and step"))
+        charts.append(_rate_chart(layers, last))
         details.append(("Layers in figures", _layer_table(layers, last)))
-    title = "Thresholds of each layer: range, quartiles, median"
-    charts.append(box_chart("thresholds", title, thresholds, "threshold in the ANN's units"))
-    if report:
-        details.append(("Errors by layer", _error_table(report["sites"])))
+    charts.append(_threshold_chart(thresholds))
+    if report is not None:
+        details.append(("Errors by layer", _error_table(report.sites)))
     return Section("Layers", charts=charts, details=details)
 
 
-def _layer_table(layers: Sequence[Mapping[str, Any]], timesteps: int) -> PageTable:
-    rows = []
-    for layer in layers:
-        counts = (f"{layer['neurons']:,}", f"{layer['spikes']:,.0f}", f"{layer['rate']:.2%}")
-        rows.append((layer["site"], *counts, quantity(layer["sops"])))
+def _layers(result: EvaluationResult) -> Sequence[LayerCost]:
+    """Return the costs of all layers; none where energy was not asked for."""
+    if "energy" not in result:
+        return []
+    return result["energy"]["layers"]
+
+
+def _rate_chart(layers: Sequence[LayerCost], timesteps: int) -> Chart:
+    rates = [(layer["site"], layer["rate"]) for layer in layers]
+    title = f"Firing rate of each layer, T = {timesteps}"
+    return bar_chart("rates", title, rates, "spikes a neuron and step")
+
+
+def _threshold_chart(thresholds: Sequence[tuple[str, Sequence[float]]]) -> Chart:
+    title = "Thresholds of each layer: range, quartiles, median"
+    return box_chart("thresholds", title, thresholds, "threshold in the ANN's units")
+
+
+def _layer_table(layers: Sequence[LayerCost], timesteps: int) -> PageTable:
     headings = ("layer", "neurons", "spikes", "firing rate", "SOPs")
+    rows = [_layer_cells(layer) for layer in layers]
     return PageTable(f"a sample, T = {timesteps}", headings, rows)
 
 
-def _error_table(sites: Sequence[Mapping[str, Any]]) -> PageTable:
+def _layer_cells(layer: LayerCost) -> list[str]:
+    return [
+        layer["site"],
+        f"{layer['neurons']:,}",
+        f"{layer['spikes']:,.0f}",
+        f"{layer['rate']:.2%}",
+        quantity(layer["sops"]),
+    ]
+
+
+def _error_table(sites: Sequence[SiteEntry]) -> PageTable:
     rows = []
     for site in sites:
-        errors = [f"{site['error'][key]:.1%}" for key in ("total", "own", "inherited")]
-        rows.append((site["name"], *errors, str(len(site["silent"]))))
+        silent = str(len(site["silent"]))
+        cells = [site["name"], *error_cells(site["error"]), silent]
+        rows.append(cells)
     headings = ("layer", "error", "of its own", "inherited", "silent channels")
     return PageTable("relative to the ANN's activations", headings, rows)
 
@@ -89,31 +124,37 @@ def spike_section(raster: Raster) -> Section:
     return Section("Spikes", charts=charts, note=note)
 
 
-def graph_section(parts: Sequence[tuple[str, Sequence[str]]], report: Mapping[str, Any]) -> Section:
+def graph_section(parts: Sequence[tuple[str, Sequence[str]]], report: Report | None) -> Section:
     """Return the parts of the network, and after a conversion its operators and kept scales."""
-    details = []
-    if report:
-        details.append(("Operators", _operator_table(report["operators"])))
-        if report["kept"]:
-            details.append(("Scales left on shortcuts", _kept_scale_table(report["kept"])))
     chart = flow_chart("parts", "How an answer is computed", parts)
+    details = []
+    if report is not None:
+        details.append(("Operators", _node_table(report.operators)))
+        if report.kept:
+            details.append(("Scales left on shortcuts", _kept_scale_table(report.kept)))
     return Section("Graph", charts=[chart], details=details)
 
 
-def _operator_table(operators: Sequence[Mapping[str, Any]]) -> PageTable:
+def _node_table(operators: Sequence[OperatorEntry]) -> PageTable:
+    headings = ("operator", "ANN", "SNN")
     rows = [operator_cells(row) for row in operators]
-    return PageTable("nodes by operator", ("operator", "ANN", "SNN"), rows)
+    return PageTable("nodes by operator", headings, rows)
 
 
 def _kept_scale_table(kept: Sequence[Mapping[str, Any]]) -> PageTable:
-    rows = [(scale["before"], str(scale["channels"]), scale["reason"]) for scale in kept]
     headings = ("before", "channels", "because")
+    rows = []
+    for scale in kept:
+        channels = str(scale["channels"])
+        rows.append((scale["before"], channels, scale["reason"]))
     return PageTable("scales left in the graph", headings, rows, kind="words")
 
 
-def settings_section(metadata: Mapping[str, Any]) -> Section:
+def settings_section(metadata: Metadata) -> Section:
     """Return the settings of the conversion, and facts about the spiking model."""
-    rows = [(key, str(value)) for key, value in sorted(metadata["settings"].items())]
+    settings = metadata["settings"]
+    rows = [(key, str(settings[key])) for key in sorted(settings)]
     rows += [(key, str(metadata[key])) for key in MODEL_FACTS]
-    table = PageTable("settings of the conversion", ("setting", "value"), rows, kind="words")
+    headings = ("setting", "value")
+    table = PageTable("settings of the conversion", headings, rows, kind="words")
     return Section("Settings", table=table)

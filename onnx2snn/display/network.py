@@ -20,8 +20,10 @@ def threshold_quartiles(model: StepModel) -> list[tuple[str, tuple[float, ...]]]
     found = []
     for node in neuron_nodes(model.proto):
         attributes = {attribute.name: attribute for attribute in node.attribute}
+        # thresholds are folded into the weights; `scale` keeps them, a channel each
         scale = helper.get_attribute_value(attributes["scale"])
-        five = np.percentile(numpy_helper.to_array(scale), [0, 25, 50, 75, 100])
+        thresholds = numpy_helper.to_array(scale)
+        five = np.percentile(thresholds, [0, 25, 50, 75, 100])
         found.append((node.name, tuple(five.tolist())))
     return found
 
@@ -44,6 +46,7 @@ def network_parts(model: StepModel) -> list[tuple[str, tuple[str, ...]]]:
 
 def _operators_by_part(model: StepModel) -> dict[str, Counter[str]]:
     """Count the operators of encoder, core and readout."""
+    # a tensor that varies with time, but with no spike, only counts steps
     clockless = [state for state in model.states if state.kind != "step"]
     with_spikes = time_varying_tensors(model.proto, clockless)
     with_time = time_varying_tensors(model.proto, model.states)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnx2snn.pipeline.report import ErrorEntry, OperatorEntry
+    from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationRow
 
 PREFIXES = "fpnµm kMGTP"
 """Prefixes of 1000 ** -5 to 1000 ** 5; the space in the middle stands for none."""
@@ -29,7 +33,7 @@ def difference_unit(metric: str) -> str:
     return "points"
 
 
-def formatted_difference(metric: str, row: Mapping[str, Any]) -> tuple[str, str]:
+def formatted_difference(metric: str, row: EvaluationRow) -> tuple[str, str]:
     """Return how far a row of `evaluate` is from the ANN, and the 95 % interval of that.
 
     A drop counts downwards, so its sign is turned; for `mse` it is a rise already.
@@ -43,6 +47,20 @@ def formatted_difference(metric: str, row: Mapping[str, Any]) -> tuple[str, str]
         return f"{change:+.2f}", "-"
     low, high = sorted(100.0 * sign * bound for bound in interval)
     return f"{change:+.2f}", f"{low:+.2f} to {high:+.2f}"
+
+
+def score_cells(metric: str, row: EvaluationRow) -> list[str]:
+    """Return T, delay, score, difference and its 95 % interval as cells of a table."""
+    values: Mapping[str, Any] = row
+    score = formatted_score(metric, values[metric])
+    change, interval = formatted_difference(metric, row)
+    return [
+        str(row["timesteps"]),
+        str(row["delay"]),
+        score,
+        change,
+        interval,
+    ]
 
 
 def formatted_ratio(value: float | None) -> str:
@@ -67,7 +85,7 @@ def quantity(value: float | None, unit: str = "") -> str:
     return f"{digits} {prefix}{unit}".strip()
 
 
-def energy_cells(row: Mapping[str, Any]) -> list[str]:
+def energy_cells(row: EvaluationRow | CostedRow) -> list[str]:
     """Return the costs of one window as cells of a table.
 
     The cells are T, firing rate, SOPs, their energy, frames a joule, the ratio to the ANN, the
@@ -85,12 +103,23 @@ def energy_cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def operator_cells(row: Mapping[str, Any]) -> list[str]:
+def operator_cells(row: OperatorEntry) -> list[str]:
     """Return an operator and its numbers of nodes in ANN and SNN as cells of a table."""
-    return [row["op"], str(row["ann"] or "-"), str(row["snn"] or "-")]
+    ann = str(row["ann"] or "-")
+    snn = str(row["snn"] or "-")
+    return [row["op"], ann, snn]
 
 
-def formatted_prices(energy: Mapping[str, Any]) -> str:
+def error_cells(error: ErrorEntry) -> list[str]:
+    """Return a site's error, its own part and the inherited one as cells of a table."""
+    return [
+        f"{error['total']:.1%}",
+        f"{error['own']:.1%}",
+        f"{error['inherited']:.1%}",
+    ]
+
+
+def formatted_prices(energy: EnergyResult) -> str:
     """Return the joules that one operation of each kind is taken to cost."""
     sop = energy["sop_joules"] * 1e15
     flop = energy["flop_joules"] * 1e12

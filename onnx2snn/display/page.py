@@ -5,9 +5,9 @@ A page is one document that needs nothing but a browser. Its templates lie in `t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -23,9 +23,17 @@ from onnx2snn.display.page_data import PageData
 from onnx2snn.display.score_sections import energy_section, score_section
 from onnx2snn.version import __version__
 
+if TYPE_CHECKING:
+    from onnx2snn.pipeline.report import Report
+    from onnx2snn.score.results import EvaluationResult
+    from onnx2snn.snn.format import Metadata
+
 
 def evaluation_page(
-    result: Mapping[str, Any], shown: PageData, metadata: Mapping[str, Any], name: str
+    result: EvaluationResult,
+    shown: PageData,
+    metadata: Metadata,
+    name: str,
 ) -> str:
     """Return the page of an evaluation.
 
@@ -43,20 +51,21 @@ def evaluation_page(
     about = f"{metric} of {networks}, on {result['samples']} samples"
     if result["partial"]:
         about += "; the evaluation was interrupted"
-    sections = _sections(result, shown, metadata, {})
-    return _rendered(f"{Path(name).name}: evaluation", about, sections)
+    sections = _sections(result, shown, metadata, None)
+    file = Path(name).name
+    return _rendered(f"{file}: evaluation", about, sections)
 
 
 def conversion_page(
-    report: Mapping[str, Any],
-    result: Mapping[str, Any],
+    report: Report,
+    result: EvaluationResult,
     shown: PageData,
-    metadata: Mapping[str, Any],
+    metadata: Metadata,
 ) -> str:
     """Return the page of a conversion.
 
     Args:
-        report: The conversion's report as plain data.
+        report: The conversion's report.
         result: The answer of `evaluate` on the samples the conversion was scored on.
         shown: Everything beside the figures.
         metadata: The spiking model's metadata.
@@ -64,7 +73,7 @@ def conversion_page(
     Returns:
         An HTML document.
     """
-    agreement = report["agreement"]
+    agreement = report.agreement
     kind = "fitted-on calibration samples"
     if agreement["held_back"]:
         kind = "held-back calibration samples"
@@ -73,22 +82,25 @@ def conversion_page(
     compared = f"compared with it on {result['samples']} {kind}"
     about = f"Converted into a spiking network and {compared}"
     sections = _sections(result, shown, metadata, report)
-    return _rendered(f"{Path(report['model']['name']).name}: conversion", about, sections)
+    file = Path(report.model["name"]).name
+    return _rendered(f"{file}: conversion", about, sections)
 
 
 def _sections(
-    result: Mapping[str, Any],
+    result: EvaluationResult,
     shown: PageData,
-    metadata: Mapping[str, Any],
-    report: Mapping[str, Any],
+    metadata: Metadata,
+    report: Report | None,
 ) -> list[Section]:
-    """Return the sections in their order; an empty `report` stands for an evaluation."""
-    warnings = [*report.get("warnings", ()), *result["warnings"]]
+    """Return the sections in their order; an evaluation has no report."""
+    warnings = list(result["warnings"])
+    if report is not None:
+        warnings = [*report.warnings, *warnings]
     sections = [score_section(result, warnings)]
     if shown.pictures is not None:
         sections.append(picture_section(shown.pictures))
     if "energy" in result:
-        sections.append(energy_section(result))
+        sections.append(energy_section(result, result["energy"]))
     sections.append(layer_section(result, shown.thresholds, report))
     sections.append(spike_section(shown.raster))
     sections.append(graph_section(shown.parts, report))

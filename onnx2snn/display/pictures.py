@@ -95,23 +95,34 @@ def picture(sample: Array, axes: Sequence[int] | None) -> Array | None:
     if not axes:
         return None
     places = [axis - 1 for axis in axes]
-    pixels = np.moveaxis(np.asarray(sample, np.float64), places, [0, 1, 2])
-    if pixels.shape[2] not in (1, 3):
+    values = np.asarray(sample, np.float64)
+    pixels = np.moveaxis(values, places, [0, 1, 2])
+    height, width, channels = pixels.shape
+    if channels not in (1, 3):
         return None
     if sample.dtype != np.uint8:
-        low, high = pixels.min(), pixels.max()
-        stretch = 0.0
-        if high > low:
-            stretch = 255.0 / (high - low)
-        pixels = (pixels - low) * stretch
-    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.uint8)
+        pixels = _stretched(pixels)
+    # one channel is grey: the same for red, green and blue
+    coloured = np.broadcast_to(pixels, (height, width, 3))
+    return coloured.astype(np.uint8)
+
+
+def _stretched(values: Array) -> Array:
+    """Return values stretched to 0 to 255; zeros where all are one."""
+    low, high = values.min(), values.max()
+    stretch = 0.0
+    if high > low:
+        stretch = 255.0 / (high - low)
+    return np.asarray((values - low) * stretch)
 
 
 def png(pixels: Array) -> str:
     """Return pixels [H, W, 3] as a data URI."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    image = Image.fromarray(pixels)
+    image.save(file, "PNG", optimize=True)
+    text = base64.b64encode(file.getvalue()).decode()
+    return f"data:image/png;base64,{text}"
 
 
 def painted(classes: Array, ignored: int) -> Array:
@@ -120,8 +131,10 @@ def painted(classes: Array, ignored: int) -> Array:
     palette = []
     for kind in kinds.tolist():
         code = IGNORED_COLOUR if kind == ignored else colour(kind)
-        palette.append(list(bytes.fromhex(code[1:])))
-    return np.array(palette, np.uint8)[places.reshape(classes.shape)]
+        red, green, blue = bytes.fromhex(code[1:])
+        palette.append((red, green, blue))
+    colours = np.array(palette, np.uint8)
+    return colours[places.reshape(classes.shape)]
 
 
 # --- rows of pictures ---
@@ -143,13 +156,14 @@ def segmentation_rows(
     """
     rows = []
     for index, shown in enumerate(pixels):
-        row = [Picture("input", shown), Picture("truth", painted(truth[index], ignored))]
-        for label, classes in found.items():
+        row = [Picture("input", shown)]
+        for label, classes in {"truth": truth, **found}.items():
             row.append(Picture(label, painted(classes[index], ignored)))
         rows.append(tuple(row))
-    met = np.unique(np.concatenate([truth, *found.values()])).tolist()
-    legend = tuple((kind, colour(kind)) for kind in met if kind != ignored)
-    return PictureRows(tuple(rows), legend)
+    everywhere = np.concatenate([truth, *found.values()])
+    met = np.unique(everywhere).tolist()
+    legend = [(kind, colour(kind)) for kind in met if kind != ignored]
+    return PictureRows(tuple(rows), tuple(legend))
 
 
 def detection_rows(
@@ -167,9 +181,12 @@ def detection_rows(
     """
     rows = []
     for index, shown in enumerate(pixels):
-        row = [Picture("input", shown), Picture("truth", shown, frames(truth[index]))]
-        for label, boxes in found.items():
-            sure = boxes[index][boxes[index][:, 5] >= SHOWN_SCORE]
+        row = [Picture("input", shown)]
+        row.append(Picture("truth", shown, frames(truth[index])))
+        for label, rows_found in found.items():
+            boxes = rows_found[index]
+            scores = boxes[:, 5]
+            sure = boxes[scores >= SHOWN_SCORE]
             row.append(Picture(label, shown, frames(sure[:MOST_BOXES])))
         rows.append(tuple(row))
     return PictureRows(tuple(rows))

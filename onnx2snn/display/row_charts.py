@@ -30,6 +30,7 @@ NAME_LENGTH = 22
 def _row_axes(figure: Figure, names: Sequence[str], right: float, bottom: float) -> Axes:
     """Add axes with a row for each name, the first at the top."""
     axes = add_axes(figure, NAMES, 0, right, bottom)
+    # row i is centred on y = i, and y grows downwards
     axes.set_ylim(len(names) - 0.5, -0.5)
     whole = [printable(name) for name in names]
     short = [shortened(name, NAME_LENGTH) for name in whole]
@@ -92,16 +93,17 @@ def box_chart(
     Returns:
         The chart; its description gives every median.
     """
-    figure = blank_figure(WIDTH, len(rows) * ROW + 36)
     names = [row for row, _ in rows]
+    boxes = [five for _, five in rows]
+    figure = blank_figure(WIDTH, len(rows) * ROW + 36)
     axes = _row_axes(figure, names, right=14, bottom=36)
-    low = min(five[0] for _, five in rows)
-    high = max(five[-1] for _, five in rows)
+    low = min(five[0] for five in boxes)
+    high = max(five[-1] for five in boxes)
     set_log_axis(axes, low, high, log_base=10)
     ticks = round_ticks(low, high, log_base=10, most=4)
     words = [f"{value:.3g}" for value in ticks]
     set_x_ticks(axes, ticks, words)
-    for place, (_, five) in enumerate(rows):
+    for place, five in enumerate(boxes):
         _draw_box(axes, place, five)
     _add_bottom_label(figure, label, y=4)
     about = [f"{row} median {five[2]:.3g}" for row, five in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx2snn.display.axes import Chart
 from onnx2snn.display.charts import Plane, Series, line_chart
@@ -11,11 +11,14 @@ from onnx2snn.display.layout import PageTable, Section
 from onnx2snn.display.numbers import (
     difference_unit,
     energy_cells,
-    formatted_difference,
     formatted_prices,
     formatted_score,
     quantity,
+    score_cells,
 )
+
+if TYPE_CHECKING:
+    from onnx2snn.score.results import EnergyResult, EvaluationResult, EvaluationRow
 
 ENERGY_HEADINGS = (
     "",
@@ -34,49 +37,56 @@ ENERGY_NOTE = (
 )
 
 
+NOT_REACHED = ("not reached", *[""] * 7)
+"""Cells of a share of the accuracy that no T keeps."""
+
+
 # --- scores ---
 
 
-def score_section(result: Mapping[str, Any], warnings: Sequence[str]) -> Section:
+def score_section(result: EvaluationResult, warnings: Sequence[str]) -> Section:
     """Return the scores of an evaluation, and all warnings."""
     return Section(
         "Result",
         warnings=warnings,
         cards=_cards(result),
         charts=[_score_chart(result)],
-        beside=_score_table(result),
+        beside=_comparison_table(result),
     )
 
 
-def _ann_score(result: Mapping[str, Any]) -> tuple[str, float]:
+def _ann_score(result: EvaluationResult) -> tuple[str, float]:
     """Return the metric and the ANN's score."""
-    metric, score = next(iter(result["ann"].items()))
+    ((metric, score),) = result["ann"].items()
     return metric, score
 
 
-def _by_timesteps(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _by_timesteps(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
     return sorted(rows, key=lambda row: row["timesteps"])
 
 
-def _column(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+def _column(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
+    """Return one value of every row."""
     return [row[key] for row in rows]
 
 
-def _cards(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _cards(result: EvaluationResult) -> list[tuple[str, str]]:
     metric, ann = _ann_score(result)
-    last = max(result["snn"], key=lambda row: row["timesteps"])
+    last = _by_timesteps(result["snn"])[-1]
     after = f"at T = {last['timesteps']}"
-    change, interval = formatted_difference(metric, last)
+    _, _, snn_score, change, interval = score_cells(metric, last)
+    difference = f"{change} {difference_unit(metric)}"
     meaning = "difference"
     if last["drop_95"]:
         meaning = f"difference (95 % interval {interval})"
     cards = [
         (formatted_score(metric, ann), f"{metric}, ANN"),
-        (formatted_score(metric, last[metric]), f"{metric}, SNN {after}"),
-        (f"{change} {difference_unit(metric)}", meaning),
+        (snn_score, f"{metric}, SNN {after}"),
+        (difference, meaning),
     ]
     if "sops" in last:
-        cards.append((quantity(last["sops"]), f"synaptic operations {after}"))
+        sops = quantity(last["sops"])
+        cards.append((sops, f"synaptic operations {after}"))
         ratio = last["ratio_with_analog"]
         if ratio:
             cards.append(_saving_card(ratio))
@@ -90,50 +100,55 @@ def _saving_card(ratio: float) -> tuple[str, str]:
     return f"{1 / ratio:.3g} x", "more energy than the ANN, all counted"
 
 
-def _score_table(result: Mapping[str, Any]) -> PageTable:
+def _comparison_table(result: EvaluationResult) -> PageTable:
     metric, ann = _ann_score(result)
-    rows = [("ANN", "", "", formatted_score(metric, ann), "", "")]
-    for row in result["snn"]:
-        score = formatted_score(metric, row[metric])
-        change, interval = formatted_difference(metric, row)
-        rows.append(("SNN", str(row["timesteps"]), str(row["delay"]), score, change, interval))
-    unit = difference_unit(metric)
-    return PageTable(
-        f"{metric} after T time-steps, difference in {unit}",
-        ("", "T", "delay", metric, "difference", "95 % interval"),
-        rows,
-    )
+    caption = f"{metric} after T time-steps, difference in {difference_unit(metric)}"
+    headings = ("", "T", "delay", metric, "difference", "95 % interval")
+    rows: list[Sequence[str]] = []
+    rows.append(("ANN", "", "", formatted_score(metric, ann), "", ""))
+    rows += [("SNN", *score_cells(metric, row)) for row in result["snn"]]
+    return PageTable(caption, headings, rows)
 
 
-def _score_chart(result: Mapping[str, Any]) -> Chart:
+def _score_chart(result: EvaluationResult) -> Chart:
     metric, ann = _ann_score(result)
     rows = _by_timesteps(result["snn"])
-    every = rows
+    every: Sequence[Mapping[str, Any]] = rows
     if "energy" in result:
         every = result["energy"]["steps"]
-    spread = [_score_interval(metric, ann, row) for row in rows]
-    name = "SNN"
-    if any(spread):
-        name = "SNN, 95 % interval"
-    asked = Series(
-        name,
-        _column(rows, "timesteps"),
-        _column(rows, metric),
-        colour=0,
-        marks=True,
-        line=False,
-        spread=spread,
-        labels=[f"T = {row['timesteps']}: {formatted_score(metric, row[metric])}" for row in rows],
-    )
     course = Series("", _column(every, "timesteps"), _column(every, metric), colour=0)
     title = f"{metric} against the number of time-steps"
     if len(every) > len(rows):
         title += " (line: at every T)"
     plane = Plane("time-steps T", metric, log_base=2, percent=metric != "mse")
-    return line_chart("accuracy", title, [course, asked], plane, reference=("ANN", ann))
+    series = [course, _asked_series(metric, ann, rows)]
+    return line_chart("accuracy", title, series, plane, reference=("ANN", ann))
 
 
-def _score_interval(metric: str, ann: float, row: Mapping[str, Any]) -> tuple[float, float] | None:
+def _asked_series(metric: str, ann: float, rows: Sequence[EvaluationRow]) -> Series:
+    """Return the scores at the T asked for, with their intervals."""
+    scores = _column(rows, metric)
+    spread = [_score_interval(metric, ann, row) for row in rows]
+    name = "SNN"
+    if any(spread):
+        name = "SNN, 95 % interval"
+    labels = []
+    for row, score in zip(rows, scores, strict=True):
+        shown = formatted_score(metric, score)
+        labels.append(f"T = {row['timesteps']}: {shown}")
+    return Series(
+        name,
+        _column(rows, "timesteps"),
+        scores,
+        colour=0,
+        marks=True,
+        line=False,
+        spread=spread,
+        labels=labels,
+    )
+
+
+def _score_interval(metric: str, ann: float, row: EvaluationRow) -> tuple[float, float] | None:
     """Return the 95 % interval of a score."""
     if metric == "mse" or not row["drop_95"]:
         return None
@@ -145,47 +160,54 @@ def _score_interval(metric: str, ann: float, row: Mapping[str, Any]) -> tuple[fl
 # --- energy ---
 
 
-def energy_section(result: Mapping[str, Any]) -> Section:
+def energy_section(result: EvaluationResult, energy: EnergyResult) -> Section:
     """Return the costs of a sample for ANN and SNN."""
     charts = []
-    if any(row["energy_j"] for row in result["energy"]["steps"]):
-        charts.append(_energy_chart(result))
-    prices = formatted_prices(result["energy"])
-    table = PageTable(f"a sample's costs ({prices})", ENERGY_HEADINGS, _energy_rows(result))
+    if any(row["energy_j"] for row in energy["steps"]):
+        charts.append(_energy_chart(result, energy))
+    caption = f"a sample's costs ({formatted_prices(energy)})"
+    table = PageTable(caption, ENERGY_HEADINGS, _energy_rows(result, energy))
     return Section("Energy", charts=charts, table=table, note=ENERGY_NOTE)
 
 
-def _energy_chart(result: Mapping[str, Any]) -> Chart:
-    """Draw scores against joules, which a logarithmic axis shows where they are not zero."""
+def _energy_chart(result: EvaluationResult, energy: EnergyResult) -> Chart:
+    """Draw scores against joules."""
     metric, ann = _ann_score(result)
-    energy = result["energy"]
+    # a logarithmic axis has no place for T at which no spike was sent
     every = [row for row in energy["steps"] if row["energy_j"]]
     asked = [row for row in _by_timesteps(result["snn"]) if row["energy_j"]]
-    scores = _column(asked, metric)
-    labels = [f"T = {row['timesteps']}" for row in asked]
-    spiking = _column(asked, "energy_j")
-    whole = [row["energy_j"] + row["analog_j"] for row in asked]
-    series = [
-        Series("", _column(every, "energy_j"), _column(every, metric), colour=0),
+    course = Series("", _column(every, "energy_j"), _column(every, metric), colour=0)
+    series = [course, *_asked_costs(metric, asked)]
+    joules = energy["ann"]["energy_j"]
+    if joules > 0:
+        series.append(Series("ANN", [joules], [ann], colour=1, marks=True, labels=["ANN"]))
+    title = f"{metric} against energy a sample"
+    plane = Plane("energy a sample", metric, log_base=10, x_unit="J", percent=metric != "mse")
+    return line_chart("energy", title, series, plane)
+
+
+def _asked_costs(metric: str, rows: Sequence[EvaluationRow]) -> list[Series]:
+    """Return the scores at the T asked for, by the energy of the SOPs and by the whole."""
+    if not rows:
+        return []
+    scores = _column(rows, metric)
+    labels = [f"T = {row['timesteps']}" for row in rows]
+    spiking = [row["energy_j"] for row in rows]
+    whole = [row["energy_j"] + row["analog_j"] for row in rows]
+    return [
         Series("SNN: SOPs", spiking, scores, colour=0, marks=True, line=False, labels=labels),
         Series("SOPs and FLOPs", whole, scores, colour=2, marks=True, labels=labels),
-        Series("ANN", [energy["ann"]["energy_j"]], [ann], colour=1, marks=True, labels=["ANN"]),
     ]
-    series = [one for one in series if one.x and min(one.x) > 0]
-    plane = Plane("energy a sample", metric, log_base=10, x_unit="J", percent=metric != "mse")
-    return line_chart("energy", f"{metric} against energy a sample", series, plane)
 
 
-def _energy_rows(result: Mapping[str, Any]) -> list[Sequence[str]]:
-    energy = result["energy"]
-    joules = quantity(energy["ann"]["energy_j"], "J")
-    frames = quantity(energy["ann"]["frames_per_joule"])
-    rows: list[Sequence[str]] = [("ANN", "", "", "", joules, frames, "", "", "")]
+def _energy_rows(result: EvaluationResult, energy: EnergyResult) -> list[Sequence[str]]:
+    ann = energy["ann"]
+    joules = quantity(ann["energy_j"], "J")
+    frames = quantity(ann["frames_per_joule"])
+    rows: list[Sequence[str]] = []
+    rows.append(("ANN", "", "", "", joules, frames, "", "", ""))
     rows += [("SNN", *energy_cells(row)) for row in _by_timesteps(result["snn"])]
-    for share in (90, 95):
-        row = energy[f"sops{share}"]
-        if row:
-            rows.append((f"SOPs{share}", *energy_cells(row)))
-        else:
-            rows.append((f"SOPs{share}", "not reached", *[""] * 7))
+    for name, reached in (("SOPs90", energy["sops90"]), ("SOPs95", energy["sops95"])):
+        cells = energy_cells(reached) if reached else NOT_REACHED
+        rows.append((name, *cells))
     return rows

@@ -11,15 +11,17 @@ from rich.table import Table
 
 from onnx2snn.display.numbers import (
     energy_cells,
-    formatted_difference,
+    error_cells,
     formatted_prices,
     formatted_score,
     operator_cells,
     quantity,
+    score_cells,
 )
 
 if TYPE_CHECKING:
-    from onnx2snn.pipeline.report import Report
+    from onnx2snn.pipeline.report import Report, SiteEntry
+    from onnx2snn.score.results import EnergyResult, EvaluationResult
 
 SPIKING_FACTS = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
 """Metadata of a spiking model that its inspection names below the table."""
@@ -39,15 +41,15 @@ def _wide_table(title: str) -> Table:
 # --- an evaluation ---
 
 
-def score_tables(result: Mapping[str, Any]) -> list[RenderableType]:
+def score_tables(result: EvaluationResult) -> list[RenderableType]:
     """Return the scores of `evaluate`, and their costs where it counted them."""
     tables: list[RenderableType] = [_score_table(result)]
     if "energy" in result:
-        tables.append(_energy_table(result))
+        tables.append(_energy_table(result, result["energy"]))
     return tables
 
 
-def _score_table(result: Mapping[str, Any]) -> RenderableType:
+def _score_table(result: EvaluationResult) -> RenderableType:
     metric, ann = next(iter(result["ann"].items()))
     title = f"{metric} on {result['samples']} samples"
     if result["partial"]:
@@ -57,15 +59,11 @@ def _score_table(result: Mapping[str, Any]) -> RenderableType:
         table.add_column(heading, justify="right")
     table.add_row("ANN", "", "", formatted_score(metric, ann))
     for row in result["snn"]:
-        score = formatted_score(metric, row[metric])
-        change, interval = formatted_difference(metric, row)
-        timesteps, delay = str(row["timesteps"]), str(row["delay"])
-        table.add_row("SNN", timesteps, delay, score, change, interval)
+        table.add_row("SNN", *score_cells(metric, row))
     return table
 
 
-def _energy_table(result: Mapping[str, Any]) -> RenderableType:
-    energy = result["energy"]
+def _energy_table(result: EvaluationResult, energy: EnergyResult) -> RenderableType:
     ann = energy["ann"]
     table = _wide_table(f"energy a sample ({formatted_prices(energy)})")
     for heading in ("", "T", "rate", "SOPs", "energy", "per joule", "x ANN", "FLOPs", "x ANN, all"):
@@ -75,10 +73,9 @@ def _energy_table(result: Mapping[str, Any]) -> RenderableType:
     table.add_row("ANN", "", "", "", joules, frames, "", "", "")
     for row in result["snn"]:
         table.add_row("SNN", *energy_cells(row))
-    for share in (90, 95):
-        row = energy[f"sops{share}"]
-        cells = energy_cells(row) if row else ["-"]
-        table.add_row(f"SOPs{share}", *cells)
+    for name, reached in (("SOPs90", energy["sops90"]), ("SOPs95", energy["sops95"])):
+        cells = energy_cells(reached) if reached else ["-"]
+        table.add_row(name, *cells)
     return table
 
 
@@ -155,30 +152,31 @@ def _site_table(report: Report) -> RenderableType:
     return table
 
 
-def _site_cells(site: Mapping[str, Any]) -> list[str]:
+def _site_cells(site: SiteEntry) -> list[str]:
     neurons = "?"
     if site["neurons"] is not None:
         neurons = f"{site['neurons']:,}"
     theta = site["threshold"]
-    thresholds = "/".join(f"{theta[key]:.3g}" for key in ("min", "median", "max"))
-    errors = [f"{site['error'][key]:.1%}" for key in ("total", "own", "inherited")]
-    return [site["name"], neurons, thresholds, f"{site['rate']:.1%}", *errors]
+    thresholds = f"{theta['min']:.3g}/{theta['median']:.3g}/{theta['max']:.3g}"
+    rate = f"{site['rate']:.1%}"
+    return [site["name"], neurons, thresholds, rate, *error_cells(site["error"])]
 
 
 def _fact_table(report: Report) -> RenderableType:
     table = Table(title="conversion", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    settings = sorted(report.settings)
+    folded = _listed_names(report.folded)
     table.add_row("agreement with ANN", _agreement(report))
-    table.add_row("method", _facts(report.settings, sorted(report.settings)))
-    folded = ", ".join(report.folded)
+    table.add_row("method", _facts(report.settings, settings))
     table.add_row("thresholds folded into", f"{len(report.folded)} nodes: {folded}")
     table.add_row("left as Mul", _kept_scales(report))
-    table.add_row("pools moved before neurons", ", ".join(report.moved_pools) or "none")
-    table.add_row("telescoped, not spiking", ", ".join(report.analog) or "none")
+    table.add_row("pools moved before neurons", _listed_names(report.moved_pools, "none"))
+    table.add_row("telescoped, not spiking", _listed_names(report.analog, "none"))
     table.add_row("silent channels", _silent_channels(report))
-    table.add_row("encoder hands over", ", ".join(report.parts["encoder"]))
-    table.add_row("readout takes", ", ".join(report.parts["readout"]))
+    table.add_row("encoder hands over", _listed_names(report.parts["encoder"]))
+    table.add_row("readout takes", _listed_names(report.parts["readout"]))
     table.add_row("automatic delay", f"{report.delay_auto} steps")
     table.add_row("seconds", _seconds(report))
     if report.cost is not None:
@@ -186,6 +184,10 @@ def _fact_table(report: Report) -> RenderableType:
     ann_bytes, snn_bytes = report.model["bytes"], report.snn["bytes"]
     table.add_row("file sizes", f"ANN {ann_bytes:,} bytes, SNN {snn_bytes:,} bytes")
     return table
+
+
+def _listed_names(names: Sequence[str], otherwise: str = "") -> str:
+    return ", ".join(names) or otherwise
 
 
 def _agreement(report: Report) -> str:
@@ -213,7 +215,7 @@ def _silent_channels(report: Report) -> str:
     return "\n".join(lines) or "none"
 
 
-def _silent_site(site: Mapping[str, Any]) -> str:
+def _silent_site(site: SiteEntry) -> str:
     return f"{site['name']}: {len(site['silent'])} of {site['channels']}"
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from onnx2snn.display.page import conversion_page
 from onnx2snn.display.page_data import PageData, Raster
+from onnx2snn.pipeline.report import Report, SiteEntry
 
 LAYERS = [f"backbone.stages.{index}.blocks.0.activation/Relu" for index in range(20)]
 TIMES = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 MOST_BYTES = 1_000_000
 
 
-def row(timesteps: int) -> dict[str, Any]:
+def row(timesteps: int) -> Any:
     return {
         "timesteps": timesteps,
         "delay": 0,
@@ -33,7 +34,7 @@ def row(timesteps: int) -> dict[str, Any]:
     }
 
 
-def evaluation() -> dict[str, Any]:
+def evaluation() -> Any:
     layer = {"neurons": 802_816, "spikes": 1.2e6, "rate": 0.3, "sops": 3e7}
     return {
         "samples": 200,
@@ -53,16 +54,42 @@ def evaluation() -> dict[str, Any]:
     }
 
 
-def report() -> dict[str, Any]:
-    error = {"total": 0.2, "own": 0.1, "inherited": 0.1}
-    reason = "the scale differs between the branches of a shortcut"
+def report() -> Report:
+    return Report(
+        tool="onnx2snn",
+        model={"name": "net.onnx", "sha256": "0" * 64, "bytes": 1},
+        snn={"bytes": 1, "neurons": 1},
+        settings={},
+        calibrated=True,
+        timesteps=256,
+        delay=0,
+        delay_auto=0,
+        agreement={"value": 0.9, "samples": 200, "held_back": True, "random": False},
+        operators=[{"op": "Conv", "ann": 21, "snn": 21}, {"op": "IF", "ann": 0, "snn": 20}],
+        sites=[site(name) for name in LAYERS],
+        folded=LAYERS,
+        kept=[{"before": name, "channels": 64, "reason": "a shortcut"} for name in LAYERS],
+        unfitted=[],
+        moved_pools=[],
+        analog=[],
+        parts={},
+        warnings=["a warning"],
+        seconds={},
+        cost=None,
+    )
+
+
+def site(name: str) -> SiteEntry:
     return {
-        "model": {"name": "net.onnx"},
-        "agreement": {"random": False, "held_back": True},
-        "warnings": ["a warning"],
-        "sites": [{"name": name, "error": error, "silent": [1, 2]} for name in LAYERS],
-        "kept": [{"before": name, "channels": 64, "reason": reason} for name in LAYERS],
-        "operators": [{"op": "Conv", "ann": 21, "snn": 21}, {"op": "IF", "ann": 0, "snn": 20}],
+        "name": name,
+        "source": name,
+        "channels": 64,
+        "neurons": 802_816,
+        "threshold": {"min": 0.001, "median": 1.0, "max": 9.0},
+        "quartiles": [0.5, 2.0],
+        "rate": 0.3,
+        "silent": [1, 2],
+        "error": {"total": 0.2, "own": 0.1, "inherited": 0.1},
     }
 
 
@@ -82,7 +109,7 @@ def drawn() -> str:
         parts=(("Inputs", ("input",)), ("Core, every time-step", ("20 layers", "20 Conv"))),
     )
     facts = ("timesteps", "delay", "delay_auto", "calibrated", "tool", "source_sha256")
-    metadata = {"settings": {"method": "max"}, **dict.fromkeys(facts, "value")}
+    metadata: Any = {"settings": {"method": "max"}, **dict.fromkeys(facts, "value")}
     return conversion_page(report(), evaluation(), shown, metadata)
 
 
