@@ -6,22 +6,22 @@ nodes may share it. Nodes are appended; `tidy` sorts them.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import logger as gs_logger
 
 from onnx2snn.aliases import Array, Dim
 from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.protos.quiet import quiet
 
 
 def to_graph(proto: onnx.ModelProto) -> Graph:
     """Return a model as a graph, sorted, with lazily loaded constants made real."""
-    with _quiet():
+    with quiet(gs_logger):
         graph: Graph = gs.import_onnx(proto)
         graph.toposort()
     return graph
@@ -29,7 +29,7 @@ def to_graph(proto: onnx.ModelProto) -> Graph:
 
 def to_proto(graph: Graph, ir_version: int = 10) -> onnx.ModelProto:
     """Return a graph as a model; the IR version is ours, not the newest the library knows."""
-    with _quiet():
+    with quiet(gs_logger):
         proto: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     proto.ir_version = ir_version
     return proto
@@ -60,13 +60,8 @@ def submodel(
 
 def tidy(graph: Graph) -> Graph:
     """Drop nodes and tensors nobody needs, and sort; the graph is changed and returned."""
-    with _quiet():
+    with quiet(gs_logger):
         return graph.cleanup(remove_unused_graph_inputs=False).toposort()
-
-
-def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
-    # the library prints its warnings to stdout, where machine output goes
-    return contextlib.redirect_stdout(io.StringIO())
 
 
 def is_constant(tensor: Tensor) -> bool:
@@ -76,7 +71,10 @@ def is_constant(tensor: Tensor) -> bool:
 
 def constant(tensor: Tensor) -> Array | None:
     """Return the value of a constant tensor, or None where it is computed."""
-    return np.asarray(tensor.values) if isinstance(tensor, gs.Constant) else None
+    if not isinstance(tensor, gs.Constant):
+        return None
+    with quiet(gs_logger):  # values are read late, of some types with a notice
+        return np.asarray(tensor.values)
 
 
 def make_constant(name: str, values: Array) -> Tensor:
@@ -119,7 +117,9 @@ class Editor:
     def __init__(self, graph: Graph) -> None:
         """Read the names of all nodes and tensors."""
         self.graph = graph
-        self._taken = {node.name for node in graph.nodes} | set(graph.tensors())
+        with quiet(gs_logger):
+            tensors = graph.tensors()
+        self._taken = {node.name for node in graph.nodes} | set(tensors)
 
     def name(self, base: str) -> str:
         """Return an unused name like `base`, as `unique_name` does; from now on it is taken."""

@@ -6,8 +6,6 @@ from 0.50 to 0.95. That library is imported only where it is used.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -19,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import DataError, UsageError, quoted
+from onnx2snn.protos.quiet import quiet
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.score.metrics import Arrays, Metric
 
@@ -137,8 +136,7 @@ def coco_map(found: Arrays, truth: Arrays) -> float:
     Raises:
         DataError: No image has a box.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
+    from pycocotools import coco, cocoeval
 
     if not any(len(boxes) for boxes in truth):
         raise DataError(
@@ -150,15 +148,19 @@ def coco_map(found: Arrays, truth: Arrays) -> float:
     classes = np.unique(every_row[:, 4])
     images = [{"id": image} for image, _ in enumerate(truth)]
     categories = [{"id": int(kind)} for kind in classes]
-    with contextlib.redirect_stdout(io.StringIO()):  # the library prints
+    with quiet(coco, cocoeval):
         indexed = []
         for rows in (truth, found):
-            coco = COCO()
+            index = coco.COCO()
             annotations = _annotations(rows)
-            coco.dataset = {"images": images, "categories": categories, "annotations": annotations}
-            coco.createIndex()
-            indexed.append(coco)
-        run = COCOeval(*indexed, "bbox")
+            index.dataset = {
+                "images": images,
+                "categories": categories,
+                "annotations": annotations,
+            }
+            index.createIndex()
+            indexed.append(index)
+        run = cocoeval.COCOeval(*indexed, "bbox")
         # boxes of all sizes, in place of COCO's three classes of areas
         run.params.areaRng = [[0, 1e10]]
         run.params.areaRngLbl = ["all"]
