@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Never
 
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.display.libraries import require_libraries
-from onnx2snn.errors import UsageError
+from onnx2snn.errors import Onnx2snnError, UsageError
 from onnx2snn.options import Granularity, MaxPool, Method, NeuronKind, Preset
 from onnx2snn.pipeline.convert import Conversion, run_conversion
+from onnx2snn.pipeline.page_site import check_site
 from onnx2snn.protos.save import atomic_write, check_writable
 from onnx2snn.score import evaluate as scoring
 from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES
@@ -98,6 +100,9 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         UnsupportedGraphError: The network cannot be converted.
         GateError: `max_drop` or `strict` failed.
         StageMismatchError: A stage computes something else than the one before it.
+
+    Where only a file beside the model could not be written, `result` of the error is the
+    conversion.
     """
     given: dict[str, Any] = {
         "preset": preset,
@@ -122,15 +127,19 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     }
     settings = Settings.of(given | unknown)
     _require_page(html)
-    conversion = run_conversion(model, calibration, settings, progress)
-    if html is not None:
-        # loads the libraries of the extra `report`
-        from onnx2snn.display.build import present_conversion
+    site = None if html is None else html_site
+    conversion = run_conversion(model, calibration, settings, progress, site)
+    with _keeping(conversion):
+        if settings.save_thresholds is not None:
+            conversion.save_thresholds(settings.save_thresholds)
+        if html is not None:
+            # loads the libraries of the extra `report`
+            from onnx2snn.display.build import present_conversion
 
-        page = present_conversion(
-            model, calibration, conversion, settings, site=html_site, progress=progress
-        )
-        atomic_write(html, page.encode())
+            page = present_conversion(
+                model, calibration, conversion, settings, site=html_site, progress=progress
+            )
+            atomic_write(html, page.encode())
     for text in conversion.report.warnings:
         warnings.warn(text, UserWarning, stacklevel=2)
     return conversion
@@ -192,8 +201,12 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         DataError: The data do not fit the model, or the metric.
         OutputError: The page cannot be written there.
         EvaluationInterrupted: Ctrl-C; it holds the result of the samples done.
+
+    Where only the page could not be made, `result` of the error is what is returned otherwise.
     """
     _require_page(html)
+    if html is not None:
+        check_site(snn, html_site)
     result = scoring.evaluate(
         ann,
         snn,
@@ -213,11 +226,22 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         # loads the libraries of the extra `report`
         from onnx2snn.display.build import present_evaluation
 
-        page = present_evaluation(
-            ann, snn, data, result, delay=delay, site=html_site, threads=threads
-        )
-        atomic_write(html, page.encode())
+        with _keeping(result):
+            page = present_evaluation(
+                ann, snn, data, result, delay=delay, site=html_site, threads=threads
+            )
+            atomic_write(html, page.encode())
     return result
+
+
+@contextmanager
+def _keeping(result: object) -> Iterator[None]:
+    """Hand over, with the error of a late step, what was done before it."""
+    try:
+        yield
+    except Onnx2snnError as error:
+        error.result = result
+        raise
 
 
 def _require_page(html: Path | None) -> None:

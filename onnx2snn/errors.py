@@ -9,8 +9,8 @@
   * GateError              (1) a gate that failed; nothing is written
     * StageMismatchError   (1) a stage computes something else than the one before it
 
-The number in brackets is the exit code of the command line. Each message is one sentence that names
-the file, node or value, and says how to mend it.
+The number in brackets is the exit code of the command line, which is 70 for any other exception.
+Each message is one sentence that names the file, node or value, and says how to mend it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ MOST_NAMES = 8
 
 
 class Onnx2snnError(Exception):
-    """Base of all errors of this package; the command line exits with `exit_code`."""
+    """Base of all errors of this package; the command line exits with `exit_code`.
+
+    `result` is what was done already where only a later step failed: the Conversion whose page
+    could not be written, say.
+    """
 
     exit_code: ClassVar[int] = 2
+    result: object = None
 
 
 class UsageError(Onnx2snnError, ValueError):
@@ -74,6 +79,18 @@ class GateError(Onnx2snnError):
 
 class StageMismatchError(GateError):
     """A stage of the pipeline computes something else than the stage before it."""
+
+
+NO_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation")
+"""Words of libraries' errors, in lower case, where memory does not suffice."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory does not suffice: onnxruntime has its own kinds."""
+    if isinstance(error, MemoryError):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in NO_MEMORY)
 
 
 def one_line(error: object) -> str:

@@ -24,7 +24,6 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.errors import ModelFileError, UsageError
 from onnx2snn.prepare.partition import Site
-from onnx2snn.protos.save import write_npz
 
 SOURCE = "source_sha256"
 SETTINGS = "settings"
@@ -62,19 +61,13 @@ class Calibration:
     calibrated: bool
 
 
-def save(
-    path: str | os.PathLike[str], calibration: Calibration, sites: Sequence[Site], sha256: str
-) -> None:
-    """Write a calibration as .npz, keyed by site name and tied to the source model.
+def stored(calibration: Calibration, sites: Sequence[Site], sha256: str) -> dict[str, Array]:
+    """Return a calibration as the arrays of its .npz, keyed by site name.
 
     Args:
-        path: The file, written whole or not at all.
         calibration: The calibration.
         sites: The sites it is of.
-        sha256: The hash of the source model.
-
-    Raises:
-        OutputError: The file cannot be written.
+        sha256: The hash of the source model, to which it is tied.
     """
     arrays: dict[str, Array] = {}
     for site, theta in zip(sites, calibration.thresholds, strict=True):
@@ -84,7 +77,7 @@ def save(
     arrays[SOURCE] = np.array(sha256)
     arrays[SETTINGS] = np.array(json.dumps(calibration.settings))
     arrays[CALIBRATED] = np.array(calibration.calibrated)
-    write_npz(path, arrays)
+    return arrays
 
 
 def load(

@@ -8,13 +8,14 @@ at once.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx2snn.cli.machine import STDOUT, json_text, write_json, write_stdout
+from onnx2snn.cli.outcomes import done_already, exit_code_of
 from onnx2snn.cli.parsers import (
     convert_parser,
     eval_parser,
@@ -22,21 +23,12 @@ from onnx2snn.cli.parsers import (
     inspect_parser,
     run_parser,
 )
-from onnx2snn.errors import Onnx2snnError, UsageError
+from onnx2snn.errors import UsageError
 from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
 
 if TYPE_CHECKING:
-    from onnx2snn.aliases import Progress
     from onnx2snn.pipeline.convert import Conversion
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-NO_MEMORY = (
-    "there is not enough memory; a conversion takes some nine times the model's size: "
-    "use a larger machine"
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,23 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
     parser, act = COMMANDS[command]
-    try:
+
+    def work() -> None:
         act(parser().parse_args(arguments))
-    except Onnx2snnError as error:
-        _say(f"error: {error}")
-        return error.exit_code
-    except MemoryError:
-        _say(f"error: {NO_MEMORY}")
-        return UsageError.exit_code
-    except KeyboardInterrupt as stop:
-        said = stop.args[0] if stop.args else "nothing was written"
-        _say(f"interrupted; {said}")
-        return INTERRUPTED
-    return 0
 
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+    return exit_code_of(work, debug="--debug" in arguments)
 
 
 def _convert(given: argparse.Namespace) -> None:
@@ -82,43 +62,53 @@ def _convert(given: argparse.Namespace) -> None:
     # it is checked with the options, once the model is read
     _require_distinct(read, written | {"--save-thresholds": given.save_thresholds})
 
-    from onnx2snn.display import tables, terminal
+    from onnx2snn.display import terminal
     from onnx2snn.pipeline.convert import run_conversion
-    from onnx2snn.protos.save import atomic_write
 
-    page = None
+    site = None if given.html is None else given.html_site
     with terminal.progress_bar(given.quiet) as progress:
-        conversion = run_conversion(given.model, given.calibration, settings, progress)
-        if given.html is not None:
-            page = _conversion_page(given, conversion, settings, progress)
+        conversion = run_conversion(given.model, given.calibration, settings, progress, site)
+    # before all that may fail: a page, a full disk, a closed pipe
+    conversion.save(given.output)
+    with done_already(f"'{given.output}' is written"):
+        if given.save_thresholds is not None:
+            conversion.save_thresholds(given.save_thresholds)
+        _tell_conversion(given, conversion, settings)
+
+
+def _tell_conversion(given: argparse.Namespace, conversion: Conversion, settings: Settings) -> None:
+    """Show and write everything about a conversion but its model."""
+    from onnx2snn.display import tables, terminal
+
     report = conversion.report
+    if given.report is not None and given.report != STDOUT:
+        write_json(given.report, report.to_dict())
     if not given.quiet:
         terminal.show(tables.report_tables(report))
     terminal.warn(report.warnings)
-    conversion.save(given.output)
-    if given.report is not None:
-        _write_json(given.report, report.to_dict())
-    if page is not None:
-        atomic_write(given.html, page.encode())
+    if given.report == STDOUT:
+        write_json(STDOUT, report.to_dict())
+    if given.html is not None:
+        _write_conversion_page(given, conversion, settings)
 
 
-def _conversion_page(
-    given: argparse.Namespace,
-    conversion: Conversion,
-    settings: Settings,
-    progress: Progress,
-) -> str:
-    # needs the libraries of a page
+def _write_conversion_page(
+    given: argparse.Namespace, conversion: Conversion, settings: Settings
+) -> None:
+    from onnx2snn.display import terminal
     from onnx2snn.display.build import present_conversion
+    from onnx2snn.protos.save import atomic_write
 
-    return present_conversion(
-        given.model,
-        given.calibration,
-        conversion,
-        settings,
-        site=given.html_site,
-        progress=progress,
-    )
+    with terminal.progress_bar(given.quiet) as progress:
+        page = present_conversion(
+            given.model,
+            given.calibration,
+            conversion,
+            settings,
+            site=given.html_site,
+            progress=progress,
+        )
+    atomic_write(given.html, page.encode())
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -148,8 +138,11 @@ def _eval(given: argparse.Namespace) -> None:
     _require_distinct({"ANN": given.ann, "SNN": given.snn, "--data": given.data}, written)
 
     from onnx2snn.display import tables, terminal
+    from onnx2snn.pipeline.page_site import check_site
     from onnx2snn.score.evaluate import EvaluationInterrupted, check_drop
 
+    if given.html is not None:
+        check_site(given.snn, given.html_site)
     interrupted = False
     try:
         result = _evaluated(given)
@@ -161,7 +154,7 @@ def _eval(given: argparse.Namespace) -> None:
     if given.max_drop is not None and not interrupted:
         check_drop(result, given.max_drop)
     if given.json is not None:
-        _write_json(given.json, result)
+        write_json(given.json, result)
     if given.html is not None:
         _write_evaluation_page(given, result)
     if interrupted:
@@ -212,7 +205,7 @@ def _inspect(given: argparse.Namespace) -> None:
 
     about = inspect(given.model)
     if given.json:
-        print(json.dumps(about, indent=2))  # noqa: T201 - stdout was asked for
+        write_stdout(json_text(about))
     else:
         terminal.show(tables.inspection_tables(about))
 
@@ -241,7 +234,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Command]] = {
 
 def _file(path: str | None) -> str | None:
     """Return the path of a file to write, or None where it is stdout or nothing."""
-    return None if path == "-" else path
+    return None if path == STDOUT else path
 
 
 def _check_written(written: Mapping[str, str | None]) -> None:
@@ -262,23 +255,15 @@ def _require_page_libraries(given: argparse.Namespace) -> None:
 
 
 def _require_distinct(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:
-    """Refuse to write over what is read, or over another result."""
+    """Refuse to write over what is read, or over another result; devices take several."""
+    from onnx2snn.protos.destination import is_replaced
+
     seen = {Path(path).resolve(): name for name, path in read.items() if path is not None}
     for name, path in written.items():
-        if path is None:
+        if path is None or not is_replaced(path):
             continue
         other = seen.setdefault(Path(path).resolve(), name)
         if other != name:
             raise UsageError(
                 f"{name} would overwrite '{path}', which is {other}; name another file"
             )
-
-
-def _write_json(path: str, value: object) -> None:
-    text = json.dumps(value, indent=2) + "\n"
-    if path == "-":
-        sys.stdout.write(text)
-        return
-    from onnx2snn.protos.save import atomic_write
-
-    atomic_write(path, text.encode())

@@ -30,12 +30,20 @@ Other commands (each has its own --help):
 
 EPILOG = """\
 exit codes: 0 fine; 1 a gate failed, nothing written; 2 wrong usage or unreadable input;
-            3 a graph that cannot be converted
+            3 a graph that cannot be converted; 70 an unexpected error (please report it);
+            130 Ctrl-C; 141 nobody reads the output any more
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are this package's own."""
+    """A parser whose errors are this package's own, with the option that all commands have."""
+
+    def __init__(self, **options: Any) -> None:
+        """Add `--debug`."""
+        super().__init__(**options)
+        self.add_argument(
+            "--debug", action="store_true", help="print the traceback of an error, too"
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError in place of leaving the process."""

@@ -14,6 +14,8 @@ def users_code(where: str) -> Iterator[None]:
     """Blame the code that makes the data, called `where`, for everything it raises (DataError)."""
     try:
         yield
+    except MemoryError:
+        raise
     except (Exception, SystemExit) as error:
         raise DataError(
             f"{where} raised {type(error).__name__} ({_brief(error)}): "
@@ -30,7 +32,7 @@ def reading(what: Path | str, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,15 +13,27 @@ from rich.progress import Progress as Bars
 
 from onnx2snn.aliases import Progress, silent_progress
 
+PIPED_WIDTH = 10_000
+"""Characters of a line that goes to a file or a pipe: nothing is wrapped there."""
 
-def _console() -> Console:
-    # names of nodes may hold brackets and colons, which are no markup and no emoji
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+class _Stderr(Console):
+    """A console on stderr; where nobody reads it, BrokenPipeError tells so."""
+
+    def __init__(self) -> None:
+        """Leave names as they are: they may hold brackets and colons."""
+        super().__init__(stderr=True, highlight=False, markup=False, emoji=False)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = PIPED_WIDTH
+
+    def on_broken_pipe(self) -> None:
+        """Go on with the exception, where the library would leave the process."""
+        raise
 
 
 def show(parts: Sequence[RenderableType]) -> None:
     """Print tables and lines."""
-    console = _console()
+    console = _Stderr()
     for part in parts:
         console.print(part)
 
@@ -41,7 +54,7 @@ class _WorkBars:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("of about {task.fields[estimate]}"),
-            console=_console(),
+            console=_Stderr(),
         )
         self.tasks: dict[str, TaskID] = {}
 

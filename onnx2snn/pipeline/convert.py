@@ -6,11 +6,12 @@ prepared -> calibrate -> correct -> rewrite -> fold -> emit -> verify -> report
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import onnx
 
-from onnx2snn.aliases import ModelSource, Progress, silent_progress
+from onnx2snn.aliases import Array, ModelSource, Progress, silent_progress
 from onnx2snn.calibrate import saved
 from onnx2snn.calibrate.batchnorm import informed
 from onnx2snn.calibrate.calibrator import calibrate
@@ -23,7 +24,8 @@ from onnx2snn.correct.rounds import correct_in_rounds
 from onnx2snn.errors import GateError, OutputError
 from onnx2snn.pipeline.assemble import Assembly
 from onnx2snn.pipeline.cost import cost
-from onnx2snn.pipeline.prepared import Prepared, prepared
+from onnx2snn.pipeline.page_site import require_site
+from onnx2snn.pipeline.prepared import Prepared, blaming_data, prepared
 from onnx2snn.pipeline.report import Findings, Report, build_report
 from onnx2snn.pipeline.search import fewest_timesteps
 from onnx2snn.pipeline.stage_checks import as_clipped, check_stage, run_clipped, run_model
@@ -31,8 +33,7 @@ from onnx2snn.pipeline.verify import compare
 from onnx2snn.pipeline.warnings import conversion_warnings
 from onnx2snn.prepare.job import Job
 from onnx2snn.protos.large import fits, serialise
-from onnx2snn.protos.save import save_model
-from onnx2snn.protos.sessions import computing
+from onnx2snn.protos.save import save_model, write_npz
 from onnx2snn.settings import Settings
 from onnx2snn.snn.window import resolve_delay
 
@@ -43,6 +44,7 @@ class Conversion:
 
     model: onnx.ModelProto
     report: Report
+    _thresholds: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, whole or not at all; over 2 GiB with its weights in `PATH.data`.
@@ -51,6 +53,14 @@ class Conversion:
             OutputError: It cannot be written there.
         """
         save_model(path, self.model)
+
+    def save_thresholds(self, path: str | os.PathLike[str]) -> None:
+        """Write the calibration as .npz, which `convert` takes as `thresholds`.
+
+        Raises:
+            OutputError: It cannot be written there.
+        """
+        write_npz(path, self._thresholds)
 
     def to_bytes(self) -> bytes:
         """Return the model file's bytes, the same for the same input, options and seed.
@@ -71,33 +81,37 @@ def run_conversion(
     calibration: object,
     settings: Settings,
     progress: Progress = silent_progress,
+    page_site: str | None = None,
 ) -> Conversion:
     """Turn a pretrained network into a spiking one; warnings are in the report alone.
+
+    No file is written: neither the model nor its thresholds.
 
     Args:
         model: The ANN: path, bytes or ModelProto.
         calibration: Anything `open_samples` takes, or None for random inputs.
         settings: The options.
         progress: Called with (stage, done, total).
+        page_site: The layer whose spikes a page will show, which has to be among the sites.
 
     Raises:
         Onnx2snnError: As `onnx2snn.convert` says.
     """
     with prepared(model, calibration, settings, progress) as ready:
+        require_site(page_site, [site.name for site in ready.job.sites])
         if ready.job.settings.timesteps == "auto":
             conversion, found = _with_fewest_timesteps(ready)
         else:
             found = _find_thresholds(ready, ready.job)
             conversion = _spiking(ready, ready.job, found)
     _check_drop(conversion.report, settings.max_drop)
-    if settings.save_thresholds is not None:
-        saved.save(settings.save_thresholds, found, ready.job.sites, ready.source.sha256)
-    return conversion
+    thresholds = saved.stored(found, ready.job.sites, ready.source.sha256)
+    return replace(conversion, _thresholds=thresholds)
 
 
 def _find_thresholds(ready: Prepared, job: Job) -> Calibration:
     """Take thresholds from a file or from the data, else from what BatchNormalization recorded."""
-    with ready.clock("calibrate"), computing(job.specs):
+    with ready.clock("calibrate"), blaming_data(ready):
         path = job.settings.thresholds
         if path is not None:
             return saved.load(path, job.sites, ready.source.sha256, job.settings.granularity)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from onnx2snn.aliases import Array, ModelSource, Progress
 from onnx2snn.calibrate.batchnorm import recorded_statistics
 from onnx2snn.calibrate.gaussians import Gaussian, site_statistics
+from onnx2snn.data.batches import batches
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import CalibrationData, open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError
@@ -24,7 +25,7 @@ from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import partition
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.save import check_writable
-from onnx2snn.protos.sessions import computing
+from onnx2snn.protos.sessions import computing, from_runtime, open_session
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.settings import Settings
 from onnx2snn.snn.format import is_emitted
@@ -156,3 +157,26 @@ def _computes(source: LoadedModel, feed: Mapping[str, Array], threads: int | Non
     except DataError:
         return False
     return True
+
+
+@contextmanager
+def blaming_data(ready: Prepared) -> Iterator[None]:
+    """Where onnxruntime fails, blame the data if the ANN itself fails on them (DataError).
+
+    Any other error, of a model of ours or of a progress callback, goes on as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if from_runtime(error):
+            _require_computable(ready)
+        raise
+
+
+def _require_computable(ready: Prepared) -> None:
+    """Run the ANN on all samples until it fails on some (DataError)."""
+    job = ready.job
+    session = open_session(ready.source.proto, job.threads)
+    for batch in batches(job.data.samples, job.settings.batch_size, job.fixed_batch):
+        with computing(job.specs):
+            session.run(None, batch.feed)

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from onnx2snn.errors import ModelFileError, UnsupportedGraphError, one_line
+from onnx2snn.errors import ModelFileError, UnsupportedGraphError, one_line, out_of_memory
 from onnx2snn.protos import large
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
@@ -155,6 +155,8 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
         try:
             session_with(proto, options, disabled_optimizers=UNWANTED)
         except Exception as error:
+            if out_of_memory(error):
+                raise MemoryError(one_line(error)) from error
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
         optimised = onnx.load(options.optimized_model_filepath)
     _drop_unused_domains(optimised)

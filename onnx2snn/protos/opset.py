@@ -11,7 +11,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2snn.errors import UnsupportedGraphError, one_line
+from onnx2snn.errors import UnsupportedGraphError, one_line, out_of_memory
 from onnx2snn.protos import large
 from onnx2snn.protos.nodes import standard_opset
 from onnx2snn.protos.walk import constants
@@ -49,6 +49,8 @@ def raised(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
     try:
         converted = onnx.version_converter.convert_version(large.light(proto), version)
     except Exception as error:
+        if out_of_memory(error):
+            raise MemoryError(one_line(error)) from error
         reason = (
             f"opset {before} cannot be raised to {version} ({one_line(error)}); "
             "export with opset 18 or newer"

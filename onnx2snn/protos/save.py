@@ -1,12 +1,17 @@
-"""Saving of files, whole or not at all: a result appears under its name once it is complete."""
+"""Saving of files, whole or not at all: a result appears under its name once it is complete.
+
+Pipes and devices are not replaced: the complete result is sent to them (`protos.destination`).
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,59 +20,59 @@ import onnx
 from onnx2snn.aliases import Array
 from onnx2snn.errors import OutputError
 from onnx2snn.protos import large
+from onnx2snn.protos.destination import Destination, destination
 
 ORDINARY_MODE = 0o666
-"""Permissions of a new file, before the process's umask takes some away."""
+"""Permissions of a new file, of which the system takes the process's umask away."""
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """Refuse early a path that `atomic_write` would refuse after minutes of work (OutputError)."""
-    target = Path(path)
-    folder = target.parent
-    if target.is_dir():
-        raise OutputError(f"'{target}' is a folder; name the file to write")
-    if not folder.is_dir():
-        raise OutputError(
-            f"'{target}' cannot be written: there is no folder '{folder}'; create it first"
-        )
-    folder_allows = os.access(folder, os.W_OK)
-    file_allows = not target.exists() or os.access(target, os.W_OK)
-    if not (folder_allows and file_allows):
-        raise OutputError(f"'{target}' cannot be written: permission denied; choose another place")
-    return target
+    return destination(path).path
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary file beside `path` that takes its place when all went well.
+    """Yield a temporary file that takes the place of `path` when all went well.
 
-    Otherwise it is removed.
+    Otherwise it is removed. A link stays and the file behind it is replaced; a pipe or a device is
+    sent the content.
 
     Raises:
         OutputError: Where the file cannot be written.
     """
-    target = check_writable(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"'{target}' cannot be written: {error.strerror}") from error
-    temporary = Path(name)
-    try:
+    target = destination(path)
+    with blaming(target.path), _temporary(target) as temporary:
         yield temporary
-        _make_ordinary(temporary)
-        temporary.replace(target)
+        if target.direct:
+            target.send(temporary)
+        else:
+            temporary.replace(target.file)
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Turn an error of the system while `path` is written into an OutputError that names it."""
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"'{target}' cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"'{path}' cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _temporary(target: Destination) -> Iterator[Path]:
+    """Yield an empty file on the same disk as the target, with the mode it will have."""
+    folder = Path(tempfile.gettempdir()) if target.direct else target.file.parent
+    path = folder / f".{target.file.name}.{secrets.token_hex(4)}"
+    # made without tempfile, whose files are private whatever the umask says
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, ORDINARY_MODE)
+    os.close(handle)
+    try:
+        if not target.direct and target.file.exists():
+            path.chmod(stat.S_IMODE(target.file.stat().st_mode))
+        yield path
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _make_ordinary(path: Path) -> None:
-    """Give a file the permissions of an ordinary one: mkstemp makes it private."""
-    umask = os.umask(0)  # the only way to read it is to set it
-    os.umask(umask)
-    path.chmod(ORDINARY_MODE & ~umask)
+        path.unlink(missing_ok=True)
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
@@ -93,7 +98,34 @@ def save_model(path: str | os.PathLike[str], proto: onnx.ModelProto) -> None:
     if large.fits(proto):
         atomic_write(path, large.serialise(proto))
         return
-    target = Path(path)
-    beside = target.with_name(f"{target.name}.data")
-    with atomic_path(target) as model, atomic_path(beside) as data:
-        large.write(proto, model, data, beside.name)
+    target = destination(path)
+    if target.direct:
+        raise OutputError(
+            f"'{target.path}' cannot be written: the model is over 2 GiB and needs a second file; "
+            "name an ordinary file"
+        )
+    _save_in_two(target, proto)
+
+
+def _save_in_two(target: Destination, proto: onnx.ModelProto) -> None:
+    """Write a model and its weights; no moment pairs an old model with new weights.
+
+    The old model leaves first, then the weights are replaced, then the new model comes: whoever
+    looks in between, or after a crash, finds the old pair, no model, or the new pair.
+    """
+    beside = destination(target.file.with_name(f"{target.file.name}.data"))
+    with blaming(target.path), _temporary(target) as model, _temporary(beside) as data:
+        large.write(proto, model, data, beside.path.name)
+        old = model.with_name(f"{model.name}.old")
+        with suppress(FileNotFoundError):
+            target.file.rename(old)
+        try:
+            data.replace(beside.file)
+        except OSError:
+            with suppress(FileNotFoundError):
+                old.rename(target.file)  # its weights are still there
+            raise
+        try:
+            model.replace(target.file)
+        finally:
+            old.unlink(missing_ok=True)

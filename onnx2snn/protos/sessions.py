@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import onnx
 import onnxruntime as ort
 
 from onnx2snn.aliases import Dim, DType
-from onnx2snn.errors import DataError, one_line
+from onnx2snn.errors import DataError, one_line, out_of_memory
 from onnx2snn.protos.large import as_argument
 from onnx2snn.protos.specs import TensorSpec
 
@@ -133,13 +134,26 @@ def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # onnxruntime's own exceptions have no common base
-        from_runtime = type(error).__module__.startswith("onnxruntime")
-        if type(error) is not RuntimeError and not from_runtime:
+        if not from_runtime(error):
             raise
+        if out_of_memory(error):
+            raise MemoryError(one_line(error)) from error
         # its message ends in the reason, behind a status code and the name of the node
         said = one_line(error).rpartition("Status Message: ")[2]
         takes = ", ".join(str(spec) for spec in inputs)
         raise DataError(
             f"the model cannot be computed on this data ({said}); it takes {takes}"
         ) from error
+
+
+def from_runtime(error: BaseException) -> bool:
+    """Return whether onnxruntime raised an error, not code that was called beside it."""
+    if type(error).__module__.startswith("onnxruntime"):
+        return True  # its own exceptions have no common base
+    if type(error) is not RuntimeError:
+        return False
+    # what its C++ code raises comes out of a function of its Python package
+    module = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__", ""))
+    return module.startswith("onnxruntime")

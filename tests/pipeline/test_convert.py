@@ -501,3 +501,48 @@ def test_a_session_of_a_large_model_writes_a_whole_optimised_file(
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     SpikingSession(snn, options)
     ort.InferenceSession(tmp_path / "optimised.onnx")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("lost"), ValueError("lost"), MemoryError("lost")])
+def test_a_failing_progress_callback_is_not_blamed_on_the_data(error: Exception) -> None:
+    def progress(*_: object) -> None:
+        raise error
+
+    with pytest.raises(type(error), match="lost") as caught:
+        convert(mlp(), inputs_for("mlp", 40), progress=progress, **FAST)
+    assert caught.value is error
+
+
+def test_a_model_of_ours_that_fails_is_not_blamed_on_the_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> object:
+        session = ort.InferenceSession(mlp().SerializeToString())
+        return session.run(None, {"input": np.zeros((1, 3), np.float32)})
+
+    monkeypatch.setattr("onnx2snn.pipeline.convert.informed", fail)
+    with pytest.raises(Exception, match="Got invalid dimensions") as caught:
+        convert(mlp(), inputs_for("mlp", 40), **FAST)
+    assert not isinstance(caught.value, DataError)
+
+
+def test_lack_of_memory_is_not_blamed_on_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OrtError(RuntimeError):
+        pass
+
+    OrtError.__module__ = "onnxruntime.capi.onnxruntime_pybind11_state"
+
+    def fail(*_: object) -> object:
+        raise OrtError("bad allocation")
+
+    monkeypatch.setattr("onnx2snn.pipeline.prepared.run_model", fail)
+    with pytest.raises(MemoryError, match="bad allocation"):
+        convert(mlp(), inputs_for("mlp", 40), **FAST)
+
+
+def test_lack_of_memory_is_not_blamed_on_the_code_that_makes_the_data() -> None:
+    def data() -> object:
+        raise MemoryError("in the loader")
+
+    with pytest.raises(MemoryError, match="in the loader"):
+        convert(mlp(), data, **FAST)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from helpers.networks import inputs_for, resnet, vgg
+from helpers.networks import inputs_for, mlp, resnet, vgg
 from helpers.stages import reference, relative
 
 from onnx2snn import OutputError, SpikingSession, convert
 from onnx2snn.protos import large
 from onnx2snn.protos.load import load_model
+from onnx2snn.protos.save import save_model
 from onnx2snn.score.evaluate import evaluate
 
 
@@ -83,3 +85,38 @@ def test_when_weights_cannot_be_written_nothing_is_left(
     with pytest.raises(OutputError, match="No space left"):
         conversion.save(tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_no_crash_while_saving_pairs_an_old_model_with_new_weights(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever replacement fails, a model that is there has its own weights beside it."""
+    monkeypatch.setattr(large, "LIMIT", 100)
+    monkeypatch.setattr(large, "HEAVY", 100)
+    path = tmp_path / "m.onnx"
+    data = tmp_path / "m.onnx.data"
+    old, new = (mlp(seed=seed) for seed in (0, 1))
+    save_model(path, old)
+    before = (path.read_bytes(), data.read_bytes())
+    calls = []
+
+    def replace(own: Path, target: Path) -> Path:
+        calls.append(own)
+        if len(calls) == failing:
+            raise OSError(5, "Input/output error")
+        return own.rename(target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OutputError, match="Input/output error"):
+        save_model(path, new)
+    after = (path.read_bytes() if path.exists() else None, data.read_bytes())
+    assert after == before or after[0] is None
+    assert {found.name for found in tmp_path.iterdir()} <= {path.name, data.name}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices are POSIX")
+def test_two_files_cannot_go_to_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "LIMIT", 100)
+    with pytest.raises(OutputError, match="needs a second file"):
+        save_model(os.devnull, mlp())

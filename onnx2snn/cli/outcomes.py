@@ -1,0 +1,97 @@
+"""Outcomes of a command: the sentence that a person reads, and the exit code that a shell gets."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from onnx2snn.cli.machine import say, silence
+from onnx2snn.errors import Onnx2snnError, UsageError, one_line, out_of_memory
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+CLOSED_PIPE = 141
+"""Exit code when whoever reads stdout or stderr is gone, as shells have it."""
+
+UNEXPECTED = 70
+"""Exit code of an exception that nobody raised on purpose, EX_SOFTWARE of sysexits.h."""
+
+NO_MEMORY = (
+    "there is not enough memory; a conversion takes some nine times the model's size: "
+    "use a larger machine"
+)
+
+
+def exit_code_of(work: Callable[[], object], *, debug: bool = False) -> int:
+    """Do some work and return its exit code; all errors are told in one sentence on stderr.
+
+    Args:
+        work: The command.
+        debug: Print the traceback of an error, too.
+    """
+    try:
+        code = _told(work, debug)
+        _flush()
+    except BrokenPipeError:
+        # the reader has what it wanted, and nobody is left to be told
+        silence(sys.stdout)
+        silence(sys.stderr)
+        return CLOSED_PIPE
+    return code
+
+
+def _told(work: Callable[[], object], debug: bool) -> int:
+    try:
+        work()
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - everything gets its sentence
+        if debug:
+            say("".join(traceback.format_exception(error)).rstrip())
+        return _tell(error)
+    except SystemExit:  # --help and --version have printed something
+        _flush()
+        raise
+    return 0
+
+
+def _tell(error: BaseException) -> int:
+    """Print the sentence of an error and return its exit code."""
+    if isinstance(error, Onnx2snnError):
+        say(f"error: {error}")
+        return error.exit_code
+    if out_of_memory(error):
+        say(f"error: {NO_MEMORY}")
+        return UsageError.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        done = error.args[0] if error.args else "nothing was written"
+        say(f"interrupted; {done}")
+        return INTERRUPTED
+    say(
+        f"error: unexpected {type(error).__name__} ({one_line(error)}); please report it at the "
+        "project's issues; --debug shows the traceback"
+    )
+    return UNEXPECTED
+
+
+def _flush() -> None:
+    """Let a closed pipe be noticed here, not when Python leaves."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+@contextmanager
+def done_already(what: str) -> Iterator[None]:
+    """Tell on every failure what was written before it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(what) from None
+    except BrokenPipeError:
+        raise
+    except Exception:
+        say(what)
+        raise
