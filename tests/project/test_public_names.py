@@ -86,14 +86,15 @@ def test_convert_has_every_option_with_the_default_of_the_table() -> None:
     for row in fields(Settings):
         assert parameters[row.name].default == row.default
     options = {action.dest for action in convert_parser()._actions}
-    options -= {"help", "version", "model", "output", "calibration", "report", "quiet"}
+    options -= {"help", "version", "model", "output", "calibration", "report"}
+    options -= {"quiet", "debug"}
     assert options == set(parameters) - {"model", "calibration", "progress", "unknown"}
 
 
 def test_evaluate_has_every_option_of_the_command() -> None:
     parameters = set(inspect.signature(onnx2snn.evaluate).parameters)
     options = {action.dest for action in eval_parser()._actions}
-    options -= {"help", "json", "quiet", "max_drop", "no_energy"}
+    options -= {"help", "json", "quiet", "debug", "max_drop", "no_energy"}
     assert options <= parameters
     assert "energy" in parameters
 
