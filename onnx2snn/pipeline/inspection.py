@@ -73,8 +73,8 @@ def _inspect_rollout(source: LoadedModel) -> Inspection:
     return {
         "kind": "rollout",
         "model": source.name,
-        "inputs": _named(input_specs(source.proto)),
-        "outputs": _named(output_specs(source.proto)),
+        "inputs": _as_texts(input_specs(source.proto)),
+        "outputs": _as_texts(output_specs(source.proto)),
         "metadata": read_rollout_metadata(source.proto, source.name),
     }
 
@@ -86,8 +86,8 @@ def _inspect_snn(source: LoadedModel) -> Inspection:
     return {
         "kind": "snn",
         "model": source.name,
-        "inputs": _named(inputs),
-        "outputs": _named(outputs),
+        "inputs": _as_texts(inputs),
+        "outputs": _as_texts(outputs),
         "metadata": step.metadata,
     }
 
@@ -107,8 +107,8 @@ def _inspect_ann(source: LoadedModel) -> Inspection:
     return {
         "kind": "ann",
         "model": source.name,
-        "inputs": _named(input_specs(source.proto)),
-        "outputs": _named(output_specs(source.proto)),
+        "inputs": _as_texts(input_specs(source.proto)),
+        "outputs": _as_texts(output_specs(source.proto)),
         "convertible": reason is None,
         "reason": reason,
         "summary": dict(Counter(row.role for row in rows)),
@@ -120,5 +120,5 @@ def _node_role(row: Row) -> NodeRole:
     return {"node": row.node, "op": row.op, "role": row.role, "reason": row.reason}
 
 
-def _named(specs: Sequence[TensorSpec]) -> list[str]:
+def _as_texts(specs: Sequence[TensorSpec]) -> list[str]:
     return [str(spec) for spec in specs]

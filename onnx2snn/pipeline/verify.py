@@ -84,7 +84,7 @@ def compare(
     if job.fixed_batch is None:
         size = affordable_batch(session, samples.batch([0]), size)
     for batch in batches(samples, size, job.fixed_batch):
-        found = _run(ann, batch)
+        found = _ann_outputs(ann, batch)
         feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
         answer = session.run(feed, timesteps, delay)
         rows.append(agreement.measure(batch.own(answer), batch.own(found[:outputs])))
@@ -92,7 +92,7 @@ def compare(
     return Comparison(agreement.score(rows), len(samples), errors.relative(len(samples)))
 
 
-def _run(session: ort.InferenceSession, batch: Batch) -> list[Array]:
+def _ann_outputs(session: ort.InferenceSession, batch: Batch) -> list[Array]:
     taken = {value.name for value in session.get_inputs()}
     feed = {name: value for name, value in batch.feed.items() if name in taken}
     return list(session.run(None, feed))

@@ -32,7 +32,7 @@ FAST = ["--iterations", "150", "--batch-size", "50"]
 
 
 def stubborn(op: str = "RandomUniformLike") -> onnx.ModelProto:
-    """A network with an operator between spiking layers, by default one that cannot be converted."""
+    """A network with an operator between spiking layers, by default one that is refused."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
     x = b.node(op, x, name="culprit")
