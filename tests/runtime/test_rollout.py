@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onnx2snn import ModelFileError, SpikingSession, UsageError, convert, inspect, rollout
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.runtime import rollout as module
+from onnx2snn.runtime import rollout_folded as module
 from onnx2snn.settings import Settings
 
 Array = NDArray[Any]
