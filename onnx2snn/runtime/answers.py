@@ -1,8 +1,10 @@
 """The answer of a run: sums over an evaluation window -> their means -> the readout.
 
-The core adds up what the readout takes, since the first step. So the mean over the steps start + 1 to end of a run is
+The core adds up what the readout takes, since the first step. So the mean over the steps start + 1
+to end of a run is
     mean = (sum[end] - sum[start]) / (end - start),
-and one simulation answers for any number of windows, if the sums at their starts are kept (paper, section 5).
+and one simulation answers for any number of windows, if the sums at their starts are kept (paper,
+section 5).
 """
 
 from __future__ import annotations
@@ -37,11 +39,18 @@ class Answers:
         self._outputs = model.outputs
         self._parts = parts
         self._states = states
-        self._inputs = {s.mean: s.input for s in model.states if s.mean is not None}
+        self._inputs: dict[str, str] = {}
+        """The state that holds a sum, by the tensor that the readout takes its mean as."""
+        for state in model.states:
+            if state.mean is not None:
+                self._inputs[state.mean] = state.input
 
     def sums(self, *, copy: bool = True) -> Sums:
         """Return the sums after the last step; those not copied hold until the next one."""
-        return {mean: self._states.value(name, copy=copy) for mean, name in self._inputs.items()}
+        sums = {}
+        for mean, name in self._inputs.items():
+            sums[mean] = self._states.value(name, copy=copy)
+        return sums
 
     def answer(
         self, static: Mapping[str, Array], sums: Mapping[int, Sums], span: Span
@@ -54,20 +63,23 @@ class Answers:
             span: The window.
         """
         steps = np.float32(span.end - span.start)
-        means = {}
+        known = dict(static)
         for mean, total in sums[span.end].items():
             if span.start:
-                means[mean] = (total - sums[span.start][mean]) / steps
+                # mean = (sum[end] - sum[start]) / (end - start)
+                before = sums[span.start][mean]
+                known[mean] = (total - before) / steps
             else:
-                means[mean] = total / steps
-        found = with_outputs(self._parts.readout, {**static, **means})
+                known[mean] = total / steps
+        found = with_outputs(self._parts.readout, known)
         return [found[name] for name in self._outputs]
 
 
 def last_uses(spans: Sequence[Span]) -> dict[int, int]:
-    """Return how long the sums at the start of some windows are needed: start -> the last end of such a window."""
+    """Return how long the sums at the start of windows are needed: start -> their last end."""
     needed: dict[int, int] = {}
     for span in spans:
         if span.start:
-            needed[span.start] = max(span.end, needed.get(span.start, 0))
+            last = needed.get(span.start, 0)
+            needed[span.start] = max(span.end, last)
     return needed

@@ -1,7 +1,8 @@
 """One step graph -> encoder, core and readout models.
 
-Nothing but the graph says where to cut: what depends on no state is constant in time (encoder), what the next states
-need runs every step (core), and the rest is computed when an answer is asked for (readout).
+Nothing but the graph says where to cut: what depends on no state is constant in time (encoder),
+what the next states need runs every step (core), and the rest is computed when an answer is asked
+for (readout).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from onnx2snn.snn.step_model import State, StepModel, time_varying_tensors
 
 @dataclass(frozen=True)
 class Carried:
-    """A state of a core: the tensor that comes in, the one that holds its value after the step, and its rank."""
+    """A state of a core: its tensors before and after the step, and their rank."""
 
     input: str
     output: str
@@ -32,8 +33,8 @@ def encoder(model: StepModel) -> onnx.ModelProto | None:
 
     None where they take the inputs themselves.
     """
-    wanted = dict.fromkeys([*model.to_core, *model.to_readout, *_static_outputs(model)])
-    made = [name for name in wanted if name not in model.inputs]
+    wanted = [*model.to_core, *model.to_readout, *_static_outputs(model)]
+    made = [name for name in dict.fromkeys(wanted) if name not in model.inputs]
     if not made:
         return None
     return extract(model.proto, model.inputs, made)
@@ -51,12 +52,16 @@ def core(
         spikes: Whether every neuron's spikes are outputs, too.
         count: Further states, that sum the spikes.
     """
-    states = core_states(model)
-    inputs = [*model.to_core, *(state.input for state in states)]
-    outputs = [state.output for state in states]
+    inputs = list(model.to_core)
+    outputs = []
+    for state in core_states(model):
+        inputs.append(state.input)
+        outputs.append(state.output)
     if spikes:
-        outputs += [neuron["spikes"] for neuron in model.metadata["neurons"]]
+        neurons = model.metadata["neurons"]
+        outputs += [neuron["spikes"] for neuron in neurons]
 
+    # cut behind the place where sums start afresh, then take the sums themselves
     kept = _kept_sums(model)
     proto = extract(model.proto, [*inputs, *kept], outputs)
     _bypass(proto.graph, kept)
@@ -74,18 +79,20 @@ def readout(model: StepModel) -> onnx.ModelProto | None:
     made = [name for name in model.outputs if name not in known]
     if not made:
         return None
-    return extract(model.proto, [*model.means, *model.to_readout], made)
+    inputs = [*model.means, *model.to_readout]
+    return extract(model.proto, inputs, made)
 
 
 def core_states(model: StepModel) -> list[State]:
-    """Return the states the core carries: all but the counter, since the host counts the steps itself."""
+    """Return the states the core carries: all but the counter of steps, which the host counts."""
     return [state for state in model.states if state.kind != "step"]
 
 
 def carried_states(model: StepModel, count: Sequence[SpikeCounter] = ()) -> tuple[Carried, ...]:
     """Return the states of a core that was cut with these counters, in the order of its outputs."""
-    states: list[State | SpikeCounter] = [*core_states(model), *count]
-    return tuple(Carried(state.input, state.output, state.rank) for state in states)
+    carried = [Carried(s.input, s.output, s.rank) for s in core_states(model)]
+    carried += [Carried(c.input, c.output, c.rank) for c in count]
+    return tuple(carried)
 
 
 def _static_outputs(model: StepModel) -> list[str]:
@@ -99,7 +106,7 @@ def _kept_sums(model: StepModel) -> dict[str, str]:
     sums = {state.input for state in model.states if state.mean is not None}
     kept = {}
     for node in model.proto.graph.node:
-        # sum_kept = sum * [t is not the first step that counts]
+        # kept = sum * [t is not the first step that counts]
         if node.op_type == "Mul" and node.input[0] in sums:
             kept[node.output[0]] = node.input[0]
     return kept
@@ -115,12 +122,15 @@ def _bypass(graph: onnx.GraphProto, kept: Mapping[str, str]) -> None:
 
 
 def _add_missing_inputs(graph: onnx.GraphProto, names: Sequence[str], model: StepModel) -> None:
-    """Declare the inputs that `extract` left out, since nothing took them before the sums were bypassed."""
+    """Declare the inputs that `extract` left out, since nothing took them yet.
+
+    These are the sums, whose place was taken where they start afresh.
+    """
     declared = {value.name for value in graph.input}
-    of_model = {value.name: value for value in model.proto.graph.input}
+    types = {value.name: value for value in model.proto.graph.input}
     for name in names:
-        if name in of_model and name not in declared:
-            graph.input.append(of_model[name])
+        if name in types and name not in declared:
+            graph.input.append(types[name])
 
 
 def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
@@ -144,15 +154,12 @@ def extract(
     nodes = reached.nodes[::-1]
     needed = reached.tensors
 
-    types = {value.name: value for value in graph.value_info}
-    types |= {value.name: value for value in graph.input}
-    types |= {value.name: value for value in graph.output}
-    part = helper.make_graph(
-        nodes,
-        graph.name,
-        [types[name] for name in inputs if name in needed],
-        [types[name] for name in outputs],
-    )
+    types = {}
+    for value in [*graph.value_info, *graph.input, *graph.output]:
+        types[value.name] = value
+    taken = [types[name] for name in inputs if name in needed]
+    given = [types[name] for name in outputs]
+    part = helper.make_graph(nodes, graph.name, taken, given)
     uses_functions = any(node.domain == SNN_DOMAIN for node in nodes)
     model = helper.make_model(
         part,
@@ -161,5 +168,6 @@ def extract(
         ir_version=proto.ir_version,
     )
     # appended to the finished model, so that each weight is copied only once
-    model.graph.initializer.extend(t for t in graph.initializer if t.name in needed)
+    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
+    model.graph.initializer.extend(weights)
     return model

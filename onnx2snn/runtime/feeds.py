@@ -12,7 +12,11 @@ from onnx2snn.protos.specs import TensorSpec
 
 
 def checked_feed(feed: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """Return a feed as arrays; DataError where an input is missing, unknown, or of another type or shape."""
+    """Return a feed as arrays, each of which fits its input.
+
+    Raises:
+        DataError: An input is missing, unknown, or of another type or shape.
+    """
     takes = f"the model takes {', '.join(map(str, specs))}"
     names = [spec.name for spec in specs]
     for name in names:
@@ -30,7 +34,11 @@ def checked_feed(feed: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict
 
 
 def check_goes_on(feed: Mapping[str, Array], before: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse inputs of other shapes than `before`, those of the run whose states are gone on from (DataError)."""
+    """Check that inputs fit the states of the last run, whose inputs had the shapes `before`.
+
+    Raises:
+        DataError: An input has another shape.
+    """
     for name, shape in before.items():
         found = spec_of(name, feed[name])
         if found.shape != shape:

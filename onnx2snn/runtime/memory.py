@@ -8,7 +8,10 @@ from onnx2snn.aliases import Array
 from onnx2snn.runtime.simulation import Simulation
 
 NEURONS_AT_ONCE = 2**25
-"""Neurons simulated together: some ten arrays of this size are alive while the SNN is held against the ANN."""
+"""Neurons simulated together.
+
+Some ten arrays of this size are alive while the SNN is held against the ANN.
+"""
 
 
 def affordable_batch(
@@ -23,7 +26,8 @@ def affordable_batch(
         kept: How many steps' sums are kept at once, to answer for several windows.
     """
     simulation.run(one, timesteps=1)
-    neurons = sum(potential.size for potential in simulation.potentials().values())
+    potentials = simulation.potentials()
+    neurons = sum(values.size for values in potentials.values())
     # a sample's sums weigh as much as neurons, once for each window that starts late
     numbers = neurons + kept * simulation.answer_size()
     return max(1, min(most, NEURONS_AT_ONCE // numbers))

@@ -1,4 +1,4 @@
-"""The onnxruntime sessions of a spiking model's parts: encoder, core (in its several forms) and readout."""
+"""The onnxruntime sessions of a spiking model's parts: encoder, core and readout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ CPU = "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class Opening:
-    """How sessions are opened: the user's options and providers, or a number of threads (None: onnxruntime's choice)."""
+    """How sessions are opened.
+
+    Attributes:
+        options: The user's own, which stand instead of the number of threads.
+        providers: Execution providers.
+        threads: Of each session; None is onnxruntime's choice.
+    """
 
     options: ort.SessionOptions | None = None
     providers: Sequence[Any] = (CPU,)
@@ -31,23 +37,30 @@ class Opening:
 
     @property
     def workers(self) -> int:
-        """How many chunks of a batch run at once, a thread each: as many as a pass would have threads."""
-        if self.options is not None or list(self.providers) != [CPU]:
+        """How many chunks of a batch run at once, a thread each.
+
+        As many as a pass would have threads, and 1 where those are not ours to choose.
+        """
+        is_plain = list(self.providers) == [CPU]
+        if self.options is not None or not is_plain:
             return 1
         return self.threads or usable_cores()
 
     def open(self, proto: onnx.ModelProto, *, spinning: bool) -> ort.InferenceSession:
-        """Open a session and use up its model; `spinning` is about its threads (`session_options`)."""
-        options = self.options or session_options(self.threads, spinning=spinning)
+        """Open a session and use up its model; `spinning` is about threads (`session_options`)."""
+        options = self.options
+        if options is None:
+            options = session_options(self.threads, spinning=spinning)
         return session_with(proto, options, self.providers, used_up=True)
 
     def open_alone(self, proto: onnx.ModelProto) -> ort.InferenceSession:
         """Open a session of one thread and use up its model."""
-        return session_with(proto, session_options(1), self.providers, used_up=True)
+        options = session_options(1)
+        return session_with(proto, options, self.providers, used_up=True)
 
 
 class Parts:
-    """The sessions of one spiking model; those of the core are opened when they are first needed."""
+    """The sessions of one spiking model; those of the core are opened when first needed."""
 
     def __init__(self, model: StepModel, count: Sequence[SpikeCounter], opening: Opening) -> None:
         """Open encoder and readout, where there is one.
@@ -57,10 +70,10 @@ class Parts:
         self.opening = opening
         self._model = model
         self._count = count
-        self.encoder = self._beside_the_core(cut.encoder(model))
-        self.readout = self._beside_the_core(cut.readout(model))
+        self.encoder = self._opened(cut.encoder(model))
+        self.readout = self._opened(cut.readout(model))
 
-    def _beside_the_core(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
+    def _opened(self, proto: onnx.ModelProto | None) -> ort.InferenceSession | None:
         if proto is None:
             return None
         return self.opening.open(proto, spinning=False)
@@ -68,17 +81,21 @@ class Parts:
     @cached_property
     def core(self) -> ort.InferenceSession:
         """The core of one time-step."""
-        return self.opening.open(cut.core(self._model, count=self._count), spinning=True)
+        proto = cut.core(self._model, count=self._count)
+        return self.opening.open(proto, spinning=True)
 
     @cached_property
     def observer(self) -> ort.InferenceSession:
         """The core of one time-step with every neuron's spikes as outputs."""
-        return self.opening.open(cut.core(self._model, spikes=True), spinning=True)
+        proto = cut.core(self._model, spikes=True)
+        return self.opening.open(proto, spinning=True)
 
     @property
     def refusal(self) -> str | None:
         """Why time cannot be folded into this model's batch axis, or None where it can."""
-        return self._batched if isinstance(self._batched, str) else None
+        if isinstance(self._batched, str):
+            return self._batched
+        return None
 
     @property
     def batched_core(self) -> ort.InferenceSession:
@@ -98,19 +115,39 @@ class Parts:
         return self.opening.open(made, spinning=False)
 
     @cached_property
-    def batched_core_of_a_worker(self) -> ort.InferenceSession:
-        """The time-batched core with one thread, for chunks that run side by side."""
+    def _batched_alone(self) -> ort.InferenceSession:
+        """The time-batched core with one thread."""
         made = batched_core(self._model, self._count)
         assert not isinstance(made, str)
         return self.opening.open_alone(made)
+
+    def batched_core_for(self, chunks: int) -> ort.InferenceSession:
+        """Return the core of many time-steps for a batch of some chunks.
+
+        It has one thread where chunks run side by side.
+        """
+        if chunks > 1 and self.opening.workers > 1:
+            return self._batched_alone
+        return self.batched_core
+
+    def open_core(self) -> None:
+        """Open the core of one time-step."""
+        _ = self.core
+
+    def open_batched_core(self) -> None:
+        """Open the core of many time-steps; UsageError where an operator forbids it."""
+        _ = self.batched_core
 
 
 def with_outputs(
     session: ort.InferenceSession | None, known: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Return the tensors known and those a part makes of them; no part (None) makes none."""
+    found = dict(known)
     if session is None:
-        return dict(known)
+        return found
     feed = {value.name: known[value.name] for value in session.get_inputs()}
-    names = [value.name for value in session.get_outputs()]
-    return {**known, **dict(zip(names, session.run(None, feed), strict=True))}
+    made = session.run(None, feed)
+    for value, array in zip(session.get_outputs(), made, strict=True):
+        found[value.name] = array
+    return found

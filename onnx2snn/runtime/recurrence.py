@@ -1,6 +1,7 @@
 """Which nodes of a core hand a state from one time-step to the next.
 
-Everything else in a core knows only its own time-step, so it can be computed for many of them at once.
+Everything else in a core knows only its own time-step, so it can be computed for many of them at
+once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ class Recurrence:
     nodes: tuple[onnx.NodeProto, ...]
 
     @property
+    def before(self) -> list[str]:
+        """The states before the step."""
+        return [state.input for state in self.states]
+
+    @property
+    def after(self) -> list[str]:
+        """The states after the step."""
+        return [state.output for state in self.states]
+
+    @property
     def accumulates(self) -> bool:
         """Whether one Add makes the next value, so that all of it is a sum over time."""
         if len(self.states) != 1 or len(self.nodes) != 1:
@@ -40,29 +51,41 @@ class Recurrence:
     def taken(self) -> list[str]:
         """The tensors it needs from outside, once for each node that takes one."""
         if not self.nodes:
-            return [self.states[0].output]
-        own = {*self.made, *(state.input for state in self.states)}
-        taken = [name for node in self.nodes for name in node.input]
-        return [name for name in taken if name and name not in own]
+            return self.after
+        # "" stands for an optional input that is left out
+        own = {*self.made, *self.before, ""}
+        taken = []
+        for node in self.nodes:
+            taken += [name for name in node.input if name not in own]
+        return taken
 
 
 def recurrences(nodes: Sequence[onnx.NodeProto], states: Iterable[Carried]) -> list[Recurrence]:
     """Return the recurrences of a core's sorted nodes; no node is in two of them."""
-    found: list[tuple[list[Carried], set[int]]] = []
+    cycles: list[_Cycle] = []
     for state in states:
-        members = [state]
-        cycle = _between(nodes, state)
+        cycle = _Cycle([state], _between(nodes, state))
         # states whose ways share a node are handed on together
-        for other in [one for one in found if one[1] & cycle]:
-            found.remove(other)
-            members = other[0] + members
-            cycle = other[1] | cycle
-        found.append((members, cycle))
-    made = []
-    for members, cycle in found:
-        inside = tuple(node for node in nodes if id(node) in cycle)
-        made.append(Recurrence(tuple(members), inside))
-    return made
+        apart = []
+        for other in cycles:
+            if other.nodes & cycle.nodes:
+                cycle = _Cycle(other.states + cycle.states, other.nodes | cycle.nodes)
+            else:
+                apart.append(other)
+        cycles = [*apart, cycle]
+    found = []
+    for cycle in cycles:
+        inside = [node for node in nodes if id(node) in cycle.nodes]
+        found.append(Recurrence(tuple(cycle.states), tuple(inside)))
+    return found
+
+
+@dataclass(frozen=True)
+class _Cycle:
+    """States, and the identities of the nodes on the ways to their next values."""
+
+    states: list[Carried]
+    nodes: set[int]
 
 
 def _between(nodes: Sequence[onnx.NodeProto], state: Carried) -> set[int]:

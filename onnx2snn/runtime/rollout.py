@@ -1,8 +1,8 @@
-"""A spiking model unrolled over time: one ONNX model with the ANN's own inputs and outputs, and nothing to be fed back.
+"""A spiking model unrolled over time: one model with the ANN's own inputs and outputs.
 
-Encoder, core and readout of the step graph stand one behind the other. Where time can be folded into the batch axis,
-the core is there once for each stretch of time-steps (`runtime.rollout_folded`); elsewhere a Loop runs it step by step
-(`runtime.rollout_loop`).
+Encoder, core and readout of the step graph stand one behind the other. Where time can be folded
+into the batch axis, the core is there once for each stretch of time-steps
+(`runtime.rollout_folded`); elsewhere a Loop runs it step by step (`runtime.rollout_loop`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from onnx2snn.snn.window import resolve_delay
 def rollout(
     model: ModelSource, timesteps: int | None = None, delay: Delay = None
 ) -> onnx.ModelProto:
-    """Unroll a spiking model over time into one model in place of the ANN: same inputs, outputs and meaning.
+    """Unroll a spiking model over time into one model in place of the ANN.
 
-    The outputs are the readout of the mean over steps delay + 1 to T (paper, section 5). The batch size stays as free
-    as the ANN's. Stock onnxruntime runs it. Where an operator does not let time be folded into the batch axis, the
-    model has one more input that may be left out, `timesteps`, int64 [1]: other numbers of steps than T.
+    Inputs, outputs and their meaning are the ANN's, and nothing is to be fed back. The outputs are
+    the readout of the mean over steps delay + 1 to T (paper, section 5). The batch size stays as
+    free as the ANN's. Stock onnxruntime runs it. Where an operator does not let time be folded into
+    the batch axis, the model has one more input that may be left out, `timesteps`, int64 [1]: other
+    numbers of steps than T.
 
     Args:
         model: A path, bytes or ModelProto as `convert` made it.

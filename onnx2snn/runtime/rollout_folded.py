@@ -1,12 +1,13 @@
 """The form of a rollout with time folded into the batch axis.
 
-The time-batched core is there once for each pass: first those over the delay, then, from sums that start afresh, those
-over the evaluation window. Passes are written out if they are few, else repeated in a Loop.
+The time-batched core is there once for each pass: first those over the delay, then, from sums that
+start afresh, those over the evaluation window. Passes are written out if they are few, else
+repeated in a Loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +37,14 @@ def unroll_folded(unrolling: Unrolling, core: onnx.ModelProto, total: int, start
     most = max(1, NEURON_STEPS // neurons) if neurons else total
     passes = _Passes(unrolling, core, most)
     held = unrolling.all_zeros(unrolling.states)
-    for name, steps in (("delay", start), ("window", total - start)):
-        held |= unrolling.all_zeros(unrolling.sums)
-        held = passes.stretch(held, f"{OWN}{name}/", steps)
+    held = passes.stretch(held, f"{OWN}delay/", start)
+    # the sums start afresh behind the delay
+    held |= unrolling.all_zeros(unrolling.sums)
+    held = passes.stretch(held, f"{OWN}window/", total - start)
+    length = f"{OWN}length"
     counted = np.array([total - start], np.float32)
-    unrolling.means(held, unrolling.build.constant(f"{OWN}length", counted))
+    unrolling.build.constant(length, counted)
+    unrolling.means(held, length)
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,9 @@ class _Passes:
             of_pass = f"{prefix}{index}/"
             for node in self._nodes(held, of_pass, each):
                 self.unrolling.build.append(node)
+            for value in self.core.graph.value_info:
+                self.unrolling.types.append(_type_with_prefix(value, of_pass))
             held = self._after(of_pass)
-            self.unrolling.types += _types_with_prefix(self.core.graph.value_info, of_pass)
             steps -= each
         return held
 
@@ -84,7 +89,8 @@ class _Passes:
             carried.append(Carried(before, after[state.input], state.rank))
         nodes = self._nodes(inside, prefix, steps)
         count = f"{OWN}repeats/{repeats}"
-        self.unrolling.build.constant(count, np.array(repeats, np.int64))
+        scalar = np.array(repeats, np.int64)
+        self.unrolling.build.constant(count, scalar)
         return self.unrolling.loop(prefix, count, nodes, carried, held)
 
     def _after(self, prefix: str) -> Held:
@@ -94,7 +100,8 @@ class _Passes:
     def _nodes(self, held: Mapping[str, str], prefix: str, steps: int) -> list[onnx.NodeProto]:
         """The core's nodes, for one pass of some steps from the states held."""
         build = self.unrolling.build
-        ticks = build.constant(f"{TICKS}/{steps}", np.zeros(steps, np.float32))
+        ticks = f"{TICKS}/{steps}"
+        build.constant(ticks, np.zeros(steps, np.float32))
         given = {TICKS: ticks, **held}
         kept = {*build.constants, *self.unrolling.step.to_core}
         return [_with_prefix(node, prefix, given, kept) for node in self.core.graph.node]
@@ -131,16 +138,14 @@ def _with_prefix(
     return copy
 
 
-def _types_with_prefix(
-    values: Iterable[onnx.ValueInfoProto], prefix: str
-) -> list[onnx.ValueInfoProto]:
-    """Return the shapes a core declares, under the names of a pass, which has a leading axis of its own."""
-    copies = []
-    for value in values:
-        copy = onnx.ValueInfoProto()
-        copy.CopyFrom(value)
-        copy.name = f"{prefix}{value.name}"
-        leading = copy.type.tensor_type.shape.dim[0]
-        leading.dim_param = f"{prefix}{leading.dim_param}"
-        copies.append(copy)
-    return copies
+def _type_with_prefix(value: onnx.ValueInfoProto, prefix: str) -> onnx.ValueInfoProto:
+    """Return a shape that a core declares, under the names of a pass.
+
+    Each pass has a leading axis of its own.
+    """
+    copy = onnx.ValueInfoProto()
+    copy.CopyFrom(value)
+    copy.name = f"{prefix}{value.name}"
+    leading = copy.type.tensor_type.shape.dim[0]
+    leading.dim_param = f"{prefix}{leading.dim_param}"
+    return copy

@@ -1,6 +1,7 @@
-"""The form of a rollout with a Loop over time-steps, for networks that do not let time be folded into the batch axis.
+"""The form of a rollout with a Loop over time-steps.
 
-An optional input says how many steps there are; the delay follows from it as `snn.window.resolve_delay` says.
+For networks that do not let time be folded into the batch axis. An optional input says how many
+steps there are; the delay follows from it as `snn.window.resolve_delay` says.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from onnx2snn.aliases import Delay
+from onnx2snn.aliases import Array, Delay
 from onnx2snn.runtime.cut import carried_states, core, renamed
 from onnx2snn.runtime.unrolling import OWN, Unrolling
 from onnx2snn.snn.format import SNN_DOMAIN
 
 TIMESTEPS = "timesteps"
-"""Name of the optional input, int64 [1]; with the domain before it where the ANN has an input of that name."""
+"""Name of the optional input, int64 [1].
+
+The domain stands before it where the ANN has an input of that name.
+"""
 
 
 def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
@@ -33,12 +37,14 @@ def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
     dropped = _dropped(unrolling, timesteps, delay)
 
     prefix = f"{OWN}loop/"
-    body = _body(unrolling, one_step, prefix, dropped)
+    body = _step_nodes(unrolling, one_step, prefix, dropped)
     count = build.emit("Squeeze", [timesteps], f"{prefix}count")
+    carried = carried_states(unrolling.step)
     zeros = unrolling.all_zeros(unrolling.states)
-    held = unrolling.loop(prefix, count, body, carried_states(unrolling.step), zeros)
+    held = unrolling.loop(prefix, count, body, carried, zeros)
     counted = build.emit("Sub", [timesteps, dropped], f"{OWN}counted")
-    length = build.emit("Cast", [counted], f"{OWN}length", to=TensorProto.FLOAT)
+    length = f"{OWN}length"
+    build.emit("Cast", [counted], length, to=TensorProto.FLOAT)
     unrolling.means(held, length)
 
 
@@ -47,13 +53,13 @@ def _optional_input(unrolling: Unrolling, total: int) -> str:
     name = TIMESTEPS
     if name in unrolling.step.inputs:
         name = f"{SNN_DOMAIN}/{TIMESTEPS}"
-    unrolling.build.constant(name, np.array([total], np.int64))
+    unrolling.build.constant(name, _whole(total))
     info = helper.make_tensor_value_info(name, TensorProto.INT64, [1])
     unrolling.optional_inputs.append(info)
     return name
 
 
-def _body(
+def _step_nodes(
     unrolling: Unrolling, one_step: onnx.ModelProto, prefix: str, dropped: str
 ) -> list[onnx.NodeProto]:
     """Return the nodes of one time-step, whose sums start afresh when the delay is over."""
@@ -62,9 +68,10 @@ def _body(
     fresh = {}
     for state in unrolling.sums:
         name = f"{OWN}fresh/{state.input}"
+        zeros = unrolling.zeros(state)
+        choice = helper.make_node("Where", [over, zeros, state.input], [name], name)
+        nodes.append(choice)
         fresh[state.input] = name
-        choice = [over, unrolling.zeros(state), state.input]
-        nodes.append(helper.make_node("Where", choice, [name], name))
     nodes += [renamed(node, fresh) for node in one_step.graph.node]
     return nodes
 
@@ -72,16 +79,23 @@ def _body(
 def _dropped(unrolling: Unrolling, timesteps: str, delay: Delay) -> str:
     """Return the steps left out of the means, int64 [1], for as many time-steps as there are."""
     build = unrolling.build
-    two = build.constant(f"{OWN}two", np.array([2], np.int64))
+    two = build.constant(f"{OWN}two", _whole(2))
     half = build.emit("Div", [timesteps, two], f"{OWN}delay/half")
     if delay == "half":
         return half
+    steps = f"{OWN}delay/steps"
     if delay == "auto":
-        stored = np.array([unrolling.step.metadata["delay_auto"]], np.int64)
-        auto = build.constant(f"{OWN}delay/auto", stored)
-        return build.emit("Min", [auto, half], f"{OWN}delay/steps")
+        stored = unrolling.step.metadata["delay_auto"]
+        auto = build.constant(f"{OWN}delay/auto", _whole(stored))
+        return build.emit("Min", [auto, half], steps)
     # a delay that would leave no step leaves out none
-    number = build.constant(f"{OWN}delay/number", np.array([delay], np.int64))
+    assert isinstance(delay, int)
+    number = build.constant(f"{OWN}delay/number", _whole(delay))
     shorter = build.emit("Less", [number, timesteps], f"{OWN}delay/shorter")
-    nothing = build.constant(f"{OWN}nothing", np.zeros(1, np.int64))
-    return build.emit("Where", [shorter, number, nothing], f"{OWN}delay/steps")
+    nothing = build.constant(f"{OWN}nothing", _whole(0))
+    return build.emit("Where", [shorter, number, nothing], steps)
+
+
+def _whole(number: int) -> Array:
+    """Return a number as int64 [1]."""
+    return np.array([number], np.int64)

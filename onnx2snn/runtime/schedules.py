@@ -1,7 +1,7 @@
 """The two ways to run a core through time: step by step, or many time-steps in one pass.
 
-Both take what the encoder hands over and the states by input name, and yield the states each time simulated time gets
-to a step asked for.
+Both take what the encoder hands over and the states by input name, and yield the states each time
+simulated time gets to a step asked for.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Moment:
 class Stepped:
     """One pass a time-step.
 
-    The states are fed back through two bindings that take turns, so that nothing is copied: one writes into the
-    buffers that the other one reads.
+    The states are fed back through two bindings that take turns, so that nothing is copied: one
+    writes into the buffers that the other one reads.
     """
 
     core: ort.InferenceSession

@@ -1,7 +1,8 @@
-"""The public face of the stateful runtime: runs a spiking model through time with stock onnxruntime.
+"""The public face of the stateful runtime, which runs a spiking model with stock onnxruntime.
 
-The one file is cut into encoder (run once per input), core (run every step, its states fed back without a copy, or over
-many steps at once: `runtime.schedules`) and readout (run when an answer is asked for).
+The one file is cut into encoder (run once per input), core (run every step, its states fed back
+without a copy, or over many steps at once: `runtime.schedules`) and readout (run when an answer is
+asked for).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from onnx2snn.snn.format import Metadata, NeuronEntry
 class SpikingSession:
     """Runs a spiking model; the counterpart of `onnxruntime.InferenceSession`.
 
-    The batch size is free at run time. Every schedule computes the same up to rounding (in float32 a spike may fall
-    one step earlier or later).
+    The batch size is free at run time. Every schedule computes the same up to rounding (in float32
+    a spike may fall one step earlier or later).
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class SpikingSession:
             sess_options: Options for onnxruntime.
             providers: Execution providers for onnxruntime; None is the CPU.
             threads: Short for options with that number of threads.
-            schedule: "stepped" runs the core once a time-step, "batched" over many time-steps at once, time folded
-                into the batch axis; "auto" does that where the network allows it and memory holds more than one step.
-                `steps` is always stepped.
+            schedule: "stepped" runs the core once a time-step, "batched" over many time-steps at
+            once, time folded
+                into the batch axis; "auto" does that where the network allows it and memory holds
+                more than one step. `steps` is always stepped.
             count_spikes: Whether to add a counter to every neuron (`spike_counts`).
-            count_activity: Whether to add a counter of spikes whatever their sign to every neuron (`activity`).
+            count_activity: Whether to add a counter of spikes whatever their sign to every neuron
+            (`activity`).
 
         Raises:
             ModelFileError: The file is not a spiking model.
@@ -108,8 +111,9 @@ class SpikingSession:
             output_names: The outputs to return; None: all of them.
             input_feed: The inputs by name.
             timesteps: The number of steps; None: the model's own.
-            delay: Steps left out of the mean: a number, "half", "auto", or None for the model's own.
-            reset: Whether to start from the initial potentials. False starts from the membrane potentials the last run
+            delay: Steps left out of the mean: a number, "half", "auto", or None for the model's
+            own. reset: Whether to start from the initial potentials. False starts from the membrane
+            potentials the last run
                 ended with; the mean starts afresh all the same.
 
         Raises:
@@ -138,9 +142,9 @@ class SpikingSession:
         return self._simulation.steps(input_feed, timesteps, delay, reset=reset)
 
     def spike_counts(self) -> dict[str, Array]:
-        """Return the spikes of each neuron since the last run began, by site, those taken back subtracted.
+        """Return the spikes of each neuron since the last run began, by site.
 
-        UsageError without `count_spikes=True`.
+        Those taken back are subtracted. UsageError without `count_spikes=True`.
         """
         return self._simulation.spike_counts()
 

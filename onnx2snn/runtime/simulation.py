@@ -1,14 +1,14 @@
-"""The simulation of a spiking model: time goes on, states are kept, and answers are read from them.
+"""The simulation of a spiking model: time goes on, and answers are read from the states.
 
-`SpikingSession` is its public face. The other stages of the package simulate with this class itself, since it answers
-for several windows out of one simulation, and tells counts without copying them.
+`SpikingSession` is its public face. The other stages of the package simulate with this class
+itself, since it answers for several windows out of one simulation, and tells counts without copying
+them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -19,23 +19,24 @@ from onnx2snn.protos.sessions import computing
 from onnx2snn.protos.specs import TensorSpec, input_specs, output_specs
 from onnx2snn.runtime.answers import Answers, Span, Sums, last_uses
 from onnx2snn.runtime.cut import carried_states
-from onnx2snn.runtime.feeds import check_goes_on, checked_feed
-from onnx2snn.runtime.parts import Opening, Parts, with_outputs
-from onnx2snn.runtime.plan import Planner, Schedule
-from onnx2snn.runtime.schedules import Moment
+from onnx2snn.runtime.parts import Opening, Parts
+from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.spike_counters import counters, counters_by_site
-from onnx2snn.runtime.states import CoreStates, Values, ort_values
+from onnx2snn.runtime.states import CoreStates
 from onnx2snn.runtime.steps import Step
+from onnx2snn.runtime.time_loop import TimeLoop
 from onnx2snn.snn.format import Metadata, NeuronEntry
 from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import read_step_model
 from onnx2snn.snn.window import resolve_delay
 
 Read = TypeVar("Read")
+Windows = Sequence[tuple[int, Delay]]
+"""Numbers of time-steps, each with its delay, as `SpikingSession.run` takes them."""
 
 
 class Simulation:
-    """A spiking model in time: its parts, the states after the last step, and what can be told of them."""
+    """A spiking model in time: its parts, the states after the last step, and its answers."""
 
     def __init__(
         self,
@@ -50,7 +51,8 @@ class Simulation:
 
         Args:
             model: A path, bytes or ModelProto as `convert` made it.
-            opening: How sessions are opened; None: on the CPU, with as many threads as onnxruntime chooses.
+            opening: How sessions are opened; None: on the CPU, with as many threads as onnxruntime
+                chooses.
             schedule: How the core is run.
             count_spikes: Whether `spike_counts` can be asked for.
             count_activity: Whether `activity` can be asked for.
@@ -60,25 +62,25 @@ class Simulation:
             UsageError: The schedule is "batched", and an operator forbids it.
         """
         loaded = load_model(model)
-        self.model = read_step_model(loaded.proto, os.fspath(loaded.name))
-        self.inputs = _named(input_specs(self.model.proto), self.model.inputs)
-        self.outputs = _named(output_specs(self.model.proto), self.model.outputs)
-        self._schedule = schedule
-        self._opening = opening or Opening()
+        name = os.fspath(loaded.name)
+        self.model = read_step_model(loaded.proto, name)
+        proto = self.model.proto
+        self.inputs = _with_names(self.model.inputs, input_specs(proto))
+        self.outputs = _with_names(self.model.outputs, output_specs(proto))
         self._count = counters(self.model, counts=count_spikes, activity=count_activity)
-        self._parts = Parts(self.model, self._count, self._opening)
-        sums = [s.input for s in self.model.states if s.mean is not None]
-        restarted = [*sums, *(counter.input for counter in self._count)]
-        self.states = CoreStates(carried_states(self.model, self._count), restarted)
+        self._parts = Parts(self.model, self._count, opening or Opening())
+        self.states = self._fresh_states()
         self._answers = Answers(self.model, self._parts, self.states)
-        self._planner = Planner(self.model, self.inputs, self._parts, self.states)
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        """Of the inputs of the last run."""
-        self._given: Values = {}
-        """What the last pass of the core was given, if it was one step of the whole batch."""
-        self._moment = 0
-        """Counts steps, runs and resets: a `Step` may be read as long as it stands still."""
-        self._planner.open_core(schedule)
+        self._loop = TimeLoop(self.model, self.inputs, self._parts, self.states)
+        self._schedule = schedule
+        self._loop.planner.open_core(schedule)
+
+    def _fresh_states(self) -> CoreStates:
+        carried = carried_states(self.model, self._count)
+        # a run that goes on from the last one keeps potentials, but counts and sums afresh
+        counts = [counter.input for counter in self._count]
+        sums = [state.input for state in self.model.states if state.mean is not None]
+        return CoreStates(carried, [*counts, *sums])
 
     @property
     def metadata(self) -> Metadata:
@@ -92,21 +94,20 @@ class Simulation:
 
     def reset(self) -> None:
         """Forget all states: the next run starts from the initial potentials."""
-        self.states.chunks = []
-        self._moment += 1
+        self._loop.reset()
 
     # Answers.
 
     def answers(
-        self, feed: Mapping[str, Array], windows: Sequence[tuple[int, Delay]], *, reset: bool = True
+        self, feed: Mapping[str, Array], windows: Windows, *, reset: bool = True
     ) -> Iterator[tuple[int, list[Array]]]:
-        """Yield the answers for several windows out of one simulation, as simulated time gets there.
+        """Yield the answers for several windows out of one simulation, as time gets there.
 
         Whatever is told beside, such as `activity`, is that of the moment.
 
         Args:
             feed: The inputs by name.
-            windows: Numbers of time-steps, each with its delay as in `SpikingSession.run`.
+            windows: The windows, in any order.
             reset: Whether to start from the initial potentials.
 
         Yields:
@@ -119,24 +120,26 @@ class Simulation:
         if not windows:
             raise UsageError("no number of time-steps is given; name at least one")
         spans = [self.span(timesteps, delay) for timesteps, delay in windows]
+        ends = {span.end for span in spans}
         needed = last_uses(spans)
-        stops = sorted({span.end for span in spans} | set(needed))
+        stops = sorted(ends.union(needed))
         sums: dict[int, Sums] = {}
-        for t, static in self._advance(feed, stops, self._schedule, reset=reset):
+        for t, static in self._loop.advance(feed, stops, self._schedule, reset=reset):
             sums[t] = self._answers.sums(copy=t in needed)
             for index, span in enumerate(spans):
                 if span.end == t:
-                    with computing(self.inputs):
-                        answer = self._answers.answer(static, sums, span)
-                    yield index, answer
-            sums = {start: kept for start, kept in sums.items() if needed.get(start, 0) > t}
+                    yield index, self._answer(static, sums, span)
+            # keep the sums at the starts of windows that are still to end
+            for start in list(sums):
+                if needed.get(start, 0) <= t:
+                    del sums[start]
 
     def run_at(
-        self, feed: Mapping[str, Array], windows: Sequence[tuple[int, Delay]], *, reset: bool = True
+        self, feed: Mapping[str, Array], windows: Windows, *, reset: bool = True
     ) -> list[list[Array]]:
-        """Return what `answers` yields, in the order of the windows."""
+        """Return all that `answers` yields, in the order of the windows."""
         found = dict(self.answers(feed, windows, reset=reset))
-        return [found[index] for index in range(len(windows))]
+        return [found[index] for index in sorted(found)]
 
     def run(
         self,
@@ -147,19 +150,28 @@ class Simulation:
         reset: bool = True,
     ) -> list[Array]:
         """Return the answer for one window; as `SpikingSession.run` for all outputs."""
-        (answer,) = self.run_at(feed, [(self._timesteps(timesteps), delay)], reset=reset)
+        window = (self._timesteps(timesteps), delay)
+        (answer,) = self.run_at(feed, [window], reset=reset)
         return answer
 
     def span(self, timesteps: int | None, delay: Delay) -> Span:
-        """Return the steps of a window; None stands for the model's own. UsageError where no step is left."""
+        """Return the steps of a window, None for the model's own; UsageError where none is left."""
         end = self._timesteps(timesteps)
-        stored, auto = self.metadata["delay"], self.metadata["delay_auto"]
-        return Span(resolve_delay(delay, end, stored, auto), end)
+        stored = self.metadata["delay"]
+        auto = self.metadata["delay_auto"]
+        start = resolve_delay(delay, end, stored, auto)
+        return Span(start, end)
 
     def _timesteps(self, timesteps: int | None) -> int:
         if timesteps is None:
-            return int(self.metadata["timesteps"])
+            return self.metadata["timesteps"]
         return timesteps
+
+    def _answer(
+        self, static: Mapping[str, Array], sums: Mapping[int, Sums], span: Span
+    ) -> list[Array]:
+        with computing(self.inputs):
+            return self._answers.answer(static, sums, span)
 
     # Step by step.
 
@@ -175,17 +187,18 @@ class Simulation:
         span = self.span(timesteps, delay)
         stops = range(1, span.end + 1)
         at_start: dict[int, Sums] = {}
-        for t, static in self._advance(feed, stops, "stepped", reset=reset):
+        for t, static in self._loop.advance(feed, stops, "stepped", reset=reset):
             if t == span.start:
                 at_start[t] = self._answers.sums()
-            so_far = Span(span.start if t > span.start else 0, t)
-            outputs = partial(self._outputs_so_far, static, at_start, so_far)
-            read = partial(self._in_time, self._moment, t)
+            # before the delay is over the answer is the mean since t = 1
+            start = span.start if t > span.start else 0
+            outputs = partial(self._outputs_so_far, static, at_start, Span(start, t))
+            read = partial(self._in_time, self._loop.moment, t)
             yield Step(t, partial(read, outputs), partial(read, self._last_spikes))
 
     def _in_time(self, moment: int, t: int, read: Callable[[], Read]) -> Read:
         """Read something of a step, as long as it is the last one."""
-        if self._moment != moment:
+        if self._loop.moment != moment:
             raise UsageError(
                 f"step {t} is over; read its outputs and spikes before the next step or run"
             )
@@ -194,46 +207,55 @@ class Simulation:
     def _outputs_so_far(
         self, static: Mapping[str, Array], at_start: Mapping[int, Sums], span: Span
     ) -> list[Array]:
-        sums = {**at_start, span.end: self._answers.sums()}
-        with computing(self.inputs):
-            return self._answers.answer(static, sums, span)
+        sums = dict(at_start)
+        sums[span.end] = self._answers.sums()
+        return self._answer(static, sums, span)
 
     def _last_spikes(self) -> dict[str, Array]:
         """Repeat the last step from what it started with, with the spikes as outputs."""
         observer = self._parts.observer
-        feed = {value.name: self._given[value.name] for value in observer.get_inputs()}
-        tensors = {n["name"]: n["spikes"] for n in self.neurons}
-        found = observer.run_with_ort_values(list(tensors.values()), feed)
-        return {site: value.numpy() for site, value in zip(tensors, found, strict=True)}
+        names = [value.name for value in observer.get_inputs()]
+        feed = {name: self._loop.given[name] for name in names}
+        spikes = [neuron["spikes"] for neuron in self.neurons]
+        found = observer.run_with_ort_values(spikes, feed)
+        by_site = {}
+        for neuron, value in zip(self.neurons, found, strict=True):
+            by_site[neuron["name"]] = value.numpy()
+        return by_site
 
     # The states.
 
     def spike_counts(self) -> dict[str, Array]:
-        """Return the spikes of each neuron since the last run began, by site, those taken back subtracted.
+        """Return the spikes of each neuron since the last run began, by site.
 
-        UsageError without `count_spikes=True`.
+        Those taken back are subtracted. UsageError without `count_spikes=True`.
         """
         return self._counted("count_spikes", absolute=False, copy=True)
 
     def activity(self, *, copy: bool = True) -> dict[str, Array]:
         """Return the summed heights of each neuron's spikes since the last run began, by site.
 
-        A spike of -1 counts as 1. What is not copied holds until the next step. UsageError without `count_activity=True`.
+        A spike of -1 counts as 1. Arrays that are not copied hold until the next step. UsageError
+        without `count_activity=True`.
         """
         return self._counted("count_activity", absolute=True, copy=copy)
 
     def _counted(self, option: str, *, absolute: bool, copy: bool) -> dict[str, Array]:
         found = counters_by_site(self.model, self._count, absolute=absolute)
-        if len(found) < len(self.neurons) or not self.states.chunks:
+        complete = len(found) == len(self.neurons)
+        if not complete or not self.states.chunks:
             raise UsageError(
                 f"there are no spike counts; open the session with {option}=True and run it first"
             )
-        return {site: self.states.value(c.input, copy=copy) for site, c in found.items()}
+        counts = {}
+        for site, counter in found.items():
+            counts[site] = self.states.value(counter.input, copy=copy)
+        return counts
 
     def potentials(self) -> dict[str, Array]:
         """Return the membrane potentials less their initial value, in threshold units, by site.
 
-        Nothing before the first run.
+        There are none before the first run.
         """
         if not self.states.chunks:
             return {}
@@ -241,52 +263,16 @@ class Simulation:
 
     @cached_property
     def _membranes(self) -> dict[str, str]:
-        return {node.name: node.input[1] for node in neuron_nodes(self.model.proto)}
+        """The state of each site that is its membrane potential."""
+        nodes = neuron_nodes(self.model.proto)
+        return {node.name: node.input[1] for node in nodes}
 
     def answer_size(self) -> int:
         """Return how many numbers the sums hold that the last answer was made of."""
-        return sum(total.size for total in self._answers.sums(copy=False).values())
-
-    # Time.
-
-    def _advance(
-        self, feed: Mapping[str, Array], stops: Sequence[int], schedule: Schedule, *, reset: bool
-    ) -> Iterator[tuple[int, dict[str, Array]]]:
-        """Simulate; yield at each of the (ascending) steps asked for: (the step, what is constant in time)."""
-        values = checked_feed(feed, self.inputs)
-        with computing(self.inputs):
-            static = with_outputs(self._parts.encoder, values)
-        self._moment += 1
-        old: dict[str, Array] = {}
-        if self.states.chunks and not reset:
-            check_goes_on(values, self._shapes)
-            old = self.states.going_on()
-        self._shapes = {name: value.shape for name, value in values.items()}
-
-        to_core = {name: static[name] for name in self.model.to_core}
-        with computing(self.inputs):
-            plan = self._planner.plan(schedule, to_core)
-        runs = []
-        for chunk in plan.chunks:
-            start = self.states.zeros | ort_values(old, chunk)
-            runs.append(plan.way.run(ort_values(to_core, chunk), start, stops))
-        with ThreadPoolExecutor(self._opening.workers) as pool:
-            for _ in stops:
-                with computing(self.inputs):
-                    moments = _side_by_side(runs, pool)
-                self.states.chunks = [moment.values for moment in moments]
-                self._given = moments[0].given
-                self._moment += 1
-                yield moments[0].t, static
+        sums = self._answers.sums(copy=False)
+        return sum(total.size for total in sums.values())
 
 
-def _side_by_side(runs: Sequence[Iterator[Moment]], pool: Executor) -> list[Moment]:
-    """Let each chunk get to its next stop."""
-    if len(runs) == 1:
-        return [next(runs[0])]
-    return list(pool.map(next, runs))
-
-
-def _named(specs: Sequence[TensorSpec], names: Sequence[str]) -> tuple[TensorSpec, ...]:
+def _with_names(names: Sequence[str], specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """The ANN's own among a step graph's inputs or outputs."""
     return tuple(spec for spec in specs if spec.name in names)

@@ -1,7 +1,7 @@
 """Counters of spikes: further states of a core, for those who ask for spike counts or activity.
 
-A count adds up spikes, so that one taken back (-1) is subtracted; an activity adds up their heights. Neurons that take
-nothing back have one counter for both.
+A count adds up spikes, so that one taken back (-1) is subtracted; an activity adds up their
+heights. Neurons that take nothing back have one counter for both.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def counters(model: StepModel, *, counts: bool, activity: bool) -> list[SpikeCou
 def counters_by_site(
     model: StepModel, count: Sequence[SpikeCounter], *, absolute: bool
 ) -> dict[str, SpikeCounter]:
-    """Return of each site the counter that answers for its spikes, or for their heights (`absolute`).
+    """Return each site's counter of spikes, or of their heights (`absolute`).
 
     Sites without one are left out.
     """

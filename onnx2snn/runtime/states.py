@@ -1,7 +1,7 @@
-"""The states a core hands from one time-step to the next: what they are, and their values between two runs.
+"""The states a core hands from one time-step to the next, and their values between two runs.
 
-A state's value is an array per chunk of the batch, since chunks are simulated side by side. At the start it is zeros of
-shape [1, ..., 1], which broadcast to any batch.
+A state's value is an array per chunk of the batch, since chunks are simulated side by side. At the
+start it is zeros of shape [1, ..., 1], which broadcast to any batch.
 """
 
 from __future__ import annotations
@@ -38,11 +38,14 @@ class CoreStates:
     def zeros(self) -> Values:
         """Every state at the start; states of the same rank share one value."""
         by_rank: dict[int, ort.OrtValue] = {}
+        zeros = {}
         for state in self.carried:
-            if state.rank not in by_rank:
-                zero = np.zeros([1] * state.rank, np.float32)
-                by_rank[state.rank] = ort.OrtValue.ortvalue_from_numpy(zero)
-        return {state.input: by_rank[state.rank] for state in self.carried}
+            rank = state.rank
+            if rank not in by_rank:
+                zero = np.zeros([1] * rank, np.float32)
+                by_rank[rank] = ort.OrtValue.ortvalue_from_numpy(zero)
+            zeros[state.input] = by_rank[rank]
+        return zeros
 
     def value(self, name: str, *, copy: bool = True) -> Array:
         """Return a state after the last step, the chunks of the batch together.
@@ -59,8 +62,11 @@ class CoreStates:
         """Return copies of the states that a run without a reset goes on from."""
         if not self.chunks:
             return {}
-        names = [state.input for state in self.carried if state.input not in self._restarted]
-        return {name: self.value(name) for name in names}
+        kept = {}
+        for state in self.carried:
+            if state.input not in self._restarted:
+                kept[state.input] = self.value(state.input)
+        return kept
 
 
 def ort_values(arrays: Mapping[str, Array], chunk: slice | None = None) -> Values:
@@ -72,8 +78,9 @@ def ort_values(arrays: Mapping[str, Array], chunk: slice | None = None) -> Value
     """
     values = {}
     for name, array in arrays.items():
-        taken = array
-        if chunk is not None and array.ndim > 1 and len(array) > 1:
-            taken = array[chunk]
-        values[name] = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(taken))
+        has_batch = array.ndim > 1 and len(array) > 1
+        if chunk is not None and has_batch:
+            array = array[chunk]
+        contiguous = np.ascontiguousarray(array)
+        values[name] = ort.OrtValue.ortvalue_from_numpy(contiguous)
     return values

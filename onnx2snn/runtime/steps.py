@@ -13,7 +13,8 @@ from onnx2snn.aliases import Array
 class Step:
     """One time-step of a run.
 
-    `t` counts from 1. `outputs` and `spikes` are computed when first read, which has to be before the next step.
+    `t` counts from 1. `outputs` and `spikes` are computed when first read, which has to be before
+    the next step.
     """
 
     t: int
@@ -22,7 +23,10 @@ class Step:
 
     @cached_property
     def outputs(self) -> list[Array]:
-        """The answer so far, in the order of the model's outputs: the mean since the delay, before that since t = 1."""
+        """The answer so far, in the order of the model's outputs.
+
+        It is of the mean since the delay, before that of the mean since t = 1.
+        """
         return self._outputs()
 
     @cached_property

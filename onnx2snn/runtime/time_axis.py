@@ -1,8 +1,9 @@
 """The table of operators that work when time-steps are folded into the leading (batch) axis.
 
-With K time-steps of a tensor [M, ...] in one of shape [K M, ...], the steps one after the other, an operator gives the
-K results one after the other if it treats blocks of the leading axis independently. A row's rule says why a node does
-not, or None. Adding an operator is one row here and one case in its test.
+With K time-steps of a tensor [M, ...] in one of shape [K M, ...], the steps one after the other, an
+operator gives the K results one after the other if it treats blocks of the leading axis
+independently. A row's rule says why a node does not, or None. Adding an operator is one row here
+and one case in its test.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import onnx
 
 from onnx2snn.protos.nodes import standard
 from onnx2snn.runtime import time_rules as rules
-from onnx2snn.runtime.time_facts import Rule, TensorFacts
+from onnx2snn.runtime.time_facts import NodeFacts, TensorFacts, TimeRule
 
 ELEMENTWISE = frozenset(
     [
@@ -108,7 +109,7 @@ _REDUCTIONS = [
 
 _ALONG_AN_AXIS = ("Softmax", "LogSoftmax", "LayerNormalization")
 
-TIME_RULES: dict[str, Rule] = {
+TIME_RULES: dict[str, TimeRule] = {
     **dict.fromkeys(ELEMENTWISE, rules.always),
     **dict.fromkeys(_UNARY, rules.always),
     **dict.fromkeys(_PER_SAMPLE, rules.only_the_first_input_varies),
@@ -127,12 +128,12 @@ TIME_RULES: dict[str, Rule] = {
     "Transpose": rules.leaves_the_leading_axis_in_place,
     "Reshape": rules.reshapes_within_samples,
     "Flatten": rules.flattens_within_samples,
-    "Expand": rules.repeats_within_samples,
+    "Expand": rules.expands_within_samples,
     "Tile": rules.repeats_within_samples,
     "Resize": rules.resizes_other_axes,
-    "Upsample": rules.resizes_other_axes,
+    "Upsample": rules.upsamples_other_axes,
 }
-"""Operators of the standard domain that let time be folded into the leading axis, and under which rule."""
+"""Operators of the standard domain that let time be folded, and the rule that says when."""
 
 
 def elementwise(node: onnx.NodeProto) -> bool:
@@ -140,16 +141,17 @@ def elementwise(node: onnx.NodeProto) -> bool:
     return node.op_type in ELEMENTWISE and standard(node)
 
 
-def refusal(node: onnx.NodeProto, facts: TensorFacts) -> str | None:
+def time_refusal(node: onnx.NodeProto, facts: TensorFacts) -> str | None:
     """Return why time cannot be folded into a node's leading axis, or None where it can."""
     if not standard(node):
         return f"nothing is known about operators of domain '{node.domain}'"
     if node.output[0] in facts.shapes:
         return None
     for name in [*node.input, *node.output]:
-        if facts.varies(name) and not facts.ranks.get(name):
+        is_known = facts.ranks.get(name, 0) > 0
+        if facts.varies(name) and not is_known:
             return f"the rank of '{name}' is unknown or 0"
     rule = TIME_RULES.get(node.op_type)
     if rule is None:
         return f"{node.op_type} may mix samples"
-    return rule(node, facts)
+    return rule(NodeFacts(node, facts))

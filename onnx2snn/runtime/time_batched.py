@@ -1,8 +1,11 @@
-"""One core -> a core of many time-steps: time is folded into the batch axis, and each layer runs once over all of them.
+"""One core -> a core of many time-steps, folded into the batch axis.
 
-Only what hands a state on (`runtime.recurrence`) runs step by step, in a Scan of its own: as a rule a neuron's few
-operators. The modules `time_*` each know one side of it: the operators that leave the leading axis alone (`time_axis`),
-the forms of a tensor (`time_forms`), the nodes of single steps (`time_nodes`) and the Scans (`time_scans`).
+Each layer runs once over all of the steps.
+
+Only what hands a state on (`runtime.recurrence`) runs step by step, in a Scan of its own: as a rule
+a neuron's few operators. The modules `time_*` each know one side of it: the operators that leave
+the leading axis alone (`time_axis`), the forms of a tensor (`time_forms`), the nodes of single
+steps (`time_nodes`) and the Scans (`time_scans`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from onnx2snn.protos.walk import graphs
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.recurrence import Recurrence
 from onnx2snn.runtime.spike_counters import SpikeCounter
-from onnx2snn.runtime.time_axis import refusal
+from onnx2snn.runtime.time_axis import time_refusal
 from onnx2snn.runtime.time_core import OWN, TimedCore, known_sizes, timed_core
 from onnx2snn.runtime.time_forms import TICKS, Forms
 from onnx2snn.runtime.time_nodes import emit_all_steps
@@ -29,15 +32,15 @@ LEADING = f"{OWN}steps_and_samples"
 
 
 def batched_core(model: StepModel, count: Sequence[SpikeCounter] = ()) -> onnx.ModelProto | str:
-    """Return a core of K time-steps: what the encoder hands over, the states and `TICKS` -> the next states.
+    """Return a core of K time-steps: the encoder's tensors, states, `TICKS` -> the next states.
 
-    It is `cut.core` with the same counters, K times. Where time cannot be folded into the batch axis, the reason is
-    returned instead.
+    It is `cut.core` with the same counters, K times. Where time cannot be folded into the batch
+    axis, the reason is returned instead.
     """
     made = cut.core(model, count=count)
     core = timed_core(made, model, cut.carried_states(model, count))
     for node in core.free:
-        reason = refusal(node, core.facts)
+        reason = time_refusal(node, core.facts)
         if reason is not None:
             return f"node '{node.name}': {reason}"
 
@@ -60,7 +63,7 @@ def batched_core(model: StepModel, count: Sequence[SpikeCounter] = ()) -> onnx.M
 
 
 def _folded_types(core: TimedCore) -> list[onnx.ValueInfoProto]:
-    """Declare shapes of folded tensors, as far as they are known: they are told to have the same leading axis.
+    """Declare shapes of folded tensors, as far as they are known, with the same leading axis.
 
     Without that onnxruntime does not add a shortcut while it convolves, since shapes might differ.
     """

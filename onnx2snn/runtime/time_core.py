@@ -1,7 +1,9 @@
-"""A core seen over many time-steps: which nodes know only their own step, which hand a state on, and facts about tensors.
+"""A core seen over many time-steps.
 
-A state's value in each step is a tensor of its own here, beside the one that comes into a pass and the one that goes out:
-`onnx2snn/time/NAME/past` before the step, `onnx2snn/time/NAME/now` after it.
+Which nodes know only their own step, which hand a state on, and facts about their tensors.
+
+A state's value in each step is a tensor of its own here, beside the one that comes into a pass and
+the one that goes out: `onnx2snn/time/NAME/past` before the step, `onnx2snn/time/NAME/now` after it.
 """
 
 from __future__ import annotations
@@ -54,34 +56,51 @@ class TimedCore:
     @cached_property
     def free(self) -> list[onnx.NodeProto]:
         """The nodes that know only their own time-step."""
-        handed_on = {id(node) for unit in self.recurrences for node in unit.nodes}
+        handed_on = set()
+        for unit in self.recurrences:
+            handed_on |= {id(node) for node in unit.nodes}
         return [node for node in self.nodes if id(node) not in handed_on]
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """All nodes, those of a recurrence together."""
+        return [*self.free, *self.recurrences]
 
     @cached_property
     def wanted(self) -> set[str]:
         """The tensors that a unit takes from others."""
-        units: list[Unit] = [*self.free, *self.recurrences]
-        return {name for unit in units for name in _taken(unit)}
+        wanted = set()
+        for unit in self.units:
+            wanted.update(_inputs_of(unit))
+        return wanted
 
     def in_order(self) -> Iterator[Unit]:
         """Yield all units, each as early as its inputs allow."""
-        units: list[Unit] = [*self.free, *self.recurrences]
-        makers = {name: index for index, unit in enumerate(units) for name in _made(unit)}
+        makers = {}
+        for index, unit in enumerate(self.units):
+            for name in _outputs_of(unit):
+                makers[name] = index
         sorter: TopologicalSorter[int] = TopologicalSorter()
-        for index, unit in enumerate(units):
-            before = [makers[name] for name in _taken(unit) if self.facts.varies(name)]
-            sorter.add(index, *before)
+        for index, unit in enumerate(self.units):
+            needed = [name for name in _inputs_of(unit) if self.facts.varies(name)]
+            sorter.add(index, *(makers[name] for name in needed))
         sorter.prepare()
         while sorter.is_active():
             ready = sorted(sorter.get_ready())
             for index in ready:
-                yield units[index]
+                yield self.units[index]
             sorter.done(*ready)
 
     def sizes(self, name: str, rank: int) -> list[int] | None:
-        """Return a tensor's sizes behind the leading axis, if it has this rank and all are known and there are some."""
-        sizes = known_sizes(self.dims.get(name, ()))
-        return sizes if sizes and len(sizes) == rank - 1 else None
+        """Return a tensor's sizes behind the leading axis.
+
+        None where not all of them are known, there are none, or the tensor has another rank.
+        """
+        dims = self.dims.get(name, ())
+        sizes = known_sizes(dims)
+        if sizes and len(sizes) == rank - 1:
+            return sizes
+        return None
 
 
 def timed_core(core: onnx.ModelProto, model: StepModel, states: Sequence[Carried]) -> TimedCore:
@@ -92,54 +111,79 @@ def timed_core(core: onnx.ModelProto, model: StepModel, states: Sequence[Carried
         model: The step graph.
         states: The states of the core.
     """
-    graph = core.graph
-    names = {state.output: f"{OWN}{state.output}/now" for state in states}
-    names |= {state.input: f"{OWN}{state.input}/past" for state in states}
-    nodes = [renamed(node, names) for node in graph.node]
-    inner = [Carried(names[s.input], names[s.output], s.rank) for s in states]
+    names = {}
+    for state in states:
+        names[state.input] = f"{OWN}{state.input}/past"
+        names[state.output] = f"{OWN}{state.output}/now"
+    nodes = [renamed(node, names) for node in core.graph.node]
     first = {names[state.input]: state.input for state in states}
     final = {names[state.input]: state.output for state in states}
+    inside = []
+    for state in states:
+        past, now = names[state.input], names[state.output]
+        inside.append(Carried(past, now, state.rank))
 
     ranks = {}
     types = {}
-    for value in [*graph.input, *graph.output, *graph.value_info, *model.proto.graph.value_info]:
+    for value in _declared(core, model):
         name = names.get(value.name, value.name)
-        ranks[name] = len(value.type.tensor_type.shape.dim)
-        types[name] = value.type.tensor_type.elem_type
-    time_varying = frozenset(str(name) for name in downstream(nodes, first).tensors)
-    constants = Constants(graph.initializer)
+        tensor = value.type.tensor_type
+        ranks[name] = len(tensor.shape.dim)
+        types[name] = tensor.elem_type
+    reached = downstream(nodes, first).tensors
+    time_varying = frozenset(str(name) for name in reached)
+    constants = Constants(core.graph.initializer)
     shapes = shape_kinds(nodes, constants, time_varying)
-    facts = TensorFacts(ranks, constants, time_varying, shapes)
     return TimedCore(
-        nodes, recurrences(nodes, inner), first, final, facts, types, _neuron_dims(nodes, model)
+        nodes=nodes,
+        recurrences=recurrences(nodes, inside),
+        first=first,
+        final=final,
+        facts=TensorFacts(ranks, constants, time_varying, shapes),
+        types=types,
+        dims=_neuron_dims(nodes, model),
     )
 
 
 def known_sizes(dims: Sequence[Dim]) -> list[int]:
     """Return the sizes behind the leading axis, if all of them are known; else none."""
-    sizes = [size for size in dims[1:] if isinstance(size, int)]
-    return sizes if len(sizes) == len(dims[1:]) else []
+    behind = dims[1:]
+    sizes = [size for size in behind if isinstance(size, int)]
+    if len(sizes) < len(behind):
+        return []
+    return sizes
+
+
+def _declared(core: onnx.ModelProto, model: StepModel) -> Iterator[onnx.ValueInfoProto]:
+    """Yield the tensors whose ranks and types are declared, the surest word last."""
+    yield from core.graph.input
+    yield from core.graph.output
+    yield from core.graph.value_info
+    yield from model.proto.graph.value_info
 
 
 def _neuron_dims(nodes: Sequence[onnx.NodeProto], model: StepModel) -> dict[str, Sequence[Dim]]:
     """Shapes of spikes, and of the currents their neurons take."""
-    dims = {neuron["spikes"]: neuron["shape"] for neuron in model.metadata["neurons"]}
+    dims: dict[str, Sequence[Dim]] = {}
+    for neuron in model.metadata["neurons"]:
+        dims[neuron["spikes"]] = neuron["shape"]
     currents = {}
     for node in nodes:
-        if node.output[0] in dims:
-            currents[node.input[0]] = dims[node.output[0]]
+        spikes = node.output[0]
+        if spikes in dims:
+            currents[node.input[0]] = dims[spikes]
     return {**dims, **currents}
 
 
-def _taken(unit: Unit) -> list[str]:
+def _inputs_of(unit: Unit) -> list[str]:
     """The tensors a unit needs from others."""
     if isinstance(unit, Recurrence):
         return unit.taken
     return [name for name in unit.input if name]
 
 
-def _made(unit: Unit) -> list[str]:
+def _outputs_of(unit: Unit) -> list[str]:
     """The tensors a unit makes, states before each step among them."""
     if isinstance(unit, Recurrence):
-        return [*unit.made, *(state.input for state in unit.states)]
+        return [*unit.made, *unit.before]
     return list(unit.output)

@@ -1,9 +1,10 @@
-"""Facts about the tensors of a core that rules on folding time ask for: ranks, constants, time dependence, shapes."""
+"""Facts about the tensors of a core, as rules on folding time ask for them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,10 @@ from onnx2snn.runtime.time_shapes import ShapeKind
 
 
 class Constants(Mapping[str, Array]):
-    """Initializers by name, made into arrays when they are looked at: weights are large, and few are."""
+    """Initializers by name, made into arrays when they are looked at.
+
+    Weights are large, and few of them are looked at.
+    """
 
     def __init__(self, tensors: Iterable[onnx.TensorProto]) -> None:
         """`tensors`: the initializers."""
@@ -23,7 +27,8 @@ class Constants(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         """Return the value of an initializer."""
-        return numpy_helper.to_array(self._tensors[name])
+        tensor = self._tensors[name]
+        return numpy_helper.to_array(tensor)
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is such an initializer, without looking at it."""
@@ -40,7 +45,7 @@ class Constants(Mapping[str, Array]):
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """Facts about the tensors around a node.
+    """Facts about all tensors of a core.
 
     Attributes:
         ranks: In one time-step, by name, as far as they are known.
@@ -58,28 +63,70 @@ class TensorFacts:
         """Return whether a tensor varies in time."""
         return name in self.time_varying
 
-    def varying_ranks(self, node: onnx.NodeProto) -> list[int]:
-        """Return the ranks of a node's inputs that vary in time."""
-        return [self.ranks[name] for name in node.input if self.varies(name)]
 
-    def constant_input(self, node: onnx.NodeProto, index: int) -> Array | None:
+@dataclass(frozen=True)
+class NodeFacts:
+    """A node, and the facts about its inputs and outputs."""
+
+    node: onnx.NodeProto
+    facts: TensorFacts
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of its inputs, "" for one that is left out."""
+        return list(self.node.input)
+
+    @property
+    def rank(self) -> int:
+        """The rank of its first input."""
+        return self.facts.ranks[self.node.input[0]]
+
+    @property
+    def output_rank(self) -> int:
+        """The rank of its first output."""
+        return self.facts.ranks[self.node.output[0]]
+
+    @property
+    def varying_ranks(self) -> list[int]:
+        """The ranks of its inputs that vary in time."""
+        names = [name for name in self.inputs if self.facts.varies(name)]
+        return [self.facts.ranks[name] for name in names]
+
+    def has(self, index: int) -> bool:
+        """Return whether it has an input of this number."""
+        return index < len(self.node.input)
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Return the value of an attribute, or the default where it is left out."""
+        return attribute(self.node, name, default)
+
+    def constant(self, index: int) -> Array | None:
         """Return the value of an input, or None where it is left out or not constant."""
-        if index >= len(node.input):
+        if not self.has(index):
             return None
-        return self.constants.get(node.input[index])
+        name = self.node.input[index]
+        return self.facts.constants.get(name)
 
-    def axes(self, node: onnx.NodeProto, index: int) -> list[int] | None:
-        """Return the axes given as attribute or constant input `index`, or None where there are none.
+    def shape_kind(self, index: int) -> ShapeKind | None:
+        """Return which kind of shape an input is, or None where it is left out or none."""
+        if not self.has(index):
+            return None
+        name = self.node.input[index]
+        return self.facts.shapes.get(name)
+
+    def axes(self, index: int) -> list[int] | None:
+        """Return the axes given as attribute or constant input `index`; None without any.
 
         Those counted from the end stay as they are.
         """
-        given = attribute(node, "axes")
+        given = self.attribute("axes")
         if given is None:
-            given = self.constant_input(node, index)
+            given = self.constant(index)
         if given is None:
             return None
-        return [int(axis) for axis in np.ravel(np.asarray(given))]
+        flat = np.ravel(np.asarray(given))
+        return [int(axis) for axis in flat]
 
 
-Rule = Callable[[onnx.NodeProto, TensorFacts], str | None]
+TimeRule = Callable[[NodeFacts], str | None]
 """Returns why time cannot be folded into the leading axis of a node, or None where it can."""

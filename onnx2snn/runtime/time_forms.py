@@ -17,7 +17,7 @@ from onnx2snn.runtime.time_core import OWN, TimedCore
 from onnx2snn.snn.format import SNN_DOMAIN
 
 TICKS = f"{SNN_DOMAIN}/ticks"
-"""Input [K] of a time-batched core: its length is the number of time-steps, its values do not matter."""
+"""Input [K] of a time-batched core: its length is the number of steps, its values do not matter."""
 STEPS = f"{OWN}steps"
 """K, int64 [1]."""
 
@@ -36,29 +36,35 @@ class Forms:
 
         Args:
             name: A tensor that varies in time.
-            rank: Per time-step; axes of length 1 are put behind K to make it up. None is the tensor's own.
+            rank: Per time-step; axes of length 1 are put behind K to make it up. None is the
+                tensor's own.
 
         Returns:
             The unfolded tensor.
         """
         own = self.core.facts.ranks[name]
-        more = (rank or own) - own
+        more = 0 if rank is None else rank - own
         output = f"{OWN}{name}/unfolded"
         if more:
             output = f"{output}/{more}"
-        if self.build.has(output):
-            return output
-        sizes = self.core.sizes(name, own)
+        if not self.build.has(output):
+            shape = self._unfolded_shape(name, own, more)
+            self.build.emit("Reshape", [name, shape], output)
+        return output
+
+    def _unfolded_shape(self, name: str, rank: int, more: int) -> str:
+        """[K, 1, ..., 1, M, ...], where M is left to be found (-1)."""
         ones = [1] * more
+        sizes = self.core.sizes(name, rank)
         if sizes is not None:
-            # [K, 1, ..., 1, M, sizes], where M is found from the rest
+            behind = self.ints([*ones, -1, *sizes])
             shape = f"{OWN}unfolded/{more}/{sizes}"
-            self.build.emit("Concat", [STEPS, self.ints([*ones, -1, *sizes])], shape, axis=0)
-        else:
-            tail = self.build.emit("Shape", [name], f"{OWN}{name}/tail", start=1)
-            shape = f"{OWN}{name}/unfolded/{more}/shape"
-            self.build.emit("Concat", [STEPS, self.ints([*ones, -1]), tail], shape, axis=0)
-        return self.build.emit("Reshape", [name, shape], output)
+            return self.build.emit("Concat", [STEPS, behind], shape, axis=0)
+        tail = f"{OWN}{name}/tail"
+        self.build.emit("Shape", [name], tail, start=1)
+        samples = self.ints([*ones, -1])
+        shape = f"{OWN}{name}/unfolded/{more}/shape"
+        return self.build.emit("Concat", [STEPS, samples, tail], shape, axis=0)
 
     def fold(self, unfolded: str, name: str, rank: int) -> None:
         """[K, M, ...] -> [K M, ...].
@@ -72,17 +78,22 @@ class Forms:
         if sizes is not None:
             shape = self.ints([-1, *sizes])
         else:
-            tail = self.build.emit("Shape", [unfolded], f"{OWN}{name}/folded/tail", start=2)
-            parts = [self.ints([-1]), tail]
-            shape = self.build.emit("Concat", parts, f"{OWN}{name}/folded/shape", axis=0)
+            tail = f"{OWN}{name}/folded/tail"
+            self.build.emit("Shape", [unfolded], tail, start=2)
+            leading = self.ints([-1])
+            shape = f"{OWN}{name}/folded/shape"
+            self.build.emit("Concat", [leading, tail], shape, axis=0)
         self.build.emit("Reshape", [unfolded, shape], name)
 
     def repeated(self, name: str) -> str:
         """Return a tensor constant in time, once for each time-step, in folded form."""
-        ones = self.ints([1] * (self.core.facts.ranks[name] - 1))
-        repeats = self.build.emit("Concat", [STEPS, ones], f"{OWN}{name}/repeats", axis=0)
+        rank = self.core.facts.ranks[name]
+        ones = self.ints([1] * (rank - 1))
+        repeats = f"{OWN}{name}/repeats"
+        self.build.emit("Concat", [STEPS, ones], repeats, axis=0)
         return self.build.emit("Tile", [name, repeats], f"{OWN}{name}/repeated")
 
     def ints(self, values: Sequence[int]) -> str:
         """Return a constant vector of whole numbers."""
-        return self.build.constant(f"{OWN}ints/{list(values)}", np.array(values, np.int64))
+        name = f"{OWN}ints/{list(values)}"
+        return self.build.constant(name, np.array(values, np.int64))

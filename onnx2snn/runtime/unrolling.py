@@ -1,8 +1,8 @@
-"""What the two forms of a rollout share: the graph at work, states of zeros, a Loop that carries states, means."""
+"""A rollout at work: its graph, states of zeros, a Loop that carries states, and means."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
