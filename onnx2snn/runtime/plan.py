@@ -159,8 +159,10 @@ def chunks_of(samples: int, neurons: int, workers: int) -> list[slice]:
     # the most samples n of a chunk: n * (neurons / samples) * STEPS_TOGETHER <= NEURON_STEPS
     most = NEURON_STEPS * samples // (neurons * STEPS_TOGETHER)
     most = max(1, most)
+    # chunks run in rounds of one for each worker; -(-a // b) rounds up
     rounds = -(-samples // (most * workers))
     count = min(samples, workers * rounds)
+    # as even as possible
     bounds = np.linspace(0, samples, count + 1)
     whole = [int(bound) for bound in bounds]
     return [slice(start, end) for start, end in pairwise(whole)]

@@ -64,6 +64,7 @@ class _Passes:
             held = self._repeated(held, f"{prefix}loop/", each, count)
             count = self._needed(steps)
         for index in range(count):
+            # the passes left take equal shares of the steps left
             each = steps // (count - index)
             of_pass = f"{prefix}{index}/"
             for node in self._nodes(held, of_pass, each):
@@ -81,6 +82,7 @@ class _Passes:
     def _repeated(self, held: Held, prefix: str, steps: int, repeats: int) -> Held:
         """Append a Loop over equal passes."""
         after = self._after(prefix)
+        # in the body a state has the names of the pass
         inside = {}
         carried = []
         for state in self.unrolling.states:
@@ -101,6 +103,7 @@ class _Passes:
         """The core's nodes, for one pass of some steps from the states held."""
         build = self.unrolling.build
         ticks = f"{TICKS}/{steps}"
+        # only the length of this input counts
         build.constant(ticks, np.zeros(steps, np.float32))
         given = {TICKS: ticks, **held}
         kept = {*build.constants, *self.unrolling.step.to_core}

@@ -42,6 +42,7 @@ def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
     carried = carried_states(unrolling.step)
     zeros = unrolling.all_zeros(unrolling.states)
     held = unrolling.loop(prefix, count, body, carried, zeros)
+    # mean = sum / (T - delay)
     counted = build.emit("Sub", [timesteps, dropped], f"{OWN}counted")
     length = f"{OWN}length"
     build.emit("Cast", [counted], length, to=TensorProto.FLOAT)
@@ -79,6 +80,7 @@ def _step_nodes(
 def _dropped(unrolling: Unrolling, timesteps: str, delay: Delay) -> str:
     """Return the steps left out of the means, int64 [1], for as many time-steps as there are."""
     build = unrolling.build
+    # half = T // 2, auto = min(the model's, half)
     two = build.constant(f"{OWN}two", _whole(2))
     half = build.emit("Div", [timesteps, two], f"{OWN}delay/half")
     if delay == "half":

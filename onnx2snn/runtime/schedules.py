@@ -41,6 +41,7 @@ class Stepped:
         """Simulate up to the last of the (ascending) steps asked for."""
         wanted = set(stops)
         given = to_core | values
+        # step 1: onnxruntime makes the buffers, since shapes are not known before
         binding = self._binding(given)
         for state in self.states:
             binding.bind_output(state.output, "cpu")
@@ -49,7 +50,7 @@ class Stepped:
         if 1 in wanted:
             yield Moment(1, values, given)
 
-        # the first step has told the shapes of the states
+        # from here on two sets of buffers take turns: even steps write into `other`, odd ones back
         other = {name: _buffer_like(value) for name, value in values.items()}
         turns = [
             (self._bound(to_core | values, other), other),
@@ -89,7 +90,7 @@ class Batched:
         """Simulate up to the last of the (ascending) steps asked for."""
         t = 0
         for stop in stops:
-            # as few passes as will do, as even as possible; a negative // rounds up
+            # as few passes as will do (-(-a // b) rounds up), as even as possible
             passes = -(-(stop - t) // self.most)
             for done in range(passes):
                 steps = (stop - t) // (passes - done)

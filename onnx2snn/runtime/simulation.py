@@ -125,6 +125,7 @@ class Simulation:
         stops = sorted(ends.union(needed))
         sums: dict[int, Sums] = {}
         for t, static in self._loop.advance(feed, stops, self._schedule, reset=reset):
+            # sums that are needed later on are copied, since the next step writes over them
             sums[t] = self._answers.sums(copy=t in needed)
             for index, span in enumerate(spans):
                 if span.end == t:

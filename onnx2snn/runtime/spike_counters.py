@@ -73,6 +73,7 @@ def add_counters(graph: onnx.GraphProto, count: Sequence[SpikeCounter]) -> None:
         dims = [None] * counter.rank
         height = counter.spikes
         if counter.absolute:
+            # a spike of -1 is one spike more
             height = f"{counter.input}/height"
             graph.node.append(helper.make_node("Abs", [counter.spikes], [height], height))
             graph.value_info.append(helper.make_tensor_value_info(height, TensorProto.FLOAT, dims))

@@ -52,6 +52,7 @@ class CoreStates:
 
         What is not copied holds until the next step.
         """
+        # a state without a batch axis is the same for all chunks
         found = [values[name].numpy() for values in self.chunks]
         has_batch = found[0].ndim >= 2
         if len(found) > 1 and has_batch:
@@ -81,6 +82,7 @@ def ort_values(arrays: Mapping[str, Array], chunk: slice | None = None) -> Value
         has_batch = array.ndim > 1 and len(array) > 1
         if chunk is not None and has_batch:
             array = array[chunk]
+        # an OrtValue shares the memory of the array, which has to be in one piece
         contiguous = np.ascontiguousarray(array)
         values[name] = ort.OrtValue.ortvalue_from_numpy(contiguous)
     return values

@@ -76,6 +76,7 @@ class TimedCore:
 
     def in_order(self) -> Iterator[Unit]:
         """Yield all units, each as early as its inputs allow."""
+        # an edge from each unit to those that take what it makes
         makers = {}
         for index, unit in enumerate(self.units):
             for name in _outputs_of(unit):
@@ -86,6 +87,7 @@ class TimedCore:
             sorter.add(index, *(makers[name] for name in needed))
         sorter.prepare()
         while sorter.is_active():
+            # as the core has them among those that are ready: the same file each time
             ready = sorted(sorter.get_ready())
             for index in ready:
                 yield self.units[index]
@@ -111,6 +113,7 @@ def timed_core(core: onnx.ModelProto, model: StepModel, states: Sequence[Carried
         model: The step graph.
         states: The states of the core.
     """
+    # a pass has one tensor for a state at its start, one at its end, and these for all steps
     names = {}
     for state in states:
         names[state.input] = f"{OWN}{state.input}/past"

@@ -57,9 +57,11 @@ class Forms:
         ones = [1] * more
         sizes = self.core.sizes(name, rank)
         if sizes is not None:
+            # the sizes are numbers, so the shape is shared by all tensors of these sizes
             behind = self.ints([*ones, -1, *sizes])
             shape = f"{OWN}unfolded/{more}/{sizes}"
             return self.build.emit("Concat", [STEPS, behind], shape, axis=0)
+        # sizes are told at run time: all of [K M, ...] but the leading one
         tail = f"{OWN}{name}/tail"
         self.build.emit("Shape", [name], tail, start=1)
         samples = self.ints([*ones, -1])
@@ -78,6 +80,7 @@ class Forms:
         if sizes is not None:
             shape = self.ints([-1, *sizes])
         else:
+            # all sizes of [K, M, ...] but the first two
             tail = f"{OWN}{name}/folded/tail"
             self.build.emit("Shape", [unfolded], tail, start=2)
             leading = self.ints([-1])
@@ -88,6 +91,7 @@ class Forms:
     def repeated(self, name: str) -> str:
         """Return a tensor constant in time, once for each time-step, in folded form."""
         rank = self.core.facts.ranks[name]
+        # [M, ...] K times along the leading axis: [K M, ...]
         ones = self.ints([1] * (rank - 1))
         repeats = f"{OWN}{name}/repeats"
         self.build.emit("Concat", [STEPS, ones], repeats, axis=0)

@@ -60,6 +60,7 @@ class TimeLoop:
         values = checked_feed(feed, self._inputs)
         with computing(self._inputs):
             static = with_outputs(self._parts.encoder, values)
+        # whatever was read of the last run is over from here on
         self.moment += 1
         old: dict[str, Array] = {}
         if self.states.chunks and not reset:

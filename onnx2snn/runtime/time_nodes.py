@@ -25,6 +25,7 @@ def emit_all_steps(node: onnx.NodeProto, forms: Forms) -> None:
     facts = forms.core.facts
     is_shape = node.output[0] in facts.shapes
     if is_shape:
+        # of a folded tensor it is the shape that is needed, as it is
         forms.build.append(_copied(node))
     elif elementwise(node) and not _lines_up(node, forms):
         _emit_unfolded(node, forms)
@@ -60,6 +61,7 @@ def _broadcasts(constant: Array | None, rank: int) -> bool:
 def _emit_unfolded(node: onnx.NodeProto, forms: Forms) -> None:
     """Compute [K, M, ...] and fold it; inputs that are constant in time fit as they are."""
     facts = forms.core.facts
+    # the rank of the result, which all that varies is brought to, with axes of 1 behind K
     ranks = [facts.ranks.get(name, 0) for name in node.input]
     rank = max(ranks)
     copy = _copied(node)

@@ -92,6 +92,7 @@ class Unrolling:
             assert state.mean is not None
             length = steps
             if state.rank == 0:
+                # a sum that is a scalar stays one
                 length = self.build.emit("Squeeze", [steps], f"{OWN}{state.mean}/steps")
             quotient = [held[state.input], length]
             kind = self._type_of(state.mean)

@@ -116,7 +116,10 @@ def test_the_readout_takes_means(name: str, models: dict[str, StepModel]) -> Non
 
 @pytest.mark.parametrize(("timesteps", "delay"), [(32, 0), (8, 3)])
 def test_the_parts_together_are_the_step_graph(timesteps: int, delay: int) -> None:
-    """One step, with states that are no zeros; the delay is the host's, so the sums never start afresh."""
+    """One step, with states that are no zeros.
+
+    The delay is the host's, so the sums never start afresh.
+    """
     model = cut(mlp(), timesteps=timesteps, delay=delay)
     rng = np.random.default_rng(0)
     feed: dict[str, Array] = {"input": inputs_for("mlp", 5)}

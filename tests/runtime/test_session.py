@@ -153,6 +153,15 @@ def test_a_schedule_the_network_does_not_allow_is_a_usage_error() -> None:
     assert SpikingSession(model).run(None, {"input": x}, 4)[0].shape == (20, 3)
 
 
+def test_a_session_shows_what_is_documented() -> None:
+    shown = {name for name in dir(SpikingSession) if not name.startswith("_")}
+    assert shown == {
+        *("run", "steps", "reset"),
+        *("inputs", "outputs", "metadata", "neurons"),
+        *("spike_counts", "activity", "potentials"),
+    }
+
+
 def test_an_unknown_schedule_is_a_usage_error(models: dict[str, onnx.ModelProto]) -> None:
     with pytest.raises(UsageError, match="stepped"):
         SpikingSession(models["mlp"], schedule="fast")  # type: ignore[arg-type]
@@ -165,22 +174,29 @@ def test_an_unknown_schedule_is_a_usage_error(models: dict[str, onnx.ModelProto]
 def looped(
     models: dict[str, onnx.ModelProto], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Array]:
-    """The outputs of two plain loops, "<network>/<0|1>" [T, N, ...], made where onnx2snn cannot be imported."""
+    """The outputs of two plain loops, "<network>/<0|1>" [T, N, ...].
+
+    They are made where onnx2snn cannot be imported.
+    """
     folder = tmp_path_factory.mktemp("plain")
     for name, model in models.items():
         onnx.save(model, folder / f"{name}.onnx")
         np.save(folder / f"{name}.npy", inputs_for(name, SAMPLES, seed=2))
+    source = inspect.getsource(plain_loop)
+    source = source.replace("Mapping[str, Array]", "dict")
+    source = source.replace("Iterator[dict[str, Array]]", "object")
     script = f"""
 import sys
 from pathlib import Path
 import numpy as np
 sys.modules["onnx2snn"] = None  # importing it fails from here on
-{inspect.getsource(plain_loop).replace("Mapping[str, Array]", "dict").replace("Iterator[dict[str, Array]]", "object")}
+{source}
 found = {{}}
 for path in sorted(Path({str(folder)!r}).glob("*.onnx")):
     feed = {{"input": np.load(path.with_suffix(".npy"))}}
     for turn in range(2):
-        answers = [next(iter(step.values())) for step in plain_loop(path.read_bytes(), feed, {STEPS})]
+        steps = plain_loop(path.read_bytes(), feed, {STEPS})
+        answers = [next(iter(step.values())) for step in steps]
         found[f"{{path.stem}}/{{turn}}"] = np.stack(answers)
 try:
     import onnx2snn
@@ -683,7 +699,10 @@ def test_a_model_is_given_as_path_bytes_or_proto(
 
 
 def branching() -> onnx.ModelProto:
-    """Outputs of the encoder, of neurons and of the readout (a softmax and a class); a late second input."""
+    """Outputs of the encoder, of neurons and of the readout (a softmax and a class).
+
+    A second input comes late.
+    """
     b = Builder(3)
     x, bias = b.input("input", ["batch", 10]), b.input("prior", ["batch", 4])
     b.name_output(b.gemm(x, 10, 16), "encoded")
