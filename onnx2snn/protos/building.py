@@ -1,7 +1,7 @@
 """Builds the nodes and constants of a protobuf graph, where each tensor is made once.
 
-The counterpart of `graph.editing.Editor` for those who do without onnx-graphsurgeon. Tensors have names that say how
-they are made, so a tensor asked for twice is the same one.
+The counterpart of `graph.editing.Editor` for those who do without onnx-graphsurgeon. Tensors have
+names that say how they are made, so a tensor asked for twice is the same one.
 """
 
 from __future__ import annotations
@@ -40,13 +40,16 @@ class ProtoBuilder:
         self.append(helper.make_node(op, inputs, outputs, name, **attributes))
 
     def emit(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Append a node of one output, named after it, unless the output is there already; return the output."""
+        """Append a node of one output and return the output; nothing if that is there already.
+
+        The node is named after its output and operator.
+        """
         if output not in self._made:
             self.node(op, inputs, [output], f"{output}/{op.lower()}", **attributes)
         return output
 
     def constant(self, name: str, value: Array) -> str:
-        """Add a constant, unless there is one of this name, which has the same value; return the name."""
+        """Add a constant and return its name; one of the same name has the same value."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(value, name)
         return name

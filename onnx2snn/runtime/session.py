@@ -29,7 +29,7 @@ class SpikingSession:
     a spike may fall one step earlier or later).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - those of InferenceSession, and the options of this class
         self,
         model: ModelSource,
         sess_options: ort.SessionOptions | None = None,
