@@ -1,1 +1,1 @@
-"""Running an SNN."""
+"""Runs a spiking model through time, and unrolls it into one model."""

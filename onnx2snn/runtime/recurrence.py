@@ -64,7 +64,7 @@ def recurrences(nodes: Sequence[onnx.NodeProto], states: Iterable[Carried]) -> l
     """Return the recurrences of a core's sorted nodes; no node is in two of them."""
     cycles: list[_Cycle] = []
     for state in states:
-        cycle = _Cycle([state], _between(nodes, state))
+        cycle = _Cycle([state], _nodes_of_cycle(nodes, state))
         # states whose ways share a node are handed on together
         apart = []
         for other in cycles:
@@ -88,7 +88,7 @@ class _Cycle:
     nodes: set[int]
 
 
-def _between(nodes: Sequence[onnx.NodeProto], state: Carried) -> set[int]:
+def _nodes_of_cycle(nodes: Sequence[onnx.NodeProto], state: Carried) -> set[int]:
     """Identities of the nodes between a state and its next value."""
     behind = {id(node) for node in downstream(nodes, [state.input]).nodes}
     before = {id(node) for node in upstream(nodes, [state.output]).nodes}

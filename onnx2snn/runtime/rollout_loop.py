@@ -54,7 +54,7 @@ def _optional_input(unrolling: Unrolling, total: int) -> str:
     name = TIMESTEPS
     if name in unrolling.step.inputs:
         name = f"{SNN_DOMAIN}/{TIMESTEPS}"
-    unrolling.build.constant(name, _whole(total))
+    unrolling.build.constant(name, _int64(total))
     info = helper.make_tensor_value_info(name, TensorProto.INT64, [1])
     unrolling.optional_inputs.append(info)
     return name
@@ -81,23 +81,23 @@ def _dropped(unrolling: Unrolling, timesteps: str, delay: Delay) -> str:
     """Return the steps left out of the means, int64 [1], for as many time-steps as there are."""
     build = unrolling.build
     # half = T // 2, auto = min(the model's, half)
-    two = build.constant(f"{OWN}two", _whole(2))
+    two = build.constant(f"{OWN}two", _int64(2))
     half = build.emit("Div", [timesteps, two], f"{OWN}delay/half")
     if delay == "half":
         return half
     steps = f"{OWN}delay/steps"
     if delay == "auto":
         stored = unrolling.step.metadata["delay_auto"]
-        auto = build.constant(f"{OWN}delay/auto", _whole(stored))
+        auto = build.constant(f"{OWN}delay/auto", _int64(stored))
         return build.emit("Min", [auto, half], steps)
     # a delay that would leave no step leaves out none
     assert isinstance(delay, int)
-    number = build.constant(f"{OWN}delay/number", _whole(delay))
+    number = build.constant(f"{OWN}delay/number", _int64(delay))
     shorter = build.emit("Less", [number, timesteps], f"{OWN}delay/shorter")
-    nothing = build.constant(f"{OWN}nothing", _whole(0))
+    nothing = build.constant(f"{OWN}nothing", _int64(0))
     return build.emit("Where", [shorter, number, nothing], steps)
 
 
-def _whole(number: int) -> Array:
+def _int64(number: int) -> Array:
     """Return a number as int64 [1]."""
     return np.array([number], np.int64)

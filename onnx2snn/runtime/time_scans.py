@@ -56,8 +56,8 @@ def _emit_scan(unit: Recurrence, outer: list[str], sent: list[str], forms: Forms
     if not scanned:
         # a Scan needs something to go along
         scanned[f"{TICKS}/{unit.before[0]}"] = TICKS
-    body = _body(unit, list(scanned), sent, forms)
-    first = [_whole(state, outer, forms) for state in unit.states]
+    body = _graph_of_step(unit, list(scanned), sent, forms)
+    first = [_in_full_shape(state, outer, forms) for state in unit.states]
     final = [core.final[name] for name in unit.before]
     unfolded = [f"{OWN}{name}/unfolded" for name in sent]
     forms.build.node(
@@ -73,7 +73,9 @@ def _emit_scan(unit: Recurrence, outer: list[str], sent: list[str], forms: Forms
         forms.fold(steps, name, rank)
 
 
-def _body(unit: Recurrence, scanned: list[str], sent: list[str], forms: Forms) -> onnx.GraphProto:
+def _graph_of_step(
+    unit: Recurrence, scanned: list[str], sent: list[str], forms: Forms
+) -> onnx.GraphProto:
     """Return the graph of one step: states, scanned tensors -> next states, sent tensors.
 
     An output of a body is neither one of its inputs nor an output twice, so such ones are copied.
@@ -112,7 +114,7 @@ def _step_info(name: str, like: str, forms: Forms) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, [None] * rank)
 
 
-def _whole(state: Carried, outer: list[str], forms: Forms) -> str:
+def _in_full_shape(state: Carried, outer: list[str], forms: Forms) -> str:
     """Return a state in its full shape, which a Scan asks for.
 
     It may come as zeros of shape [1, ..., 1]. A tensor of its rank that the body takes tells the
