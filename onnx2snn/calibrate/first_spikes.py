@@ -1,4 +1,4 @@
-"""How long the first spikes take to cross the network: the delay `auto`."""
+"""First-spike times, summed over the slowest path through the network: the delay `auto`."""
 
 from __future__ import annotations
 

@@ -126,9 +126,9 @@ def _mean(place: Place) -> Tensor:
 
 
 def _histogram(place: Place) -> Tensor:
-    """Take the bin min(a / top · bins, bins - 1) of each activation, plus bins times its row; flat.
+    """Take the bin min(a / max · bins, bins - 1) of each activation, plus bins times its row; flat.
 
-    The thresholds given are the maxima `top`. A number for each of a large map's activations says
+    The thresholds given are the maxima. A number for each of a large map's activations says
     no more than one for every few of them: maps are thinned out.
     """
     a = _thinned(place)

@@ -39,8 +39,7 @@ MOST_SAMPLES = 200
 """Samples that are simulated."""
 
 OUTPUT_ROUNDS = 1
-"""Times a bias is corrected by what the mean output lacks, after the mean input current has been.
-"""
+"""Times a bias is corrected by the lack of mean output, after the mean input current has been."""
 
 OUTPUT_SAMPLES = 50
 """Samples this takes; potentials, of which each neuron has its own, are corrected from all."""

@@ -1,4 +1,4 @@
-"""Whether tensors hold their samples one after another along axis 0, as correcting needs it."""
+"""The check that tensors hold their samples one after another along axis 0."""
 
 from __future__ import annotations
 

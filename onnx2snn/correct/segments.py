@@ -74,7 +74,7 @@ def segments(graph: Graph, parts: Partition) -> list[Segment]:
     found = []
     for site in parts.sites:
         current = by_name[site.name].inputs[0]
-        nodes, takes = _between(graph, [current], ends)
+        nodes, takes = _nodes_between(graph, [current], ends)
         names = {node.name for node in nodes}
         operators = {node.op for node in nodes}
         segment = Segment(
@@ -96,7 +96,7 @@ def _readout(graph: Graph, parts: Partition, ends: set[str]) -> Segment:
     weighted = [node for node in inside if is_weighted(node)]
     inputs = [node.inputs[0] for node in weighted]
     targets = inputs + graph.outputs
-    nodes, takes = _between(graph, targets, ends)
+    nodes, takes = _nodes_between(graph, targets, ends)
     own = [node for node in nodes if node.name in names]
     responses = _responses(graph, own, takes)
     return Segment(None, takes, None, responses)
@@ -113,12 +113,14 @@ def segment_model(graph: Graph, segment: Segment, outputs: Names) -> onnx.ModelP
     tensors = graph.tensors()
     targets = [tensors[name] for name in outputs]
     ends = set(segment.takes)
-    nodes, takes = _between(graph, targets, ends)
+    nodes, takes = _nodes_between(graph, targets, ends)
     inputs = [tensors[name] for name in takes]
     return submodel(graph, nodes, inputs, targets)
 
 
-def _between(graph: Graph, targets: Iterable[Tensor], ends: set[str]) -> tuple[list[Node], Names]:
+def _nodes_between(
+    graph: Graph, targets: Iterable[Tensor], ends: set[str]
+) -> tuple[list[Node], Names]:
     """Return the nodes that compute some tensors from site tensors and the ANN's inputs.
 
     Args:

@@ -43,7 +43,7 @@ def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> 
         "Scan",
         [*first, "inputs"],
         [*last, "train"],
-        body=_body(step, labels, rank),
+        body=_scan_body(step, labels, rank),
         num_scan_inputs=1,
     )
     graph = onnx.GraphProto(name="spike_train")
@@ -93,7 +93,7 @@ def _step(neuron: Neuron, levels: int, v_init: Array) -> onnx.NodeProto:
     )
 
 
-def _body(step: onnx.NodeProto, labels: list[str], rank: int) -> onnx.GraphProto:
+def _scan_body(step: onnx.NodeProto, labels: list[str], rank: int) -> onnx.GraphProto:
     """Return the body of the Scan over time: states go in first and come out first."""
     after = [_next(label) for label in labels]
     inputs = _all_typed([*labels, "x"], rank)

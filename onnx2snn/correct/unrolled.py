@@ -21,7 +21,7 @@ from onnx2snn.protos.sessions import open_session
 
 @dataclass(frozen=True)
 class Unrolled:
-    """How an operator's weights are laid out, in `inputs` K per output of a group.
+    """The layout of an operator's weights: `inputs` K per output of a group.
 
     `rows(x)` are its inputs [group, K, M] at the M output positions of some samples, `targets(d)`
     its outputs [group, O, M] alike; `weights(D)` brings a change [group, O, K] into the layout of
