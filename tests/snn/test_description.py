@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from onnx2snn import ModelFileError, SpikingSession, inspect, rollout
-from onnx2snn.display.terminal import inspection
+from onnx2snn.display.tables import inspection_tables
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.settings import Settings
 from onnx2snn.snn.description import read_metadata, read_rollout_metadata
@@ -117,7 +117,7 @@ def test_a_damaged_description_is_refused_or_does_no_harm(case: tuple[str, Any])
     x = {"input": np.ones(shape, np.float32)}
     for schedule in ("stepped", "auto"):
         SpikingSession(model, count_spikes=True, schedule=schedule).run(None, x, timesteps=2)
-    inspection(dict(inspect(model)))
+    inspection_tables(inspect(model))
     rollout(model, timesteps=2)
 
 
