@@ -19,7 +19,8 @@ from onnx2snn.pipeline.convert import Conversion, run_conversion
 from onnx2snn.pipeline.page_site import check_site
 from onnx2snn.protos.save import atomic_write, check_writable
 from onnx2snn.score import evaluate as scoring
-from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES
+from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES, Prices
+from onnx2snn.score.question import Question
 from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
 
@@ -207,10 +208,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     _require_page(html)
     if html is not None:
         check_site(snn, html_site)
-    result = scoring.evaluate(
-        ann,
-        snn,
-        data,
+    question = Question(
         timesteps=timesteps,
         delay=delay,
         metric=metric,
@@ -218,10 +216,9 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         threads=threads,
         energy=energy,
         every_step=every_step,
-        sop_joules=sop_joules,
-        flop_joules=flop_joules,
-        progress=progress,
+        prices=Prices(sop_joules, flop_joules),
     )
+    result = scoring.run_evaluation(ann, snn, data, question, progress)
     if html is not None:
         # loads the libraries of the extra `report`
         from onnx2snn.display.build import present_evaluation

@@ -163,24 +163,22 @@ def _eval(given: argparse.Namespace) -> None:
 
 def _evaluated(given: argparse.Namespace) -> EvaluationResult:
     from onnx2snn.display import terminal
-    from onnx2snn.score.evaluate import evaluate
+    from onnx2snn.score.energy import Prices
+    from onnx2snn.score.evaluate import run_evaluation
+    from onnx2snn.score.question import Question
 
-    asked = {"sop_joules": given.sop_joules, "flop_joules": given.flop_joules}
-    prices = {name: price for name, price in asked.items() if price is not None}
+    asked = {"sop": given.sop_joules, "flop": given.flop_joules}
+    question = Question(
+        timesteps=given.timesteps,
+        delay=given.delay,
+        metric=given.metric,
+        limit=given.limit,
+        threads=given.threads,
+        energy=not given.no_energy,
+        prices=Prices(**{name: price for name, price in asked.items() if price is not None}),
+    )
     with terminal.progress_bar(given.quiet) as progress:
-        return evaluate(
-            given.ann,
-            given.snn,
-            given.data,
-            timesteps=given.timesteps,
-            delay=given.delay,
-            metric=given.metric,
-            limit=given.limit,
-            threads=given.threads,
-            energy=not given.no_energy,
-            progress=progress,
-            **prices,
-        )
+        return run_evaluation(given.ann, given.snn, given.data, question, progress)
 
 
 def _write_evaluation_page(given: argparse.Namespace, result: EvaluationResult) -> None:

@@ -27,8 +27,9 @@ from onnx2snn.protos.specs import fixed_batch, image_axes, input_specs, output_s
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.detection import MeanAveragePrecision
-from onnx2snn.score.evaluate import evaluate
+from onnx2snn.score.evaluate import run_evaluation
 from onnx2snn.score.metrics import IGNORE
+from onnx2snn.score.question import Question
 from onnx2snn.score.results import EvaluationResult, metric_of
 from onnx2snn.settings import Settings
 
@@ -118,19 +119,13 @@ def present_conversion(
     timesteps = _powers_of_two(conversion.report.timesteps)
     data = open_calibration(calibration, input_specs(source.proto), settings.seed)
     with data.samples:
-        result = evaluate(
-            source.proto,
-            conversion.model,
-            data.held_back,
-            timesteps=timesteps,
-            limit=MOST_HELD_BACK,
-            threads=threads,
-            progress=progress,
-        )
+        question = Question(timesteps=timesteps, limit=MOST_HELD_BACK, threads=threads)
+        samples = data.held_back
+        result = run_evaluation(source.proto, conversion.model, samples, question, progress)
         result["warnings"] = []  # those of the conversion are enough
         metric = metric_of(result)
         windows: list[tuple[int, Delay]] = [(t, None) for t in timesteps]
-        subject = _Subject(source, simulation, data.held_back, windows, metric, threads)
+        subject = _Subject(source, simulation, samples, windows, metric, threads)
         shown = subject.page_data(site)
     return conversion_page(conversion.report, result, shown, simulation.metadata)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
+from onnx2snn.aliases import ModelSource, Progress
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.errors import GateError
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.specs import input_specs, output_specs
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
-from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES, Prices
 from onnx2snn.score.evaluation import Evaluation, planned
 from onnx2snn.score.question import Question, check_ann, check_pair, open_metric
 from onnx2snn.score.results import EvaluationResult
@@ -29,69 +28,28 @@ class EvaluationInterrupted(KeyboardInterrupt):
         self.result = result
 
 
-def evaluate(
-    ann: ModelSource,
-    snn: ModelSource,
-    data: object,
-    *,
-    timesteps: Sequence[int] | None = None,
-    delay: Delay = None,
-    metric: str | None = None,
-    limit: int | None = None,
-    threads: int | None = None,
-    energy: bool = True,
-    every_step: bool | None = None,
-    sop_joules: float = SOP_JOULES,
-    flop_joules: float = FLOP_JOULES,
-    progress: Progress = silent_progress,
+def run_evaluation(
+    ann: ModelSource, snn: ModelSource, data: object, question: Question, progress: Progress
 ) -> EvaluationResult:
-    """Score an ANN and its spiking model.
+    """Score an ANN and its spiking model: `api.evaluate` with the options as one object.
+
+    They are checked, and the data is opened, before any work.
 
     Args:
         ann: The ANN.
-        snn: The spiking model that was made from it.
-        data: Any form of calibration data; beside the inputs stand `labels` [N] for top1 and top5,
-            [N, ...] for mse, `masks` [N, H, W] (255: ignored) for miou, `boxes` [N, M, 4] and
-            `classes` [N, M] (-1: padding) for map.
-        timesteps: Each T that gets a row; None: the model's own.
-        delay: A number, "half" or "auto" for each T; None: the model's own.
-        metric: top1, top5, miou, map, mse, agreement or `script.py:function(outputs, labels)`;
-            None: by the data.
-        limit: Score at most this many samples.
-        threads: Threads of onnxruntime; None: its own choice.
-        energy: Count synaptic operations, and find the first T that keeps 90 and 95 % of the
-            ANN's score.
-        every_step: Look for it at every T up to the largest; None: but for map.
-        sop_joules: Price of a synaptic operation.
-        flop_joules: Price of a floating-point operation.
+        snn: The spiking model that was made of it.
+        data: Anything calibration data may be, with labels, masks or boxes beside the inputs.
+        question: The options.
         progress: Called with ("evaluating", samples done, samples in all).
 
     Returns:
         The scores of both, and what they cost a sample.
 
     Raises:
-        UsageError, DataError, ModelFileError: The arguments, data or models do not fit.
+        UsageError: An option makes no sense, or the models do not belong together.
+        ModelFileError: A file is no model of its kind.
+        DataError: The data do not fit the model, or the metric.
         EvaluationInterrupted: Ctrl-C, after at least one batch.
-    """
-    question = Question(
-        timesteps=timesteps,
-        delay=delay,
-        metric=metric,
-        limit=limit,
-        threads=threads,
-        energy=energy,
-        every_step=every_step,
-        prices=Prices(sop_joules, flop_joules),
-    )
-    return run_evaluation(ann, snn, data, question, progress)
-
-
-def run_evaluation(
-    ann: ModelSource, snn: ModelSource, data: object, question: Question, progress: Progress
-) -> EvaluationResult:
-    """Score an ANN and its spiking model; as `evaluate`, with the options as one object.
-
-    All of them are checked, and the data is opened, before any work.
     """
     started = time.perf_counter()
     source = load_model(ann)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 
 from onnx2snn.aliases import Delay
@@ -46,10 +47,14 @@ class Question:
     prices: Prices = field(default_factory=Prices)
 
     def check(self) -> None:
-        """Raise UsageError for a limit or a metric that makes no sense, before anything is read."""
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"limit is {self.limit}; it has to be 1 or more")
-        if self.metric is not None and ":" not in self.metric:
+        """Raise UsageError for an option that makes no sense, before anything is read."""
+        _check_count("limit", self.limit)
+        _check_count("threads", self.threads, least=0)
+        if isinstance(self.timesteps, int | str):
+            raise UsageError(f"timesteps is {self.timesteps!r}; it has to be a list of numbers")
+        for t in self.timesteps or ():
+            _check_count("timesteps", t)
+        if self.metric is not None and ":" not in str(self.metric):
             metric_class(self.metric)
 
     def name(self, targets: Sequence[str]) -> str:
@@ -79,6 +84,14 @@ class Question:
             others = range(first, max(times))
             times += [t for t in others if t not in times]
         return [(t, self.delay) for t in times]
+
+
+def _check_count(name: str, value: object, least: int = 1) -> None:
+    """Raise UsageError for anything but None and whole numbers, NumPy's among them."""
+    if value is None:
+        return
+    if not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} is {value!r}; it has to be {least} or more")
 
 
 def steps_left_out(window: Window, simulation: Simulation) -> int:

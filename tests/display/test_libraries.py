@@ -66,7 +66,7 @@ def test_a_conversion_is_refused_before_it_begins(
 def test_an_evaluation_is_refused_before_it_begins(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("onnx2snn.score.evaluate.evaluate", pytest.fail)
+    monkeypatch.setattr("onnx2snn.score.evaluate.run_evaluation", pytest.fail)
     models = [str(folder / "mlp.onnx"), str(folder / "snn.onnx")]
     data, page = str(folder / "x.npz"), str(folder / "page.html")
     assert main(["eval", *models, "--data", data, "--html", page]) == 2
@@ -78,7 +78,7 @@ def test_the_functions_refuse_a_page_before_they_begin(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnx2snn.api.run_conversion", pytest.fail)
-    monkeypatch.setattr("onnx2snn.score.evaluate.evaluate", pytest.fail)
+    monkeypatch.setattr("onnx2snn.score.evaluate.run_evaluation", pytest.fail)
     model, data, page = folder / "mlp.onnx", folder / "x.npz", folder / "page.html"
     with pytest.raises(UsageError, match=re.escape(SENTENCE)):
         onnx2snn.convert(model, data, html=page)

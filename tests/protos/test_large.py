@@ -12,11 +12,10 @@ import pytest
 from helpers.networks import inputs_for, mlp, resnet, vgg
 from helpers.stages import reference, relative
 
-from onnx2snn import OutputError, SpikingSession, convert
+from onnx2snn import OutputError, SpikingSession, convert, evaluate
 from onnx2snn.protos import large
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.save import save_model
-from onnx2snn.score.evaluate import evaluate
 
 
 @pytest.fixture
