@@ -33,7 +33,7 @@ class Lowering:
             graph: The spiking graph, which is changed.
             dtype: The type of all states: float32, or float64 for a reference.
             dims: Names of the dimensions of the model's inputs, which a state's shape may be told
-            by.
+                by.
         """
         self.graph = graph
         self.editor = Editor(graph)

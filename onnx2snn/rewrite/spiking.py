@@ -57,8 +57,7 @@ def rewrite(
         parts: Its partition.
         thresholds: Per site, in ANN units, broadcastable to its tensor.
         maxpool: "accumulate" pools the sum of the current so far and sends the increase, which is
-        exact in the mean;
-            "current" pools each step's current (paper, theorem 2).
+            exact in the mean; "current" pools each step's current (paper, theorem 2).
         firing: The neurons; None for the paper's.
     """
     firing = firing or Firing()

@@ -48,12 +48,11 @@ class SpikingSession:
             providers: Execution providers for onnxruntime; None is the CPU.
             threads: Short for options with that number of threads.
             schedule: "stepped" runs the core once a time-step, "batched" over many time-steps at
-            once, time folded
-                into the batch axis; "auto" does that where the network allows it and memory holds
-                more than one step. `steps` is always stepped.
+                once, time folded into the batch axis; "auto" does that where the network allows it
+                and memory holds more than one step. `steps` is always stepped.
             count_spikes: Whether to add a counter to every neuron (`spike_counts`).
             count_activity: Whether to add a counter of spikes whatever their sign to every neuron
-            (`activity`).
+                (`activity`).
 
         Raises:
             ModelFileError: The file is not a spiking model.
@@ -112,9 +111,9 @@ class SpikingSession:
             input_feed: The inputs by name.
             timesteps: The number of steps; None: the model's own.
             delay: Steps left out of the mean: a number, "half", "auto", or None for the model's
-            own. reset: Whether to start from the initial potentials. False starts from the membrane
-            potentials the last run
-                ended with; the mean starts afresh all the same.
+                own.
+            reset: Whether to start from the initial potentials. False starts from the membrane
+                potentials the last run ended with; the mean starts afresh all the same.
 
         Raises:
             UsageError: Steps or delay are impossible, or an output's name is unknown.

@@ -36,7 +36,7 @@ def read_metadata(proto: onnx.ModelProto, name: str) -> Metadata:
 
     Raises:
         ModelFileError: The model is no step graph, or its description is damaged or of another
-        format.
+            format.
     """
     if metadata_of(proto, ROLLOUT_KEY) is not None:
         raise ModelFileError(
