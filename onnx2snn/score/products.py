@@ -18,6 +18,11 @@ from onnx2snn.score.taps import FIRST, axis_taps
 WITH_PRODUCTS = (*WEIGHTED, "Einsum")
 """Operators that multiply their input with constants and add up, and so have synapses."""
 
+RECURRENT = ("RNN", "GRU", "LSTM")
+
+NUMBERS_ONLY = (*RECURRENT, "DeformConv")
+"""Operators that multiply with constants, too, but take numbers only: they have no synapses."""
+
 
 def fan_out(run: NodeRun) -> Array:
     """Return how many products each element of the input is a factor of; exact at borders."""
@@ -45,6 +50,8 @@ def operations(run: NodeRun) -> float:
     Those with a border's zeros are included, as usual.
     """
     op = run.node.op_type
+    if op in RECURRENT:
+        return _recurrent_operations(run)
     if op == "Einsum":
         # one for each value that all its indices together can take
         sizes = _einsum_sizes(run)
@@ -59,6 +66,15 @@ def operations(run: NodeRun) -> float:
     one_filter = run.weights().shape[1:]
     count = math.prod(elements)
     return float(count * math.prod(one_filter))
+
+
+def _recurrent_operations(run: NodeRun) -> float:
+    """Return the multiply-accumulates of a recurrent layer over its whole sequence."""
+    sequence = run.values[run.node.input[0]]
+    recurrence = run.values[run.node.input[2]]
+    # for each place of [sequence, batch, size]: W [D, G x H, size] and R [D, G x H, H] once
+    steps = math.prod(sequence.shape[:2])
+    return float(steps * (run.weights().size + recurrence.size))
 
 
 def _summed(run: NodeRun) -> int:

@@ -22,7 +22,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import SHAPE_ONLY, attribute, standard
 from onnx2snn.score.connections import CONNECTIVITY, SCALING, data_inputs
 from onnx2snn.score.node_runs import NodeRun
-from onnx2snn.score.products import WITH_PRODUCTS, fan_out, operations
+from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, fan_out, operations
 from onnx2snn.score.taps import window_size
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP
@@ -166,6 +166,8 @@ class SpikeFlow:
             # spikes' products are synapses; those of analog elements are operations
             products = fan_out(run) * marks
             return float(products.sum())
+        if node.op_type in NUMBERS_ONLY and standard(node):
+            return operations(run)
         if node.op_type in POOLS:
             made = math.prod(run.out_shape)
             return float(made * window_size(run))

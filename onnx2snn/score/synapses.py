@@ -15,7 +15,7 @@ import onnx
 from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import standard, standard_opset
 from onnx2snn.score.node_runs import NodeRun, all_values
-from onnx2snn.score.products import WITH_PRODUCTS, operations
+from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, operations
 from onnx2snn.score.spike_flow import SpikeFlow
 from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tensors
 
@@ -80,13 +80,14 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
 def multiply_accumulates(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> float:
     """Return an ANN's multiply-accumulates for one sample.
 
-    Those of its weighted operators alone, as the field counts them.
+    Those of its weighted operators alone, recurrent ones among them, as the field counts them.
     """
     values = all_values(proto, feed)
     opset = standard_opset(proto)
     total = 0.0
+    counted = (*WITH_PRODUCTS, *NUMBERS_ONLY)
     for node in proto.graph.node:
-        if node.op_type in WITH_PRODUCTS and standard(node):
+        if node.op_type in counted and standard(node):
             run = NodeRun(node, opset, values)
             total += operations(run)
     return total / _samples(feed)
