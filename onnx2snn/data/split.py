@@ -68,6 +68,18 @@ class CalibrationData:
         size = fixed_batch(specs) or min(MOST_COMPARED, available)
         return filled(self.held_back, np.arange(available), size).feed
 
+    def trial_feeds(self, specs: Sequence[TensorSpec]) -> list[dict[str, Array]]:
+        """Return inputs of two runs that tell shapes: other samples, and as many as the model lets.
+
+        The batch sizes are 1 and 2 where the batch is free, so that a size that is the batch's
+        differs between the runs.
+        """
+        fixed = fixed_batch(specs)
+        last = len(self.samples) - 1
+        one = filled(self.samples, [0], fixed or 1)
+        two = filled(self.samples, [last, last // 2], fixed or 2)
+        return [one.feed, two.feed]
+
 
 def open_calibration(
     calibration: object,

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from onnx2snn.aliases import ModelSource
-from onnx2snn.errors import UnsupportedGraphError
+from onnx2snn.data.random import index_bounds
+from onnx2snn.data.split import open_calibration
+from onnx2snn.errors import DataError, UnsupportedGraphError
+from onnx2snn.graph.shape_inference import Trial
+from onnx2snn.pipeline.prepared import trial_of
 from onnx2snn.prepare.arrange import arrange
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import partition
@@ -96,7 +100,8 @@ def _inspect_ann(source: LoadedModel) -> Inspection:
     reason = None
     rows: Sequence[Row] = ()
     try:
-        graph, arrangement = arrange(normalise(source))
+        trial = _random_trial(source)
+        graph, arrangement = arrange(normalise(source, trial), trial)
         parts = partition(graph, arrangement)
         rows = parts.rows
         parts.require_convertible()
@@ -114,6 +119,16 @@ def _inspect_ann(source: LoadedModel) -> Inspection:
         "summary": dict(Counter(row.role for row in rows)),
         "nodes": [_node_role(row) for row in rows],
     }
+
+
+def _random_trial(source: LoadedModel) -> Trial | None:
+    """Return random inputs to measure shapes with, or None where none can be made up."""
+    specs = input_specs(source.proto)
+    try:
+        data = open_calibration(None, specs, 0, index_bounds(source.proto))
+        return trial_of(data, specs)
+    except DataError:
+        return None
 
 
 def _node_role(row: Row) -> NodeRole:

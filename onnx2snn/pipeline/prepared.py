@@ -17,6 +17,7 @@ from onnx2snn.data.batches import batches
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import CalibrationData, open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError
+from onnx2snn.graph.shape_inference import Trial
 from onnx2snn.pipeline.cost import Clock, inference_seconds
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
 from onnx2snn.prepare.arrange import Arrangement, arrange
@@ -85,11 +86,12 @@ def prepared(
     with data.samples:
         feed = data.check_feed(specs)
         with clock("normalise"):
-            graph = normalise(source)
+            trial = trial_of(data, specs)
+            graph = normalise(source, trial)
             original = _original_outputs(source, data, feed, specs, settings.threads)
             normalised = run_model(graph, feed, settings.threads)
         with clock("arrange"):
-            graph, arrangement = arrange(graph)
+            graph, arrangement = arrange(graph, trial)
             parts = partition(graph, arrangement)
             # before the stages are compared: random numbers would differ from run to run
             parts.require_convertible()
@@ -101,6 +103,19 @@ def prepared(
         statistics = site_statistics(graph, job.sites, recorded)
         inference = None if data.random else inference_seconds(job, source.proto)
         yield Prepared(job, source, arrangement, feed, statistics, inference, clock)
+
+
+def trial_of(data: CalibrationData, specs: Sequence[TensorSpec]) -> Trial:
+    """Return what the shapes of tensors are measured with: a few of the samples."""
+    fixed = all(_fixes_sizes(spec) for spec in specs)
+    # a single sample says nothing of sizes that depend on data
+    differ = len(data.samples) > 1
+    return Trial(data.trial_feeds(specs), telling=fixed and differ)
+
+
+def _fixes_sizes(spec: TensorSpec) -> bool:
+    """Return whether all sizes of an input but the batch are fixed."""
+    return spec.shape is not None and all(isinstance(dim, int) for dim in spec.shape[1:])
 
 
 def _require_ann(source: LoadedModel) -> None:

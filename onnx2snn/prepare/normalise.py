@@ -10,7 +10,8 @@ The canonical form, brought about here from what onnxruntime's own optimisation 
   constants (one whose parameters are computed at run time stays);
 * a Gemm whose third input is no constant is a Gemm and an Add;
 * floating-point Sub, Div and Neg by a constant are Add and Mul, the constant second;
-* Clip(0, infinity) is Relu.
+* Clip(0, infinity) is Relu;
+* a max-pool whose size would be inferred wrongly has padding in place of `ceil_mode`.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from onnx2snn.graph.editing import (
     to_graph,
     unique_name,
 )
-from onnx2snn.graph.shape_inference import infer_shapes
+from onnx2snn.graph.shape_inference import Trial, infer_shapes
 from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.prepare.ceil_pools import ceil_pools, settle_ceil_pools
 from onnx2snn.prepare.simplify import simplify
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard
@@ -43,8 +45,10 @@ from onnx2snn.protos.nodes import standard
 MINUS_ONE = np.float64(-1.0)
 
 
-def normalise(model: LoadedModel) -> Graph:
+def normalise(model: LoadedModel, trial: Trial | None = None) -> Graph:
     """Return the canonical graph of a model.
+
+    `trial` tells the shapes that cannot be inferred.
 
     Raises: ModelFileError: onnxruntime cannot load the model. UnsupportedGraphError: Its opset
         cannot be raised to 18, a node is in training mode, the network is quantised, or a subgraph
@@ -52,14 +56,16 @@ def normalise(model: LoadedModel) -> Graph:
     """
     graph = to_graph(simplify(model))
     _name_nodes(graph)
-    infer_shapes(graph)
+    pools = any(ceil_pools(graph))
+    infer_shapes(graph, trial, confirm=pools)
+    settle_ceil_pools(graph)
     editor = Editor(graph)
     for node in list(graph.nodes):
         rule = _RULES.get(node.op)
         if rule is not None and standard(node):
             rule(editor, node)
     graph = tidy(graph)
-    infer_shapes(graph)
+    infer_shapes(graph, trial)
     check_canonical(graph)
     return graph
 

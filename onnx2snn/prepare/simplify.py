@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -21,7 +22,7 @@ from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
 from onnx2snn.protos.opset import raised
 from onnx2snn.protos.reach import spread
 from onnx2snn.protos.sessions import session_options, session_with
-from onnx2snn.protos.walk import bodies
+from onnx2snn.protos.walk import bodies, graphs
 
 MINIMUM_OPSET = 18
 
@@ -44,7 +45,8 @@ def simplify(model: LoadedModel) -> onnx.ModelProto:
         raised, it is quantised, or a subgraph reads tensors from outside.
     """
     _require_unquantised(model.proto.graph)
-    proto = _optimise(_own_initializers(model.proto), model.name)
+    with _undeclared(model.proto):
+        proto = _optimise(_own_initializers(model.proto), model.name)
     newer = raised(proto, MINIMUM_OPSET)
     if newer is not proto:  # what were attributes may be Constant nodes now
         newer = _optimise(newer, model.name)
@@ -138,6 +140,34 @@ def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
     own.graph.input.extend(kept)
     own.ir_version = max(own.ir_version, 4)  # before IR 4 every initializer had to be an input
     return own
+
+
+@contextmanager
+def _undeclared(proto: onnx.ModelProto) -> Iterator[None]:
+    """Take the shapes of inner tensors and outputs out of a model for a while.
+
+    They may be stale, as after an edit of the inputs, and onnxruntime believes them.
+    """
+    inner = [graph.value_info for graph in graphs(proto.graph)]
+    declared = [list(values) for values in inner]
+    outputs = [_copied(value) for value in proto.graph.output]
+    for values in inner:
+        del values[:]
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        yield
+    finally:
+        for values, kept in zip(inner, declared, strict=True):
+            values.extend(kept)
+        for value, output in zip(proto.graph.output, outputs, strict=True):
+            value.CopyFrom(output)
+
+
+def _copied(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    copy = onnx.ValueInfoProto()
+    copy.CopyFrom(value)
+    return copy
 
 
 def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from onnx import helper
 
-from onnx2snn.aliases import Dim, DType
+from onnx2snn.aliases import Array, Dim, DType
 from onnx2snn.errors import DataError, one_line, out_of_memory
 from onnx2snn.protos.large import as_argument
 from onnx2snn.protos.specs import TensorSpec
 
-InferredType = tuple[DType, Sequence[Dim]]
-"""The type and the shape of a tensor."""
+InferredType = tuple[DType, Sequence[Dim] | None]
+"""The type and the shape of a tensor; None where not even the rank is known."""
 
 FATAL = 4
 """onnxruntime's log level: a failed run is reported once, by this package."""
+
+MEASURED = "onnx2snn/shape/"
+"""Before the name of the output that holds a tensor's shape."""
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 
@@ -102,19 +106,58 @@ def session_with(
 def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, InferredType]:
     """Return the types and shapes that onnxruntime infers of inner tensors, by name.
 
-    A tensor of unknown rank is left out, and one of a type that NumPy has not.
+    A tensor of a type that NumPy has not is left out.
     """
-    options = session_options(None)
-    # types are inferred on loading; optimising would only cost time
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = session_with(_with_outputs(proto, names), options)
+    session = _unoptimised_session(_with_outputs(proto, names))
     asked = set(names)
-    found = {}
+    found: dict[str, InferredType] = {}
     for output in session.get_outputs():
-        known = output.type in NUMPY_TYPES and output.shape
-        if output.name in asked and known:
-            found[output.name] = (NUMPY_TYPES[output.type], output.shape)
+        if output.name in asked and output.type in NUMPY_TYPES:
+            # onnxruntime gives the same empty shape for a scalar and for an unknown rank
+            found[output.name] = (NUMPY_TYPES[output.type], output.shape or None)
     return found
+
+
+def measured_shapes(
+    proto: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Mapping[str, Array]]
+) -> list[dict[str, tuple[int, ...]]]:
+    """Return the shapes that tensors of a model have in some runs of it.
+
+    Args:
+        proto: The model, of opset 15 or newer.
+        names: The tensors, none of which is a sequence or optional.
+        feeds: The inputs of each run; what the model has no input for is left out.
+
+    Returns:
+        The shapes by name, run by run, without the runs that fail.
+    """
+    asked = onnx.ModelProto()
+    asked.CopyFrom(proto)
+    measured = [f"{MEASURED}{name}" for name in names]
+    # shapes alone leave a session: what a run holds is no more than the network needs
+    for name, shape in zip(names, measured, strict=True):
+        asked.graph.node.append(helper.make_node("Shape", [name], [shape]))
+        output = helper.make_tensor_value_info(shape, onnx.TensorProto.INT64, [None])
+        asked.graph.output.append(output)
+    session = _unoptimised_session(asked)
+    taken = {value.name for value in session.get_inputs()}
+    found = []
+    for feed in feeds:
+        own = {name: values for name, values in feed.items() if name in taken}
+        try:
+            shapes = session.run(measured, own)
+        except Exception:  # noqa: BLE001 - onnxruntime's have no base; a later stage says why
+            continue
+        sizes = [tuple(int(size) for size in shape) for shape in shapes]
+        found.append(dict(zip(names, sizes, strict=True)))
+    return found
+
+
+def _unoptimised_session(proto: onnx.ModelProto) -> ort.InferenceSession:
+    """Return a session without optimisation, which would cost time and believe inferred sizes."""
+    options = session_options(None)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return session_with(proto, options)
 
 
 def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

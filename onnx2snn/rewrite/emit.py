@@ -2,7 +2,8 @@
 (docs/format.md).
 
 The ANN's own inputs and outputs keep the names, types and shapes they came with; of the tensors
-inside only type and rank are kept, which is enough to cut the graph and true at every resolution.
+inside only type and rank are kept, which is enough to cut the graph and true at every resolution,
+and the length of vectors, which are shapes of others at times.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from onnx2snn.aliases import Dim
 from onnx2snn.graph.editing import constant, to_proto
 from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.prepare.partition import Partition
@@ -150,7 +152,7 @@ def _restore_values(
 
 
 def _keep_ranks(graph: Graph, proto: onnx.ModelProto) -> None:
-    """Declare type and rank of all inner tensors that are known by both, and nothing else."""
+    """Declare type and rank of all inner tensors that are known by both, and lengths of vectors."""
     # inferred sizes would hold at one resolution only
     del proto.graph.value_info[:]
     outer = {value.name for value in [*proto.graph.input, *proto.graph.output]}
@@ -162,6 +164,11 @@ def _keep_ranks(graph: Graph, proto: onnx.ModelProto) -> None:
 def _declare_rank(proto: onnx.ModelProto, name: str, tensor: Tensor) -> None:
     if tensor.dtype is None or tensor.shape is None:
         return
-    unknown = [None] * len(tensor.shape)
+    sizes: list[Dim] = [None] * len(tensor.shape)
+    length = tensor.shape[0] if len(tensor.shape) == 1 else None
+    # a Resize by a vector of unknown length is refused, where that crosses a cut; one of one
+    # element is a number
+    if isinstance(length, int) and length > 1:
+        sizes = [length]
     kind = onnx_type(tensor.dtype)
-    proto.graph.value_info.append(helper.make_tensor_value_info(name, kind, unknown))
+    proto.graph.value_info.append(helper.make_tensor_value_info(name, kind, sizes))
