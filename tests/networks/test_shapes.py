@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -149,7 +150,7 @@ def images(*shape: int, seed: int = 0) -> dict[str, Array]:
     return values(*shape, seed=seed)
 
 
-def convolutions(op: str = "", **attrs: object) -> onnx.ModelProto:
+def convolutions(op: str = "", **attrs: Any) -> onnx.ModelProto:
     b = Builder(0)
     x = b.input("input", ["batch", 3, "H", "W"])
     x = b.node("Relu", b.conv(x, 3, 6), name="one")
@@ -223,7 +224,7 @@ def test_shapes_declared_in_the_file_are_not_believed(
 )
 @pytest.mark.parametrize("size", [7, 9])
 def test_a_pool_has_the_size_that_onnxruntime_gives_it(
-    op: str, attrs: dict[str, object], size: int
+    op: str, attrs: dict[str, Any], size: int
 ) -> None:
     model = convolutions(op, ceil_mode=1, **attrs)
     for axis in (2, 3):
