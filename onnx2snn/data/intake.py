@@ -18,6 +18,7 @@ import numpy as np
 
 from onnx2snn.aliases import Dim, DType
 from onnx2snn.data.rows import Rows, concatenated, converted, first_not_finite, raw_file
+from onnx2snn.data.text import text_rows
 from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos.specs import TensorSpec
 
@@ -87,6 +88,8 @@ class Intake:
     def _append(self, where: str, name: str, rows: Rows, path: Path) -> None:
         """Append all rows to a raw file, which has the type of the first of this name."""
         dtype = self._first[name].dtype
+        if dtype.hasobject:
+            raise DataError(f"{where} holds text, which cannot be streamed: give it in one array")
         if not np.can_cast(rows.dtype, dtype, "safe"):
             raise DataError(
                 f"'{name}' in {where} is {rows.dtype} after {dtype}: give it one type throughout"
@@ -129,6 +132,10 @@ class Intake:
     def _checked_array(self, name: str, what: str, rows: Rows) -> Rows:
         """Return one array cast to the model's type; `what` names it in errors."""
         spec = self.inputs.get(name)
+        if spec is not None and spec.is_text:
+            rows = text_rows(what, rows)
+        else:
+            _check_objects(what, rows)
         _check_samples(what, rows, spec)
         if spec is not None:
             self._check_shape(spec, what, rows.shape)
@@ -173,12 +180,16 @@ def _shape_fits(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _check_samples(what: str, rows: Rows, spec: TensorSpec | None) -> None:
-    """Refuse an array without samples, and an input that cannot have any."""
+def _check_objects(what: str, rows: Rows) -> None:
+    """Refuse Python objects where numbers are asked for."""
     if rows.dtype.hasobject:
         raise DataError(
             f"{what} is an array of Python objects: convert to numbers, e.g. `.astype(np.float32)`"
         )
+
+
+def _check_samples(what: str, rows: Rows, spec: TensorSpec | None) -> None:
+    """Refuse an array without samples, and an input that cannot have any."""
     if spec is not None and spec.shape == ():
         raise DataError(f"input '{spec}' has no axis for samples: make it a constant of the model")
     if not rows.shape or 0 in rows.shape:

@@ -14,6 +14,7 @@ from onnx2snn.errors import ModelFileError, one_line
 from onnx2snn.protos import large
 from onnx2snn.protos.float32 import in_float32
 from onnx2snn.protos.opset import runnable
+from onnx2snn.protos.spelling import make_dense, shorten_domain
 from onnx2snn.protos.walk import tensors
 
 
@@ -21,8 +22,8 @@ from onnx2snn.protos.walk import tensors
 class LoadedModel:
     """A model as onnxruntime runs it, checked and with all data inside, and where it came from.
 
-    `proto` is the model as it came, but for an opset older than 7 (`protos.opset`) and for layers
-    in another float type than float32 (`protos.float32`).
+    `proto` is the model as it came, but for sparse constants (`protos.spelling`), an opset older
+    than 7 (`protos.opset`) and layers in another float type than float32 (`protos.float32`).
     """
 
     proto: onnx.ModelProto
@@ -60,8 +61,14 @@ def load_model(source: ModelSource) -> LoadedModel:
             f"'{given.name}' holds no ONNX graph; give the path of an exported .onnx model"
         )
     _load_external_data(given)
+    shorten_domain(given.proto)
     _check_valid(given)
+    make_dense(given.proto, given.name)
     proto = in_float32(runnable(given.proto))
+    if proto is not given.proto:
+        # ONNX's converter of opsets drops them
+        del proto.metadata_props[:]
+        proto.metadata_props.extend(given.proto.metadata_props)
     return LoadedModel(proto, given.name, given.digest.hexdigest(), given.size)
 
 

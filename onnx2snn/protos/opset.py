@@ -1,26 +1,23 @@
 """Older opsets become newer ones, by ONNX's own converter, which gets no heavy weights.
 
-The converter leaves two operators as they were, although their meaning changed; both are mended:
+The converter leaves some operators as they were, although their meaning changed; they are mended:
 
-* Resize (Upsample, before opset 10) maps coordinates by half pixels since opset 11.
+* Resize, Upsample and Hardmax: `protos.old_forms`.
 * PRelu takes slopes [C] along the last axis since opset 7, along axis 1 before.
 """
 
 from __future__ import annotations
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from onnx2snn.errors import UnsupportedGraphError, one_line, out_of_memory
 from onnx2snn.protos import large
 from onnx2snn.protos.nodes import standard_opset
-from onnx2snn.protos.walk import constants
+from onnx2snn.protos.old_forms import keep_old_meanings
 
 RUNNABLE = 7
 """The oldest opset onnxruntime has kernels for."""
-
-NEW_RESIZE = 11
-"""The opset from which on Resize maps coordinates by half pixels unless told not to."""
 
 
 def runnable(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -56,32 +53,8 @@ def raised(proto: onnx.ModelProto, version: int) -> onnx.ModelProto:
             "export with opset 18 or newer"
         )
         raise UnsupportedGraphError("", "", reason) from error
-    if before < NEW_RESIZE <= version:
-        _resize_as_before(converted)
+    keep_old_meanings(converted, before, version)
     return large.restore_weights(converted, proto)
-
-
-def _resize_as_before(model: onnx.ModelProto) -> None:
-    """Write the old meaning of Resize out: x / scale, rounded down (up, where it shrinks).
-
-    ONNX's converter leaves the attributes out; the rounding is onnxruntime's, ONNX defined none.
-    """
-    fixed = constants(model.graph)
-    for node in model.graph.node:
-        if node.op_type != "Resize":
-            continue
-        shrinks = _any_below_one(fixed.get(node.input[2]))
-        rounding = "ceil" if shrinks else "floor"
-        coordinates = helper.make_attribute("coordinate_transformation_mode", "asymmetric")
-        node.attribute.append(coordinates)
-        node.attribute.append(helper.make_attribute("nearest_mode", rounding))
-
-
-def _any_below_one(scales: TensorProto | None) -> bool:
-    """Return whether one of some scales, as far as they are known, is below 1."""
-    if scales is None:
-        return False
-    return bool((numpy_helper.to_array(scales) < 1).any())
 
 
 def _give_slopes_the_rank_of_their_input(model: onnx.ModelProto) -> None:

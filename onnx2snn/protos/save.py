@@ -85,6 +85,8 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None
     """Write arrays as .npz, whole or not at all (OutputError)."""
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, value in arrays.items():
+            if value.dtype.hasobject:
+                value = value.astype(str)
             # np.savez, which has parameters like `file`, cannot write arrays of these names
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, value, allow_pickle=False)

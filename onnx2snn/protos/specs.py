@@ -33,7 +33,13 @@ class TensorSpec:
             dims = "?"
         else:
             dims = ",".join("?" if dim is None else str(dim) for dim in self.shape)
-        return f"{self.name} {self.dtype}[{dims}]"
+        kind = "string" if self.is_text else str(self.dtype)
+        return f"{self.name} {kind}[{dims}]"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its elements are strings, which NumPy holds as objects."""
+        return self.dtype == np.dtype(object)
 
 
 def input_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:

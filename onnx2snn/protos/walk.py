@@ -35,6 +35,8 @@ def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Yield all tensors whose values a model holds: initializers and attributes."""
     for graph in graphs(model.graph):
         yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
     for node in nodes(model):
         for held in node.attribute:
             if held.type == AttributeProto.TENSOR:

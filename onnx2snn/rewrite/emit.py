@@ -116,6 +116,8 @@ def export_lowered(low: Lowering, model: LoadedModel) -> onnx.ModelProto:
     proto.producer_name = "onnx2snn"
     proto.producer_version = __version__
     proto.graph.name = model.proto.graph.name or "snn"
+    # class names, strides and the like, which loaders read
+    proto.metadata_props.extend(model.proto.metadata_props)
     _restore_values(proto.graph.input, model.proto.graph.input)
     _restore_values(proto.graph.output, model.proto.graph.output)
     _keep_ranks(low.graph, proto)

@@ -52,7 +52,7 @@ def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
 def _optional_input(unrolling: Unrolling, total: int) -> str:
     """Declare the number of time-steps; the constant is its default."""
     name = TIMESTEPS
-    if name in unrolling.step.inputs:
+    if name in unrolling.step.names:
         name = f"{SNN_DOMAIN}/{TIMESTEPS}"
     unrolling.build.constant(name, _int64(total))
     info = helper.make_tensor_value_info(name, TensorProto.INT64, [1])

@@ -52,6 +52,16 @@ class StepModel:
     to_readout: Names
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all tensors."""
+        graph = self.proto.graph
+        named: list[onnx.ValueInfoProto | onnx.TensorProto] = [*graph.input, *graph.initializer]
+        found = {value.name for value in named}
+        for node in graph.node:
+            found.update(node.output)
+        return frozenset(found)
+
+    @cached_property
     def means(self) -> Names:
         """Tensors the readout takes from the core: means over the evaluation window."""
         return tuple(state.mean for state in self.states if state.mean is not None)
