@@ -16,7 +16,7 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.runtime.parts import Parts, with_outputs
-from onnx2snn.runtime.states import CoreStates
+from onnx2snn.runtime.runs import Run
 from onnx2snn.snn.step_model import StepModel
 
 Sums = dict[str, Array]
@@ -34,22 +34,21 @@ class Span:
 class Answers:
     """Answers of one model, from the sums that its core has made so far."""
 
-    def __init__(self, model: StepModel, parts: Parts, states: CoreStates) -> None:
-        """Read the sums from these states."""
+    def __init__(self, model: StepModel, parts: Parts) -> None:
+        """Answer with the readout of these sessions."""
         self._outputs = model.outputs
         self._parts = parts
-        self._states = states
         self._inputs: dict[str, str] = {}
         """The state that holds a sum, by the tensor that the readout takes its mean as."""
         for state in model.states:
             if state.mean is not None:
                 self._inputs[state.mean] = state.input
 
-    def sums(self, *, copy: bool = True) -> Sums:
-        """Return the sums after the last step; those not copied hold until the next one."""
+    def sums(self, run: Run, *, copy: bool = True) -> Sums:
+        """Return a run's sums after its last step; those not copied hold until the next one."""
         sums = {}
         for mean, name in self._inputs.items():
-            sums[mean] = self._states.value(name, copy=copy)
+            sums[mean] = run.value(name, copy=copy)
         return sums
 
     def answer(

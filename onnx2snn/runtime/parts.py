@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import onnx
@@ -70,6 +71,8 @@ class Parts:
         self.opening = opening
         self._model = model
         self._count = count
+        self._lock = RLock()
+        """Held while a session is opened, so that threads do not open it twice."""
         self.encoder = self._opened(cut.encoder(model))
         self.readout = self._opened(cut.readout(model))
 
@@ -78,34 +81,48 @@ class Parts:
             return None
         return self.opening.open(proto, spinning=False)
 
-    @cached_property
+    @property
     def core(self) -> ort.InferenceSession:
         """The core of one time-step."""
+        with self._lock:
+            return self._core
+
+    @cached_property
+    def _core(self) -> ort.InferenceSession:
         proto = cut.core(self._model, count=self._count)
         return self.opening.open(proto, spinning=True)
 
-    @cached_property
+    @property
     def observer(self) -> ort.InferenceSession:
         """The core of one time-step with every neuron's spikes as outputs."""
+        with self._lock:
+            return self._observer
+
+    @cached_property
+    def _observer(self) -> ort.InferenceSession:
         proto = cut.core(self._model, spikes=True)
         return self.opening.open(proto, spinning=True)
 
     @property
     def refusal(self) -> str | None:
         """Why time cannot be folded into this model's batch axis, or None where it can."""
-        if isinstance(self._batched, str):
-            return self._batched
-        return None
+        batched = self._batched_or_refusal()
+        return batched if isinstance(batched, str) else None
 
     @property
     def batched_core(self) -> ort.InferenceSession:
         """The core of many time-steps at once; UsageError where an operator forbids it."""
-        if isinstance(self._batched, str):
+        batched = self._batched_or_refusal()
+        if isinstance(batched, str):
             raise UsageError(
-                f"time cannot be folded into this model's batch axis ({self._batched}); "
+                f"time cannot be folded into this model's batch axis ({batched}); "
                 "use schedule='stepped' or 'auto'"
             )
-        return self._batched
+        return batched
+
+    def _batched_or_refusal(self) -> ort.InferenceSession | str:
+        with self._lock:
+            return self._batched
 
     @cached_property
     def _batched(self) -> ort.InferenceSession | str:
@@ -127,7 +144,8 @@ class Parts:
         It has one thread where chunks run side by side.
         """
         if chunks > 1 and self.opening.workers > 1:
-            return self._batched_alone
+            with self._lock:
+                return self._batched_alone
         return self.batched_core
 
     def open_core(self) -> None:

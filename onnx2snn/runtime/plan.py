@@ -114,7 +114,8 @@ class Planner:
     def _batched(self, neurons: int, chunks: Sequence[slice | None]) -> Plan:
         # neurons of a chunk, rounded up
         of_chunk = -(-neurons // len(chunks))
-        most = max(1, NEURON_STEPS // of_chunk)
+        # an empty batch has none
+        most = max(1, NEURON_STEPS // max(1, of_chunk))
         core = self._parts.batched_core_for(len(chunks))
         way = Batched(core, self._states.carried, most)
         return Plan(way, chunks)
@@ -157,7 +158,7 @@ def chunks_of(samples: int, neurons: int, workers: int) -> list[slice]:
             are samples.
     """
     # the most samples n of a chunk: n * (neurons / samples) * STEPS_TOGETHER <= NEURON_STEPS
-    most = NEURON_STEPS * samples // (neurons * STEPS_TOGETHER)
+    most = NEURON_STEPS * samples // (max(1, neurons) * STEPS_TOGETHER)
     most = max(1, most)
     # chunks run in rounds of one for each worker; -(-a // b) rounds up
     rounds = -(-samples // (most * workers))

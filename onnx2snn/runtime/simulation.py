@@ -21,6 +21,7 @@ from onnx2snn.runtime.answers import Answers, Span, Sums, last_uses
 from onnx2snn.runtime.cut import carried_states
 from onnx2snn.runtime.parts import Opening, Parts
 from onnx2snn.runtime.plan import Schedule
+from onnx2snn.runtime.runs import LastRuns, Run, ThreadRuns
 from onnx2snn.runtime.spike_counters import counters, counters_by_site
 from onnx2snn.runtime.states import CoreStates
 from onnx2snn.runtime.steps import Step
@@ -36,7 +37,11 @@ Windows = Sequence[tuple[int, Delay]]
 
 
 class Simulation:
-    """A spiking model in time: its parts, the states after the last step, and its answers."""
+    """A spiking model in time: its parts, its runs, and their answers.
+
+    Threads may share it: each call has a run of its own, and what is read of the last run is of the
+    last run of the calling thread (`runtime.runs`).
+    """
 
     def __init__(
         self,
@@ -70,7 +75,8 @@ class Simulation:
         self._count = counters(self.model, counts=count_spikes, activity=count_activity)
         self._parts = Parts(self.model, self._count, opening or Opening())
         self.states = self._fresh_states()
-        self._answers = Answers(self.model, self._parts, self.states)
+        self._answers = Answers(self.model, self._parts)
+        self._runs = LastRuns()
         self._loop = TimeLoop(self.model, self.inputs, self._parts, self.states)
         self._schedule = schedule
         self._loop.planner.open_core(schedule)
@@ -94,7 +100,15 @@ class Simulation:
 
     def reset(self) -> None:
         """Forget all states: the next run starts from the initial potentials."""
-        self._loop.reset()
+        self._runs.forget()
+
+    def _begin(self, feed: Mapping[str, Array], *, reset: bool) -> tuple[ThreadRuns, Run]:
+        """Begin a run; whatever was still to be read of this thread's last one is over."""
+        before = None if reset else self._runs.last()
+        runs = self._runs.of_thread()
+        run = self._loop.begin(feed, before)
+        runs.current = run
+        return runs, run
 
     # Answers.
 
@@ -124,12 +138,15 @@ class Simulation:
         needed = last_uses(spans)
         stops = sorted(ends.union(needed))
         sums: dict[int, Sums] = {}
-        for t, static in self._loop.advance(feed, stops, self._schedule, reset=reset):
+        runs, run = self._begin(feed, reset=reset)
+        for t in self._loop.advance(run, stops, self._schedule):
             # sums that are needed later on are copied, since the next step writes over them
-            sums[t] = self._answers.sums(copy=t in needed)
+            sums[t] = self._answers.sums(run, copy=t in needed)
+            if t in ends:
+                self._runs.remember(runs, run)
             for index, span in enumerate(spans):
                 if span.end == t:
-                    yield index, self._answer(static, sums, span)
+                    yield index, self._answer(run, sums, span)
             # keep the sums at the starts of windows that are still to end
             for start in list(sums):
                 if needed.get(start, 0) <= t:
@@ -168,11 +185,9 @@ class Simulation:
             return self.metadata["timesteps"]
         return timesteps
 
-    def _answer(
-        self, static: Mapping[str, Array], sums: Mapping[int, Sums], span: Span
-    ) -> list[Array]:
+    def _answer(self, run: Run, sums: Mapping[int, Sums], span: Span) -> list[Array]:
         with computing(self.inputs):
-            return self._answers.answer(static, sums, span)
+            return self._answers.answer(run.static, sums, span)
 
     # Step by step.
 
@@ -188,35 +203,28 @@ class Simulation:
         span = self.span(timesteps, delay)
         stops = range(1, span.end + 1)
         at_start: dict[int, Sums] = {}
-        for t, static in self._loop.advance(feed, stops, "stepped", reset=reset):
+        runs, run = self._begin(feed, reset=reset)
+        for t in self._loop.advance(run, stops, "stepped"):
+            self._runs.remember(runs, run)
             if t == span.start:
-                at_start[t] = self._answers.sums()
+                at_start[t] = self._answers.sums(run)
             # before the delay is over the answer is the mean since t = 1
             start = span.start if t > span.start else 0
-            outputs = partial(self._outputs_so_far, static, at_start, Span(start, t))
-            read = partial(self._in_time, self._loop.moment, t)
-            yield Step(t, partial(read, outputs), partial(read, self._last_spikes))
+            outputs = partial(self._outputs_so_far, run, at_start, Span(start, t))
+            spikes = partial(self._last_spikes, run)
+            read = partial(_in_time, runs, run, t)
+            yield Step(t, partial(read, outputs), partial(read, spikes))
 
-    def _in_time(self, moment: int, t: int, read: Callable[[], Read]) -> Read:
-        """Read something of a step, as long as it is the last one."""
-        if self._loop.moment != moment:
-            raise UsageError(
-                f"step {t} is over; read its outputs and spikes before the next step or run"
-            )
-        return read()
-
-    def _outputs_so_far(
-        self, static: Mapping[str, Array], at_start: Mapping[int, Sums], span: Span
-    ) -> list[Array]:
+    def _outputs_so_far(self, run: Run, at_start: Mapping[int, Sums], span: Span) -> list[Array]:
         sums = dict(at_start)
-        sums[span.end] = self._answers.sums()
-        return self._answer(static, sums, span)
+        sums[span.end] = self._answers.sums(run)
+        return self._answer(run, sums, span)
 
-    def _last_spikes(self) -> dict[str, Array]:
+    def _last_spikes(self, run: Run) -> dict[str, Array]:
         """Repeat the last step from what it started with, with the spikes as outputs."""
         observer = self._parts.observer
         names = [value.name for value in observer.get_inputs()]
-        feed = {name: self._loop.given[name] for name in names}
+        feed = {name: run.given[name] for name in names}
         spikes = [neuron["spikes"] for neuron in self.neurons]
         found = observer.run_with_ort_values(spikes, feed)
         by_site = {}
@@ -244,13 +252,14 @@ class Simulation:
     def _counted(self, option: str, *, absolute: bool, copy: bool) -> dict[str, Array]:
         found = counters_by_site(self.model, self._count, absolute=absolute)
         complete = len(found) == len(self.neurons)
-        if not complete or not self.states.chunks:
+        run = self._runs.last()
+        if not complete or run is None:
             raise UsageError(
                 f"there are no spike counts; open the session with {option}=True and run it first"
             )
         counts = {}
         for site, counter in found.items():
-            counts[site] = self.states.value(counter.input, copy=copy)
+            counts[site] = run.value(counter.input, copy=copy)
         return counts
 
     def potentials(self) -> dict[str, Array]:
@@ -258,9 +267,10 @@ class Simulation:
 
         There are none before the first run.
         """
-        if not self.states.chunks:
+        run = self._runs.last()
+        if run is None:
             return {}
-        return {site: self.states.value(name) for site, name in self._membranes.items()}
+        return {site: run.value(name) for site, name in self._membranes.items()}
 
     @cached_property
     def _membranes(self) -> dict[str, str]:
@@ -270,8 +280,20 @@ class Simulation:
 
     def answer_size(self) -> int:
         """Return how many numbers the sums hold that the last answer was made of."""
-        sums = self._answers.sums(copy=False)
+        run = self._runs.last()
+        if run is None:
+            return 0
+        sums = self._answers.sums(run, copy=False)
         return sum(total.size for total in sums.values())
+
+
+def _in_time(runs: ThreadRuns, run: Run, t: int, read: Callable[[], Read]) -> Read:
+    """Read something of a step, as long as it is the last one of the last run."""
+    if runs.current is not run or run.t != t:
+        raise UsageError(
+            f"step {t} is over; read its outputs and spikes before the next step or run"
+        )
+    return read()
 
 
 def _with_names(names: Sequence[str], specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

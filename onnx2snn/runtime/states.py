@@ -1,4 +1,4 @@
-"""The states a core hands from one time-step to the next, and their values between two runs.
+"""The states a core hands from one time-step to the next, and how onnxruntime takes their values.
 
 A state's value is an array per chunk of the batch, since chunks are simulated side by side. At the
 start it is zeros of shape [1, ..., 1], which broadcast to any batch.
@@ -7,7 +7,6 @@ start it is zeros of shape [1, ..., 1], which broadcast to any batch.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 import onnxruntime as ort
@@ -20,22 +19,22 @@ Values = dict[str, ort.OrtValue]
 
 
 class CoreStates:
-    """The states of a core after the last pass, by the names of their inputs."""
+    """The states of a core; no values, so that all runs share it."""
 
     def __init__(self, carried: Sequence[Carried], restarted: Collection[str]) -> None:
-        """Start with no value.
+        """Take note of the states.
 
         Args:
             carried: The states.
             restarted: Names of those that each run starts at zero, such as the sums of the answer.
         """
         self.carried = carried
-        self.chunks: list[Values] = []
-        """The values, one entry a chunk of the batch; empty before the first step."""
-        self._restarted = set(restarted)
+        names = [state.input for state in carried]
+        self.kept = [name for name in names if name not in set(restarted)]
+        """Names of those that a run without a reset goes on from."""
+        self.zeros = self._zeros()
 
-    @cached_property
-    def zeros(self) -> Values:
+    def _zeros(self) -> Values:
         """Every state at the start; states of the same rank share one value."""
         by_rank: dict[int, ort.OrtValue] = {}
         zeros = {}
@@ -46,28 +45,6 @@ class CoreStates:
                 by_rank[rank] = ort.OrtValue.ortvalue_from_numpy(zero)
             zeros[state.input] = by_rank[rank]
         return zeros
-
-    def value(self, name: str, *, copy: bool = True) -> Array:
-        """Return a state after the last step, the chunks of the batch together.
-
-        What is not copied holds until the next step.
-        """
-        # a state without a batch axis is the same for all chunks
-        found = [values[name].numpy() for values in self.chunks]
-        has_batch = found[0].ndim >= 2
-        if len(found) > 1 and has_batch:
-            return np.concatenate(found)
-        return np.array(found[0], copy=copy)
-
-    def going_on(self) -> dict[str, Array]:
-        """Return copies of the states that a run without a reset goes on from."""
-        if not self.chunks:
-            return {}
-        kept = {}
-        for state in self.carried:
-            if state.input not in self._restarted:
-                kept[state.input] = self.value(state.input)
-        return kept
 
 
 def ort_values(arrays: Mapping[str, Array], chunk: slice | None = None) -> Values:
