@@ -33,16 +33,16 @@ def checked_feed(feed: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict
     return values
 
 
-def check_goes_on(feed: Mapping[str, Array], before: Mapping[str, tuple[int, ...]]) -> None:
-    """Check that inputs fit the states of the last run, whose inputs had the shapes `before`.
+def check_goes_on(feed: Mapping[str, Array], before: Mapping[str, Array]) -> None:
+    """Check that inputs fit the states of the last run, whose inputs were `before`.
 
     Raises:
         DataError: An input has another shape.
     """
-    for name, shape in before.items():
+    for name, value in before.items():
         found = spec_of(name, feed[name])
-        if found.shape != shape:
-            last = TensorSpec(name, found.dtype, shape)
+        last = spec_of(name, value)
+        if found.shape != last.shape:
             raise DataError(
                 f"input {found} cannot go on from the last run's {last}; reset the session first"
             )

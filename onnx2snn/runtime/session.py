@@ -112,8 +112,9 @@ class SpikingSession:
             timesteps: The number of steps; None: the model's own.
             delay: Steps left out of the mean: a number, "half", "auto", or None for the model's
                 own.
-            reset: Whether to start from the initial potentials. False starts from the membrane
-                potentials the last run ended with; the mean starts afresh all the same.
+            reset: Whether to start from the initial potentials. False goes on
+                from this thread's last run: exactly where the inputs are the same, with a bounded
+                share of the membrane potentials where they are not. The mean starts afresh.
 
         Raises:
             UsageError: Steps or delay are impossible, or an output's name is unknown.

@@ -27,7 +27,7 @@ from onnx2snn.runtime.states import CoreStates
 from onnx2snn.runtime.steps import Step
 from onnx2snn.runtime.time_loop import TimeLoop
 from onnx2snn.snn.format import Metadata, NeuronEntry
-from onnx2snn.snn.neurons import neuron_nodes
+from onnx2snn.snn.neurons import BY_OP, neuron_nodes
 from onnx2snn.snn.step_model import read_step_model
 from onnx2snn.snn.window import resolve_delay
 
@@ -86,7 +86,9 @@ class Simulation:
         # a run that goes on from the last one keeps potentials, but counts and sums afresh
         counts = [counter.input for counter in self._count]
         sums = [state.input for state in self.model.states if state.mean is not None]
-        return CoreStates(carried, [*counts, *sums])
+        unsigned = [n["name"] for n in self.neurons if not BY_OP[n["kind"]].signed]
+        membranes = [self._membranes[name] for name in unsigned]
+        return CoreStates(carried, [*counts, *sums], membranes)
 
     @property
     def metadata(self) -> Metadata:

@@ -21,17 +21,25 @@ Values = dict[str, ort.OrtValue]
 class CoreStates:
     """The states of a core; no values, so that all runs share it."""
 
-    def __init__(self, carried: Sequence[Carried], restarted: Collection[str]) -> None:
+    def __init__(
+        self,
+        carried: Sequence[Carried],
+        restarted: Collection[str],
+        membranes: Sequence[str],
+    ) -> None:
         """Take note of the states.
 
         Args:
             carried: The states.
             restarted: Names of those that each run starts at zero, such as the sums of the answer.
+            membranes: Names of the membrane potentials of neurons that take no spikes back.
         """
         self.carried = carried
         names = [state.input for state in carried]
         self.kept = [name for name in names if name not in set(restarted)]
-        """Names of those that a run without a reset goes on from."""
+        """Names of those that a run on the same inputs goes on from."""
+        self.membranes = tuple(membranes)
+        """Names of those that a run on other inputs goes on from, in part."""
         self.zeros = self._zeros()
 
     def _zeros(self) -> Values:

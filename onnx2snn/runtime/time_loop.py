@@ -42,11 +42,10 @@ class TimeLoop:
         """
         values = checked_feed(feed, self._inputs)
         if before is not None:
-            check_goes_on(values, before.shapes)
+            check_goes_on(values, before.inputs)
         with computing(self._inputs):
             static = with_outputs(self._parts.encoder, values)
-        shapes = {name: value.shape for name, value in values.items()}
-        return Run(self._states, shapes, static, before)
+        return Run(self._states, values, static, before)
 
     def advance(self, run: Run, stops: Sequence[int], schedule: Schedule) -> Iterator[int]:
         """Take a run to the last of some steps.
