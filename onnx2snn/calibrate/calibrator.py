@@ -85,7 +85,8 @@ class Calibrator:
         """Return a session that computes the statistic of each site."""
         job = self.job
         granularity = job.settings.granularity
-        graph = instrument(job.graph, self.sites, statistic, granularity)
+        samples = len(job.samples)
+        graph = instrument(job.graph, self.sites, statistic, granularity, samples=samples)
         proto = to_proto(graph)
         return open_session(proto, job.threads)
 

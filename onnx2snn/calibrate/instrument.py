@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from onnx2snn.aliases import Array
+from onnx2snn.data.positions import spread_positions
 from onnx2snn.graph.editing import Editor, redirect, tidy, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Site
@@ -25,7 +27,10 @@ BINS = 2048
 """Bins of a histogram."""
 
 POSITIONS = 48
-"""About the least number of a map's positions that a histogram counts in each sample."""
+"""About the least number of a map's positions that a histogram counts in each sample ..."""
+
+COUNTED = 2**15
+"""... or as many as make this number of activations a channel from all samples, if that is more."""
 
 PREFIX = "onnx2snn/"
 """Of every name added to an ANN, which may use any other."""
@@ -34,7 +39,6 @@ RATE = f"{PREFIX}2η"
 """The name under which an instrumented graph takes the rate 2η of local threshold balancing."""
 
 _INT32 = 6  # TensorProto.INT32
-_NO_END = 2**31 - 1
 
 
 def threshold_input(site: Site) -> str:
@@ -47,6 +51,7 @@ class Place:
     """A site in the graph, where a statistic is taken.
 
     `threshold` and `rate` are inputs of the graph; `shape` is that of the site's thresholds.
+    `positions` is about the least number of a map's positions that a histogram counts.
     """
 
     editor: Editor
@@ -55,6 +60,7 @@ class Place:
     threshold: Tensor
     rate: Tensor
     shape: tuple[int, ...]
+    positions: int
 
     def node(
         self, op: str, label: str, *inputs: Tensor, dtype: type = np.float32, **attrs: object
@@ -149,46 +155,74 @@ def _histogram(place: Place) -> Tensor:
 
 
 def _thinned(place: Place) -> Tensor:
-    """Return every n-th position of a large map's activations, or all of a small one's."""
-    steps = _thinning(place.site)
-    if not steps:
-        return place.activation
-    step = list(steps.values())
-    middle = [n // 2 for n in step]
-    return place.node(
-        "Slice",
-        "thinned",
-        place.activation,
-        place.whole("first", middle),
-        place.whole("end", [_NO_END] * len(step)),
-        place.whole("axes", list(steps)),
-        place.whole("step", step),
-    )
+    """Return some positions of a large map's activations, or all of a small one's.
 
-
-def _thinning(site: Site) -> dict[int, int]:
-    """Return the axes of which only every n-th position is counted, with n.
-
-    There are none in a small map, and none where a size is not static.
+    The axes on one side of the channels' are flattened to one, some positions of it are gathered,
+    and further axes of size 1 restore the rank.
     """
-    sizes = {}
-    for axis, size in enumerate(site.shape):
-        if axis in (0, site.axis):
-            continue
+    thinning = _thinning(place.site, place.positions)
+    a = place.activation
+    if thinning is None:
+        return a
+    axes, behind = thinning.axes, thinning.behind
+    # 0: as it is
+    before = [0] * axes.start
+    if len(axes) > 1:
+        shape = place.whole("flattened/shape", [*before, -1, *behind])
+        a = place.node("Reshape", "flattened", a, shape)
+    positions = place.whole("positions", list(thinning.positions))
+    a = place.node("Gather", "thinned", a, positions, axis=axes.start)
+    if len(axes) > 1:
+        ones = [1] * (len(axes) - 1)
+        shape = place.whole("restored/shape", [*before, -1, *ones, *behind])
+        a = place.node("Reshape", "restored", a, shape)
+    return a
+
+
+@dataclass(frozen=True)
+class _Thinning:
+    """The positions of a large map that are counted, along neighbouring axes taken as one.
+
+    `behind` are the sizes of the axes behind those.
+    """
+
+    axes: range
+    positions: tuple[int, ...]
+    behind: tuple[int, ...]
+
+
+def _thinning(site: Site, least: int) -> _Thinning | None:
+    """Return the positions of a map that are counted, `least` of them or some more.
+
+    None: all of them, in a small map and where a size is not static.
+    """
+    shape = []
+    for size in site.shape[1:]:
         if not isinstance(size, int):
-            return {}
-        sizes[axis] = size
-    positions = np.prod(list(sizes.values()))
-    if positions < 2 * POSITIONS:
-        return {}
-    # step^axes = positions / POSITIONS, rounded down
-    share = positions / POSITIONS
-    step = int(share ** (1 / len(sizes)))
-    steps = {}
-    for axis, size in sizes.items():
-        if min(step, size) > 1:
-            steps[axis] = min(step, size)
-    return steps
+            return None
+        shape.append(size)
+    # without the batch: axis 0 of `shape` is axis 1 of the site
+    before, behind = shape[: site.axis - 1], shape[site.axis :]
+    positions = prod(before) * prod(behind)
+    if positions < 2 * least:
+        return None
+    # step^axes = positions / least, rounded down: one of step^axes positions is counted
+    axes = len(before) + len(behind)
+    step = int((positions / least) ** (1 / axes))
+    if step == 1:
+        return None
+    every = step**axes
+    # the larger side of the channels' axis is flattened and thinned out
+    if prod(before) > prod(behind):
+        side, start = before, 1
+    else:
+        side, start = behind, site.axis + 1
+    count = max(1, prod(side) // every)
+    return _Thinning(
+        axes=range(start, start + len(side)),
+        positions=spread_positions(tuple(side), count),
+        behind=tuple(shape[start + len(side) - 1 :]),
+    )
 
 
 @dataclass(frozen=True)
@@ -217,6 +251,7 @@ def instrument(
     granularity: str,
     *,
     keep_outputs: bool = False,
+    samples: int | None = None,
 ) -> Graph:
     """Return a copy of the ANN that returns one statistic a site.
 
@@ -227,6 +262,8 @@ def instrument(
         granularity: "channel" or "layer": the shape of thresholds and statistics.
         keep_outputs: Keep the ANN's outputs too, before the statistics, as the ANN computes them
             with every activation clipped.
+        samples: The number of all samples together, as far as it is known: histograms of fewer
+            count more positions of each.
 
     Returns:
         A graph whose inputs are the ANN's own and, as far as the statistic needs them, the
@@ -237,13 +274,16 @@ def instrument(
     by_name: dict[str, Node] = {node.name: node for node in graph.nodes}
     editor = Editor(graph)
     rate = variable(RATE, dtype=np.float32, shape=[1])
+    positions = POSITIONS
+    if samples is not None:
+        positions = max(POSITIONS, COUNTED // samples)
     statistics: list[Tensor] = []
     for site in sites:
         shape = site.threshold_shape(granularity)
         name = threshold_input(site)
         theta = variable(name, dtype=np.float32, shape=list(shape))
         activation = by_name[site.name].outputs[0]
-        place = Place(editor, site, activation, theta, rate, shape)
+        place = Place(editor, site, activation, theta, rate, shape, positions)
         found = probe.build(place)
         found.dtype = np.dtype(probe.dtype)
         statistics.append(found)

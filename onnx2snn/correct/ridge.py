@@ -99,15 +99,30 @@ def _rows(operator: Unrolled, x: Array, lacking: Array) -> Iterator[tuple[Array,
     enough = -(-rows // positions)
     samples = max(LEAST_SAMPLES, enough)
     samples = min(len(x), samples)
-    # odd: an even stride would miss every second column of most maps
-    stride = max(1, samples * positions // rows) | 1
+    stride = max(1, samples * positions // rows)
     elements = positions * operator.inputs
     size = max(1, CHUNK // elements)
     for start in range(0, samples, size):
         stop = min(start + size, samples)
         a = operator.rows(x[start:stop])
         d = operator.targets(lacking[start:stop])
-        yield a[:, :, ::stride], d[:, :, ::stride]
+        if stride > 1:
+            kept = _every(stride, positions, range(start, stop))
+            a, d = a[:, :, kept], d[:, :, kept]
+        yield a, d
+
+
+def _every(stride: int, positions: int, samples: range) -> Array:
+    """Return rows: every n-th position of each sample, the first one 0 to n - 1 by turns.
+
+    From one first position in all samples a map that was upsampled with a stride would show one
+    phase only.
+    """
+    kept = []
+    for index, sample in enumerate(samples):
+        rows = np.arange(sample % stride, positions, stride)
+        kept.append(index * positions + rows)
+    return np.concatenate(kept)
 
 
 def _solve(sums: _Sums, centred: bool) -> Array:

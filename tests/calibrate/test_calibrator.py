@@ -17,6 +17,7 @@ from onnx2snn.aliases import Progress, silent_progress
 from onnx2snn.calibrate import rules, sample_passes
 from onnx2snn.calibrate.calibrator import Calibrator
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
+from onnx2snn.data.positions import spread_positions
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.pipeline.stage_checks import run_model
@@ -268,15 +269,15 @@ def test_a_percentile_is_numpys_within_one_bin(
 @pytest.mark.parametrize(
     ("size", "counted"),
     [
-        ((3, 4), (slice(None), slice(None))),
-        ((9, 10), (slice(None), slice(None))),
-        ((20, 21), (slice(1, None, 2), slice(1, None, 2))),
-        ((1, 480), (slice(None), slice(1, None, 3))),
+        ((3, 4), 12),
+        ((9, 10), 90),
+        ((20, 21), 105),
+        ((1, 480), 53),
     ],
     ids=["small", "not quite large", "large", "long"],
 )
-def test_histograms_count_every_activation_of_small_maps_and_every_nth_of_large_ones(
-    granularity: str, size: tuple[int, int], counted: tuple[slice, slice]
+def test_histograms_count_every_activation_of_small_maps_and_some_of_large_ones(
+    granularity: str, size: tuple[int, int], counted: int
 ) -> None:
     net, x = plain(size=size), images(5, size=size)
     sites = net.model.parts.sites
@@ -286,16 +287,58 @@ def test_histograms_count_every_activation_of_small_maps_and_every_nth_of_large_
         threshold_input(site): maximum.astype(np.float32)
         for site, maximum in zip(sites, maxima, strict=True)
     }
+    positions = spread_positions(size, counted)
     for bins, whole in zip(
         run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True
     ):
-        a = whole[:, :, *counted]
+        a = whole.reshape(*whole.shape[:2], -1)[:, :, positions]
         rows = per_channel(a, granularity)
         wanted = [np.histogram(np.minimum(row, 29.999), BINS, (0, 30.0))[0] for row in rows]
         found = np.bincount(bins, minlength=len(rows) * BINS).reshape(len(rows), BINS)
         assert found.sum() == a.size
         # an activation on the border of two bins may be rounded into either
         assert np.all(np.abs(np.cumsum(found, axis=1) - np.cumsum(wanted, axis=1)) <= 2)
+
+
+def upsampled(how: str) -> Staged:
+    """A convolution and a map that is upsampled by a stride, with a Relu behind each."""
+    b = Builder(3)
+    stride = 3 if "3" in how else 2
+    size = 24 if stride == 3 else 28
+    x = b.input("input", ["batch", 2, size // stride, size // stride])
+    x = b.node("Relu", b.conv(x, 2, 4))
+    if "shuffled" in how:
+        x = b.node("DepthToSpace", b.conv(x, 4, 4 * stride**2), blocksize=stride, mode="CRD")
+    else:
+        kernel = b.const(b.rng.standard_normal((4, 4, stride, stride)))
+        x = b.node("ConvTranspose", x, kernel, strides=[stride, stride])
+    # one more phase is far larger than the others
+    single = np.zeros((1, 1, size, size))
+    single[:, :, 1::stride, 0::stride] = 9.0
+    x = b.node("Add", x, b.const(single))
+    if "last" in how:
+        x = b.node("Transpose", x, perm=[0, 2, 3, 1])
+    x = b.node("Relu", x)
+    if "last" in how:
+        x = b.node("Transpose", x, perm=[0, 3, 1, 2])
+    b.name_output(b.conv(x, 4, 2), "output")
+    return staged(b.model({"output": ["batch", 2, size, size]}))
+
+
+@pytest.mark.parametrize(
+    "how", ["transposed by 2", "transposed by 3", "shuffled by 2", "shuffled by 3, channels last"]
+)
+def test_thresholds_behind_an_upsampling_are_those_of_all_its_phases(how: str) -> None:
+    model = upsampled(how)
+    site = model.parts.sites[-1]
+    size = 8 if "3" in how else 14
+    x = images(700, size=(size, size))
+    *_, theta = percentiles(calibrator(model, x), 90.0, silent_progress)
+    graph = model.arranged.copy()
+    graph.outputs = [graph.tensors()[site.tensor]]
+    (a,) = reference(graph, {"input": x})
+    rows = np.moveaxis(a, site.axis, 0).reshape(4, -1)
+    np.testing.assert_allclose(theta.ravel(), np.percentile(rows, 90.0, axis=1), rtol=0.03)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

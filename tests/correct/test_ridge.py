@@ -112,3 +112,17 @@ def test_an_input_that_is_always_zero_changes_nothing() -> None:
     )
     assert not isinstance(found, str)
     assert not np.any(found)
+
+
+@pytest.mark.parametrize("phase", [(0, 0), (1, 1), (2, 1)])
+@pytest.mark.parametrize(("size", "stride"), [(81, 3), (92, 4), (66, 2), (120, 6)])
+def test_large_maps_that_were_upsampled_show_every_phase(
+    size: int, stride: int, phase: tuple[int, int]
+) -> None:
+    """Inputs are 0 but at one phase of an upsampling; weights that double them are found."""
+    x = np.zeros((16, 1, size, size), np.float32)
+    row, column = (at % stride for at in phase)
+    x[:, :, row::stride, column::stride] = 1.0
+    change = fit_weights(node("Conv", np.ones((1, 1, 1, 1))), x, x, centred=False)
+    assert isinstance(change, np.ndarray)
+    assert change.item() == pytest.approx(1 / (1 + RIDGE), rel=0.05)
