@@ -21,7 +21,7 @@ from onnx2snn.runtime.time_batched import batched_core
 from onnx2snn.runtime.unrolling import Unrolling
 from onnx2snn.snn.format import METADATA_KEY, RolloutMetadata, describe_rollout
 from onnx2snn.snn.step_model import read_step_model
-from onnx2snn.snn.window import resolve_delay
+from onnx2snn.snn.window import own_delay, window_delay
 
 
 def rollout(
@@ -48,14 +48,14 @@ def rollout(
     step = read_step_model(loaded.proto, os.fspath(loaded.name))
     metadata = step.metadata
     total = metadata["timesteps"] if timesteps is None else timesteps
-    start = resolve_delay(delay, total, metadata["delay"], metadata["delay_auto"])
+    start = window_delay(metadata, delay, total)
 
     unrolling = Unrolling(step)
     unrolling.part(cut.encoder(step))
     core = batched_core(step)
     if isinstance(core, str):
         form = "a Loop over time-steps"
-        unroll_looped(unrolling, total, metadata["delay"] if delay is None else delay)
+        unroll_looped(unrolling, total, own_delay(metadata) if delay is None else delay)
     else:
         form = "time folded into the batch axis"
         unroll_folded(unrolling, core, total, start)

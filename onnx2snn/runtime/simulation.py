@@ -29,7 +29,7 @@ from onnx2snn.runtime.time_loop import TimeLoop
 from onnx2snn.snn.format import Metadata, NeuronEntry
 from onnx2snn.snn.neurons import BY_OP, neuron_nodes
 from onnx2snn.snn.step_model import read_step_model
-from onnx2snn.snn.window import resolve_delay
+from onnx2snn.snn.window import window_delay
 
 Read = TypeVar("Read")
 Windows = Sequence[tuple[int, Delay]]
@@ -177,9 +177,7 @@ class Simulation:
     def span(self, timesteps: int | None, delay: Delay) -> Span:
         """Return the steps of a window, None for the model's own; UsageError where none is left."""
         end = self._timesteps(timesteps)
-        stored = self.metadata["delay"]
-        auto = self.metadata["delay_auto"]
-        start = resolve_delay(delay, end, stored, auto)
+        start = window_delay(self.metadata, delay, end)
         return Span(start, end)
 
     def _timesteps(self, timesteps: int | None) -> int:

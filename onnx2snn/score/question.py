@@ -19,7 +19,7 @@ from onnx2snn.score.energy import Prices
 from onnx2snn.score.metrics import Metric, Scripted
 from onnx2snn.score.registry import metric_class
 from onnx2snn.snn.format import metadata_of
-from onnx2snn.snn.window import resolve_delay
+from onnx2snn.snn.window import window_delay
 
 DEFAULTS = {"labels": "top1", "masks": "miou", "boxes": "map"}
 """The metric by the array that stands beside the inputs."""
@@ -97,8 +97,7 @@ def _check_count(name: str, value: object, least: int = 1) -> None:
 def steps_left_out(window: Window, simulation: Simulation) -> int:
     """Return the number of time-steps that a window leaves out; UsageError where it leaves none."""
     t, delay = window
-    metadata = simulation.metadata
-    return resolve_delay(delay, t, metadata["delay"], metadata["delay_auto"])
+    return window_delay(simulation.metadata, delay, t)
 
 
 def check_ann(source: LoadedModel) -> None:

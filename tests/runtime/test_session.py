@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from onnx2snn.runtime import plan
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.settings import Settings
+from onnx2snn.snn.format import describe, metadata_of
 
 Array = NDArray[Any]
 SAMPLES, STEPS = 200, 32
@@ -333,7 +335,7 @@ def test_the_step_graph_answers_with_its_baked_in_delay(delayed: onnx.ModelProto
     loop = plain_loop(
         delayed.SerializeToString(), feed, 12
     )  # also beyond the 8 steps it was made for
-    steps = SpikingSession(delayed).steps(feed, timesteps=12)
+    steps = SpikingSession(delayed).steps(feed, timesteps=12, delay=4)
     for step, found in zip(steps, loop, strict=True):
         assert_statistically_equal(step.outputs[0], found["logits"])
 
@@ -346,9 +348,11 @@ def test_the_step_graph_answers_with_its_baked_in_delay(delayed: onnx.ModelProto
     [
         (None, 8, 4),  # as stored
         (None, None, 4),
-        (None, 12, 4),
-        (None, 4, 0),  # a run no longer than the stored delay averages from the start
-        (None, 3, 0),
+        (None, 12, 6),  # half of the steps that are run, not of those it was made for
+        (None, 4, 2),
+        (None, 3, 1),
+        (None, 5, 2),
+        (None, 1, 0),
         ("half", 8, 4),
         ("half", 9, 4),
         ("half", 1, 0),
@@ -367,6 +371,41 @@ def test_delays_by_name(
     (found,) = session.run(None, feed, timesteps, delay)
     (wanted,) = session.run(None, feed, timesteps or 8, steps)
     assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("asked", "timesteps", "same_as"),
+    [
+        (3, 12, 3),  # a number stays a number
+        (3, 8, 3),
+        (3, 3, 0),  # a run no longer than it averages from the start
+        ("auto", 64, "auto"),
+        ("auto", 4, 2),
+        ("auto", 2, 1),
+    ],
+)
+def test_a_models_own_delay_is_the_one_it_was_made_with(
+    asked: int | str, timesteps: int, same_as: int | str
+) -> None:
+    session = SpikingSession(spiking("mlp", timesteps=8, delay=asked))
+    steps = session.metadata["delay_auto"] if same_as == "auto" else same_as
+    feed = {"input": inputs_for("mlp", 20)}
+    (found,) = session.run(None, feed, timesteps)
+    (wanted,) = session.run(None, feed, timesteps, steps)
+    assert np.array_equal(found, wanted)
+
+
+def test_a_file_that_names_no_delay_has_its_number() -> None:
+    """As readers of format 1 take it: the options are for people."""
+    model = spiking("mlp", timesteps=8, delay="half")
+    about = json.loads(metadata_of(model) or "")
+    del about["settings"]["delay"]
+    describe(model, about)
+    session, feed = SpikingSession(model), {"input": inputs_for("mlp", 20)}
+    for timesteps, steps in ((12, 4), (8, 4), (4, 0)):
+        (found,) = session.run(None, feed, timesteps)
+        (wanted,) = session.run(None, feed, timesteps, steps)
+        assert np.array_equal(found, wanted)
 
 
 def test_several_times_in_one_simulation_equal_separate_runs(
