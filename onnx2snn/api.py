@@ -154,6 +154,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     timesteps: Sequence[int] | None = None,
     delay: Delay = None,
     metric: str | None = None,
+    output: str | None = None,
     limit: int | None = None,
     threads: int | None = None,
     energy: bool = True,
@@ -177,6 +178,8 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
             model's own.
         metric: top1, top5, miou, map, mse, agreement or `script.py:function(outputs, labels)`;
             None: by what the data hold.
+        output: The output to score; None: the one whose shape fits metric and labels, which has to
+            be the only one (agreement: all floating-point outputs, the worst counts).
         limit: Use the first samples only.
         threads: Threads onnxruntime uses; None: its own choice.
         energy: Count synaptic operations, and find the first T that keeps 90 and 95 % of the ANN's
@@ -191,10 +194,10 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
 
     Returns:
         {"samples": n, "ann": {METRIC: x}, "snn": [row, ...], "partial": False, "energy": {...},
-        "warnings": [...], "seconds": s}; a row is {"timesteps": T, "delay": d, METRIC: x,
-        "drop": x, "drop_95": (low, high), "sops": x, ...}. Accuracies and drops are fractions (mse:
-        relative increase), the interval is paired over samples (None for map), operations and
-        joules are a sample's.
+        "scored": text, "warnings": [...], "seconds": s}; a row is {"timesteps": T, "delay": d,
+        METRIC: x, "drop": x, "drop_95": (low, high), "sops": x, ...}. Accuracies and
+        drops are fractions (mse: relative increase), the interval is paired over samples (None for
+        map), operations and joules are a sample's.
 
     Raises:
         UsageError: An option makes no sense, or the models do not belong together.
@@ -212,6 +215,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         timesteps=timesteps,
         delay=delay,
         metric=metric,
+        output=output,
         limit=limit,
         threads=threads,
         energy=energy,

@@ -172,6 +172,7 @@ def _evaluated(given: argparse.Namespace) -> EvaluationResult:
         timesteps=given.timesteps,
         delay=given.delay,
         metric=given.metric,
+        output=given.output,
         limit=given.limit,
         threads=given.threads,
         energy=not given.no_energy,

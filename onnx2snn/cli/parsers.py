@@ -143,6 +143,11 @@ def eval_parser() -> argparse.ArgumentParser:
         "else agreement",
     )
     parser.add_argument(
+        "--output",
+        metavar="NAME",
+        help="the output to score; default: the only one that fits the metric and the labels",
+    )
+    parser.add_argument(
         "--max-drop",
         type=_points,
         metavar="X",

@@ -137,7 +137,12 @@ def _label_table(file: Path) -> dict[str, int]:
         name = name.strip()
         label = label.strip()
         if name and re.fullmatch(r"-?\d+", label):
-            labels[name] = int(label)
+            before = labels.setdefault(name, int(label))
+            if before != int(label):
+                raise DataError(
+                    f"line {number + 1} of {file} labels '{name}' {label}, which a line before "
+                    f"labels {before}: leave one of them"
+                )
             continue
         header_or_empty = number == 0 or not line.strip()
         if not header_or_empty:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from onnx2snn.display.network import network_parts, threshold_quartiles
 from onnx2snn.display.page import conversion_page, evaluation_page
 from onnx2snn.display.page_data import PageData, Raster
 from onnx2snn.display.pictures import PictureRows, detection_rows, picture, segmentation_rows
-from onnx2snn.errors import UsageError, quoted
+from onnx2snn.errors import DataError, UsageError, quoted
 from onnx2snn.pipeline.convert import Conversion
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.sessions import open_session
@@ -121,13 +121,34 @@ def present_conversion(
     with data.samples:
         question = Question(timesteps=timesteps, limit=MOST_HELD_BACK, threads=threads)
         samples = data.held_back
-        result = run_evaluation(source.proto, conversion.model, samples, question, progress)
-        result["warnings"] = []  # those of the conversion are enough
+        result = _scored_by_what_fits(source, conversion, samples, question, progress)
         metric = metric_of(result)
         windows: list[tuple[int, Delay]] = [(t, None) for t in timesteps]
         subject = _Subject(source, simulation, samples, windows, metric, threads)
         shown = subject.page_data(site)
     return conversion_page(conversion.report, result, shown, simulation.metadata)
+
+
+def _scored_by_what_fits(
+    source: LoadedModel,
+    conversion: Conversion,
+    samples: Samples,
+    question: Question,
+    progress: Progress,
+) -> EvaluationResult:
+    """Evaluate by the metric the data is for, or by agreement where that one does not fit.
+
+    No conversion is lost for a metric that nobody asked for.
+    """
+    warnings = []
+    try:
+        result = run_evaluation(source.proto, conversion.model, samples, question, progress)
+    except (DataError, UsageError) as error:
+        warnings = [f"the page is scored by agreement: {error}"]
+        question = replace(question, metric="agreement")
+        result = run_evaluation(source.proto, conversion.model, samples, question, progress)
+    result["warnings"] = warnings  # those of the conversion are in its report
+    return result
 
 
 def _powers_of_two(last: int) -> list[int]:

@@ -52,6 +52,8 @@ def score_tables(result: EvaluationResult) -> list[RenderableType]:
 def _score_table(result: EvaluationResult) -> RenderableType:
     metric, ann = next(iter(result["ann"].items()))
     title = f"{metric} on {result['samples']} samples"
+    if result.get("scored"):
+        title += f", {result['scored']}"
     if result["partial"]:
         title += " (interrupted)"
     table = Table(title=title, title_justify="left")
@@ -198,7 +200,19 @@ def _agreement(report: Report) -> str:
     if agreement["random"]:
         kind = "random inputs"
     window = f"T = {report.timesteps}, delay {report.delay}"
-    return f"{agreement['value']:.2%} at {window}, on {agreement['samples']} {kind}"
+    first = f"{agreement['value']:.2%} at {window}, on {agreement['samples']} {kind}"
+    scored = f"output '{agreement['output']}': {agreement['scored']}"
+    error = agreement.get("relative_error")
+    if error is not None:
+        scored += f"; relative error {error:.2%}"
+    return f"{first}{_interval(agreement.get('interval'))}\n{scored}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return ""
+    low, high = interval
+    return f" (95 % interval {low:.1%} to {high:.1%})"
 
 
 def _kept_scales(report: Report) -> str:

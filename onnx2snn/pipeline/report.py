@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import onnx
@@ -39,9 +39,17 @@ class SnnEntry(TypedDict):
 
 
 class AgreementEntry(TypedDict):
-    """Agreement with the ANN as a share of 1, and the samples it was scored on."""
+    """Agreement with the ANN as a share of 1, and the samples it was scored on.
+
+    It is of the output that agrees least; `scored` says how. `interval`: of 95 %, over samples;
+    `relative_error`: ||SNN - ANN|| / ||ANN|| of that output (None: not finite).
+    """
 
     value: float
+    output: NotRequired[str]
+    scored: NotRequired[str]
+    relative_error: NotRequired[float | None]
+    interval: NotRequired[list[float] | None]
     samples: int
     held_back: bool
     random: bool
@@ -152,6 +160,10 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
         delay_auto=metadata["delay_auto"],
         agreement={
             "value": comparison.agreement,
+            "output": comparison.output,
+            "scored": comparison.scored,
+            "relative_error": comparison.relative_error,
+            "interval": None if comparison.interval is None else list(comparison.interval),
             "samples": comparison.samples,
             "held_back": not data.scored_is_fitted,
             "random": data.random,

@@ -18,7 +18,9 @@ from onnx2snn.protos.sessions import open_session
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
-from onnx2snn.score.closeness import Agreement
+from onnx2snn.score.agreement import Agreement
+from onnx2snn.score.intervals import drop_intervals
+from onnx2snn.score.natures import natures_of
 
 LOW_AGREEMENT = 0.9
 """A share of agreement below this is worth a warning."""
@@ -46,11 +48,19 @@ class SiteError:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The SNN beside the ANN on some samples; `agreement` is a share of 1."""
+    """The SNN beside the ANN on some samples; `agreement` is a share of 1.
+
+    `output` is the one that agrees least, `scored` how it is scored; `relative_error` is its
+    ||SNN - ANN|| / ||ANN||, `interval` the 95 % interval of the agreement over samples.
+    """
 
     agreement: float
     samples: int
     sites: tuple[SiteError, ...]
+    output: str = ""
+    scored: str = ""
+    relative_error: float | None = None
+    interval: tuple[float, float] | None = None
 
     def warnings(self, timesteps: int, random: bool) -> list[str]:
         """Return a sentence on low agreement (none on random inputs, where it says little)."""
@@ -78,8 +88,11 @@ def compare(
     session = Simulation(snn, Opening(threads=job.threads), count_spikes=True, count_activity=True)
     outputs = len(job.graph.outputs)
     samples, timesteps = job.data.held_back, job.settings.steps
-    agreement = Agreement()
+    proto = to_proto(job.graph)
+    names = [output.name for output in proto.graph.output]
+    agreement = Agreement(names, natures=natures_of(proto))
     rows = []
+    exact = []
     errors = _Errors(job.sites, thresholds, timesteps)
     if job.fixed_batch is None:
         size = affordable_batch(session, samples.batch([0]), size)
@@ -87,9 +100,24 @@ def compare(
         found = _ann_outputs(ann, batch)
         feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
         answer = session.run(feed, timesteps, delay)
-        rows.append(agreement.measure(batch.own(answer), batch.own(found[:outputs])))
+        expected = batch.own(found[:outputs])
+        rows.append(agreement.measure(batch.own(answer), expected))
+        exact.append(agreement.measure(expected, expected))
         errors.add(session, found[outputs:], batch.count)
-    return Comparison(agreement.score(rows), len(samples), errors.relative(len(samples)))
+    sites = errors.relative(len(samples))
+    name, how = agreement.judged(rows)
+    error = agreement.beside(rows)["relative_error"]
+    (drop,) = drop_intervals(agreement, len(samples), exact, [rows])
+    interval = _agreement_interval(drop)
+    return Comparison(agreement.score(rows), len(samples), sites, name, how, error, interval)
+
+
+def _agreement_interval(drop: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the interval of an agreement, a fraction, from that of the drop below 1."""
+    if drop is None:
+        return None
+    low, high = drop
+    return max(0.0, 1.0 - high), min(1.0, 1.0 - low)
 
 
 def _ann_outputs(session: ort.InferenceSession, batch: Batch) -> list[Array]:

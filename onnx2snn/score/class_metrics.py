@@ -8,7 +8,8 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import DataError
-from onnx2snn.score.metrics import IGNORE, Arrays, Metric, first_float, share
+from onnx2snn.score.metrics import IGNORE, Arrays, Metric, require_numbers, shapes_of, share
+from onnx2snn.score.natures import Nature
 
 
 class Top1(Metric):
@@ -23,18 +24,46 @@ class Top1(Metric):
     def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Array:
         """Return a row of 0 or 1, and 1.
 
-        The first floating-point output is [N, classes], the labels are [N].
+        The output is [N, classes], with or without axes of size 1 behind; or a probability [N] or
+        [N, 1], whose decision is at 0.5. Labels are class numbers [N] or [N, 1], or one-hot.
         """
-        scores = first_float(outputs)
         labels = wanted[0]
-        if scores is None or scores.ndim != 2 or labels.ndim != 1:
-            shape = None if scores is None else list(scores.shape)
+        require_numbers("labels", labels)
+        offered = self.offered(outputs)
+        scores = {}
+        for name, output in offered.items():
+            found = self._class_scores(name, output)
+            if found is not None and _labels_fit(labels, found.shape[1]):
+                scores[name] = found
+        if len(scores) > 1:
+            scores = _with_these_classes(scores, labels)
+        chosen = self.choose(scores)
+        if chosen is None:
             raise DataError(
-                f"top{self.k} needs class scores [N, classes] and labels [N], "
-                f"not {shape} and {list(labels.shape)}; choose another metric"
+                f"top{self.k} needs class scores [N, classes], or a probability [N, 1] that a "
+                f"Sigmoid makes, and labels [N], not {shapes_of(offered)} and "
+                f"{list(labels.shape)}; choose another metric"
             )
+        return self._right(chosen, labels, first)
+
+    def _class_scores(self, name: str, output: Array) -> Array | None:
+        """Return an output as class scores [N, classes]; None where it has no classes."""
+        if output.dtype.kind != "f" or output.ndim < 1:
+            return None
+        flat = without_spatial_axes(output)
+        if flat.ndim == 2 and flat.shape[1] > 1:
+            return flat
+        single = flat.size == len(output)
+        if single and self.natures.get(name) is Nature.DECISIONS:
+            yes = flat.reshape(-1)
+            # class 1 where the probability is above a half
+            return np.column_stack([1 - yes, yes])
+        return None
+
+    def _right(self, scores: Array, labels: Array, first: int) -> Array:
         classes = scores.shape[1]
-        label = class_numbers("labels", labels, classes, first)
+        numbers = _class_of_each(labels, classes, first)
+        label = class_numbers("labels", numbers, classes, first)
         label = label[:, None]
         own = np.take_along_axis(scores, label, axis=1)
         # Ahead of the label stand the higher scores, and equal ones of smaller numbers. Written as
@@ -44,6 +73,43 @@ class Top1(Metric):
         ahead = (higher | earlier).sum(axis=1)
         right = ahead < self.k
         return np.column_stack([right, np.ones(len(right))])
+
+
+def without_spatial_axes(output: Array) -> Array:
+    """Return an output [N, C, 1, ...] as [N, C]; any other as it is."""
+    if output.ndim > 2 and output[0, 0].size == 1:
+        return output.reshape(output.shape[:2])
+    return output
+
+
+def _labels_fit(labels: Array, classes: int) -> bool:
+    """Return whether labels are one number a sample, or one-hot for a number of classes."""
+    if labels.ndim < 1:
+        return False
+    a_sample = labels.size // max(len(labels), 1)
+    return a_sample == 1 or labels.shape == (len(labels), classes)
+
+
+def _with_these_classes(scores: dict[str, Array], labels: Array) -> dict[str, Array]:
+    """Return the outputs that have a class for each label."""
+    if labels.size != len(labels):
+        return scores
+    highest = labels.max(initial=0)
+    return {name: found for name, found in scores.items() if found.shape[1] > highest}
+
+
+def _class_of_each(labels: Array, classes: int, first: int) -> Array:
+    """Return class numbers [N] of labels [N], [N, 1] or one-hot [N, classes]."""
+    if labels.size == len(labels):
+        return labels.reshape(-1)
+    ones = labels == 1
+    one_hot = (ones.sum(axis=1) == 1) & ((labels == 0).sum(axis=1) == classes - 1)
+    if not one_hot.all():
+        raise DataError(
+            f"'labels' of sample {first + int(np.argmin(one_hot))} are {classes} numbers, but not "
+            "a single 1 among zeros; give class numbers [N]"
+        )
+    return np.asarray(ones.argmax(axis=1))
 
 
 class Top5(Top1):
@@ -65,12 +131,12 @@ class MeanIoU(Metric):
         """Return a row of intersections, then unions, by class.
 
         Args:
-            outputs: The first one that is class scores [N, C, H, W] or classes [N, H, W] counts.
+            outputs: Class scores [N, C, H, W] or classes [N, H, W] are among them.
             wanted: Masks [N, H, W] of class numbers, 255 where no pixel counts.
             first: The number of the batch's first sample, for errors.
         """
         masks = wanted[0]
-        found = _of_size(outputs, masks)
+        found = self._of_size(outputs, masks)
         # classes without scores may be any number but that of ignored pixels
         by_scores = found.ndim == 4 and found.shape[1] > 1
         count = found.shape[1] if by_scores else IGNORE
@@ -93,6 +159,25 @@ class MeanIoU(Metric):
         of_truth = _histograms(truth, counted, count)
         unions = of_prediction + of_truth - hits
         return np.concatenate([hits, unions], axis=1)
+
+    def _of_size(self, outputs: Arrays, masks: Array) -> Array:
+        """Return the output that is class scores or classes of the masks' size."""
+        offered = self.offered(outputs)
+        fitting = {}
+        for name, output in offered.items():
+            if output.dtype.kind not in "fiu" or masks.ndim != 3:
+                continue
+            if classes_per_pixel(output).shape == masks.shape:
+                fitting[name] = output
+        chosen = self.choose(fitting)
+        if chosen is not None:
+            return chosen
+        shapes = ", ".join(f"{list(output.shape)}" for output in offered.values())
+        raise DataError(
+            "miou needs class scores [N,C,H,W] and masks [N,H,W] of the same size, "
+            f"not outputs {shapes} and masks {list(masks.shape)}; "
+            "resize the masks or choose another metric"
+        )
 
     def figure(self, sums: Array) -> Array:
         """Return a fraction; 0 where no pixel counts."""
@@ -118,7 +203,9 @@ def class_numbers(
     Raises:
         DataError: A sample, which it names, has another number.
     """
-    classes = values.astype(np.int64)
+    require_numbers(key, values)
+    with np.errstate(invalid="ignore"):  # of what is no number at all
+        classes = values.astype(np.int64)
     outside = (classes < 0) | (classes >= count)
     if also is not None:
         outside &= classes != also
@@ -142,21 +229,6 @@ def classes_per_pixel(output: Array) -> Array:
     if output.shape[1] == 1:
         return output[:, 0]
     return np.asarray(output.argmax(axis=1))
-
-
-def _of_size(outputs: Arrays, masks: Array) -> Array:
-    """Return the first output that is class scores or classes of the masks' size."""
-    for output in outputs:
-        if output.dtype.kind not in "fiu" or masks.ndim != 3:
-            continue
-        if classes_per_pixel(output).shape == masks.shape:
-            return output
-    shapes = ", ".join(f"{list(output.shape)}" for output in outputs)
-    raise DataError(
-        "miou needs class scores [N,C,H,W] and masks [N,H,W] of the same size, "
-        f"not outputs {shapes} and masks {list(masks.shape)}; "
-        "resize the masks or choose another metric"
-    )
 
 
 def _first_row(bad: Array) -> int:

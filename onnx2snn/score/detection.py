@@ -19,7 +19,8 @@ from onnx2snn.aliases import Array
 from onnx2snn.errors import DataError, UsageError, quoted
 from onnx2snn.protos.quiet import quiet
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.score.metrics import Arrays, Metric
+from onnx2snn.score.metrics import NO_NATURES, Arrays, Metric
+from onnx2snn.score.natures import Natures
 
 SCORE_THRESHOLD = 0.05
 """Weaker detections are left out before suppression, as RetinaNet and FCOS do."""
@@ -41,9 +42,20 @@ class MeanAveragePrecision(Metric):
     every_step = False
     proportion = False
 
-    def __init__(self, outputs: Sequence[str] = ()) -> None:
-        """Take the outputs' names; UsageError where outputs or library are missing."""
-        super().__init__(outputs)
+    def __init__(
+        self,
+        outputs: Sequence[str] = (),
+        output: str | None = None,
+        natures: Natures = NO_NATURES,
+    ) -> None:
+        """Take what is known about the outputs, as the base does.
+
+        Raises:
+            UsageError: Outputs or library are missing, or one output alone is asked for.
+        """
+        super().__init__(outputs, output, natures)
+        if output is not None:
+            raise UsageError("map scores two outputs, 'boxes' and 'scores': name no output")
         missing = [name for name in NEEDED if name not in outputs]
         if missing:
             raise UsageError(

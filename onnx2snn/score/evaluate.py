@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from onnx2snn.aliases import ModelSource, Progress
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.errors import GateError
 from onnx2snn.protos.load import load_model
-from onnx2snn.protos.specs import input_specs, output_specs
+from onnx2snn.protos.specs import fixed_batch, input_specs
+from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
-from onnx2snn.score.evaluation import Evaluation, planned
-from onnx2snn.score.question import Question, check_ann, check_pair, open_metric
+from onnx2snn.score.choice import fitting_metric
+from onnx2snn.score.evaluation import BATCH, Evaluation, planned
+from onnx2snn.score.question import Question, check_ann, check_pair
 from onnx2snn.score.results import EvaluationResult
 
 
@@ -62,9 +65,11 @@ def run_evaluation(
             samples = data
         else:
             samples = stack.enter_context(open_samples(data, input_specs(source.proto)))
-        name = question.name(tuple(samples.targets))
-        outputs = [spec.name for spec in output_specs(source.proto)]
-        metric = open_metric(name, outputs, samples, stack)
+        size = BATCH
+        if fixed_batch(input_specs(source.proto)) is None:
+            size = affordable_batch(simulation, samples.batch([0]), BATCH)
+        name, metric = fitting_metric(source, samples, question, size, stack)
+        question = replace(question, metric=name)
         evaluation = planned(source, simulation, samples, metric, question)
         try:
             evaluation.run(progress)
@@ -90,6 +95,8 @@ def check_drop(result: Mapping[str, Any], max_drop: float) -> None:
     """
     name = next(iter(result["ann"]))
     last = max(result["snn"], key=lambda row: row["timesteps"])
+    if name != "mse" and result["ann"][name] == 0:
+        raise GateError(f"the ANN's own {name} is 0, so that no SNN could fall below it")
     drop = 100.0 * last["drop"]
     if drop <= max_drop:
         return

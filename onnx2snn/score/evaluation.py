@@ -133,6 +133,7 @@ class Evaluation:
             "partial": self.done < plan.count,
             "ann": {plan.name: ann},
             "snn": [self._row(ann, row, interval) for row, interval in pairs],
+            "scored": self._scored(),
             "warnings": self._warnings(),
         }
         if self.bill is not None:
@@ -153,6 +154,7 @@ class Evaluation:
             "delay": steps_left_out(window, self.models.simulation),
             self.plan.name: self.plan.metric.score(metric_rows),
         }
+        row.update(self.plan.metric.beside(metric_rows))
         if self.bill is not None:
             row.update(self.bill.cost(t))
         return cast(CostedRow, row)
@@ -172,6 +174,11 @@ class Evaluation:
             "drop_95": interval,
         }
         return cast(EvaluationRow, {**head, **row})
+
+    def _scored(self) -> str:
+        """Return which output was scored, and how, at the largest T."""
+        last = max(range(self.plan.asked), key=lambda index: self.plan.windows[index][0])
+        return self.plan.metric.described(self._metric_rows(last))
 
     def _warnings(self) -> list[str]:
         source = self.models.source
@@ -217,7 +224,8 @@ def planned(
     count = len(samples)
     if question.limit is not None:
         count = min(count, question.limit)
-    name = question.name(tuple(samples.targets))
+    assert question.metric is not None  # chosen before
+    name = question.metric
     asked = len(question.times(simulation))
     plan = EvaluationPlan(samples, count, size, fixed, metric, name, windows, asked)
     reference = open_session(source.proto, question.threads)

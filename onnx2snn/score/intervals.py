@@ -55,7 +55,9 @@ def drop_intervals(
         after = np.concatenate(batches)
         if not _one_row_a_sample(after, samples):
             continue
-        matched = _right_or_wrong(before) and _right_or_wrong(after)
+        ann_outcomes = metric.outcomes(before)
+        snn_outcomes = metric.outcomes(after)
+        matched = _right_or_wrong(ann_outcomes) and _right_or_wrong(snn_outcomes)
         if metric.proportion and matched:
             ann_right, snn_right = before[:, 0], after[:, 0]
             found[index] = _matched(ann_right, snn_right)
@@ -99,8 +101,8 @@ def _matched(ann: Array, snn: Array) -> Interval:
     return float(middle - half), float(middle + half)
 
 
-def _bootstrap(metric: Metric, ann: Array, snns: Arrays, seed: int) -> list[Interval]:
-    """Return the interval of each SNN's drop over resamplings of the samples."""
+def _bootstrap(metric: Metric, ann: Array, snns: Arrays, seed: int) -> list[Interval | None]:
+    """Return the interval of each SNN's drop over resamplings of the samples; None: not finite."""
     if not snns:
         return []
     rng = np.random.default_rng(seed)
@@ -120,5 +122,12 @@ def _bootstrap(metric: Metric, ann: Array, snns: Arrays, seed: int) -> list[Inte
         drops.append(np.stack(of_each))
     # the middle 95 % of all resamplings
     by_snn = np.concatenate(drops, axis=1)
-    bounds = np.percentile(by_snn, PERCENTILES, axis=1)
-    return [(low, high) for low, high in bounds.T.tolist()]
+    intervals: list[Interval | None] = []
+    for resampled in by_snn:
+        if not np.isfinite(resampled).all():
+            # an infinite rise, above an error of 0
+            intervals.append(None)
+            continue
+        low, high = np.percentile(resampled, PERCENTILES).tolist()
+        intervals.append((low, high))
+    return intervals

@@ -9,17 +9,20 @@ Cases: of class numbers (`score.class_metrics`), of closeness (`score.closeness`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from onnx2snn.aliases import Array
-from onnx2snn.errors import DataError
+from onnx2snn.errors import DataError, UsageError, quoted
+from onnx2snn.score.natures import Nature, Natures
 
 IGNORE = 255
 """The class of a mask's pixels that do not count."""
+
+NO_NATURES: dict[str, Nature] = {}
 
 Arrays = Sequence[Array]
 """A model's outputs, or the arrays beside its inputs."""
@@ -42,9 +45,29 @@ class Metric:
     proportion: ClassVar[bool] = True
     """Whether it is a share of samples that are right."""
 
-    def __init__(self, outputs: Sequence[str] = ()) -> None:
-        """Take the names of the model's outputs; UsageError where one that is needed is missing."""
+    def __init__(
+        self,
+        outputs: Sequence[str] = (),
+        output: str | None = None,
+        natures: Natures = NO_NATURES,
+    ) -> None:
+        """Take what is known about the model's outputs.
+
+        Args:
+            outputs: Their names.
+            output: The one to score; None: the one whose shape fits.
+            natures: What their values are known to be.
+
+        Raises:
+            UsageError: An output that is named or needed is missing.
+        """
         self.outputs = tuple(outputs)
+        self.natures = natures
+        if output is not None and output not in self.outputs:
+            raise UsageError(f"output is '{output}'; it has to be one of {quoted(self.outputs)}")
+        self.named = output
+        self.scored: str | None = output
+        """The output that is scored, as soon as it is known."""
 
     def measure(self, outputs: Arrays, wanted: Arrays, first: int = 0) -> Rows:
         """Return the rows [N, K] of a batch.
@@ -58,6 +81,43 @@ class Metric:
             DataError: Outputs and targets cannot be scored.
         """
         raise NotImplementedError
+
+    def offered(self, outputs: Arrays) -> dict[str, Array]:
+        """Return the outputs that may be scored, by name: all, or the one that is chosen."""
+        names = self.outputs or [f"output {index}" for index, _ in enumerate(outputs)]
+        offered = dict(zip(names, outputs, strict=True))
+        if self.scored is None:
+            return offered
+        return {self.scored: offered[self.scored]}
+
+    def choose(self, fitting: Mapping[str, Array]) -> Array | None:
+        """Return the only output that fits, and score it from now on; None where none does.
+
+        Raises:
+            DataError: Several fit.
+        """
+        if not fitting:
+            return None
+        names = list(fitting)
+        if len(names) > 1:
+            raise DataError(
+                f"the outputs {quoted(names)} all fit the metric and the data: "
+                "name the one that is meant (--output NAME, output=)"
+            )
+        (self.scored,) = names
+        return fitting[names[0]]
+
+    def outcomes(self, rows: Array) -> Array:
+        """Return the rows that tell right from wrong, for an interval of proportions."""
+        return rows
+
+    def beside(self, batches: Sequence[Rows]) -> dict[str, float]:
+        """Return further figures that belong beside the score, by name."""
+        return {}
+
+    def described(self, batches: Sequence[Rows]) -> str:
+        """Return the output that was scored, and how; "" where there is nothing to say."""
+        return "" if self.scored is None else f"output '{self.scored}'"
 
     def figure(self, sums: Array) -> Array:
         """Return the figure for sums of rows [..., K]; here the quotient of two sums."""
@@ -90,6 +150,7 @@ class Scripted(Metric):
         name: str,
         function: Callable[..., Any],
         targets: Sequence[str],
+        output: str | None = None,
     ) -> None:
         """Take a function of a user's.
 
@@ -98,8 +159,9 @@ class Scripted(Metric):
             name: The metric's name, for errors.
             function: The function.
             targets: The names of all arrays beside the inputs; the function gets them.
+            output: The only output that the function gets; None: it gets all.
         """
-        super().__init__(outputs)
+        super().__init__(outputs, output)
         self.name = name
         self.function = function
         self.targets = tuple(targets)
@@ -113,9 +175,18 @@ class Scripted(Metric):
         """
         labels = self._labels(wanted)
         count = len(wanted[0]) if wanted else len(outputs[0])
+        given = list(outputs)
+        if self.named is not None:
+            given = list(self.offered(outputs).values())
         try:
-            returned = self.function(list(outputs), labels)
+            returned = self.function(given, labels)
             values = np.asarray(returned, np.float64)
+        except MemoryError:
+            raise
+        except SystemExit as error:
+            raise DataError(
+                f"metric {self.name} ended the program (sys.exit): let it return a number"
+            ) from error
         except Exception as error:
             raise DataError(
                 f"metric {self.name} raised {type(error).__name__} ({error}): mend it"
@@ -146,9 +217,12 @@ def share(part: Array, whole: Array) -> Array:
     return np.asarray(part / divisor * there)
 
 
-def first_float(outputs: Arrays) -> Array | None:
-    """Return the first floating-point output."""
-    for output in outputs:
-        if output.dtype.kind == "f":
-            return output
-    return None
+def shapes_of(outputs: Mapping[str, Array]) -> str:
+    """Return names and shapes of outputs, for a sentence."""
+    return ", ".join(f"'{name}' {list(value.shape)}" for name, value in outputs.items())
+
+
+def require_numbers(key: str, values: Array) -> None:
+    """Raise DataError for an array beside the inputs that holds no numbers."""
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"'{key}' holds {values.dtype} in place of numbers: give numbers")

@@ -17,6 +17,7 @@ from onnx2snn.protos.specs import input_specs, mismatch, output_specs
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import Prices
 from onnx2snn.score.metrics import Metric, Scripted
+from onnx2snn.score.natures import natures_of
 from onnx2snn.score.registry import metric_class
 from onnx2snn.snn.format import metadata_of
 from onnx2snn.snn.window import window_delay
@@ -37,6 +38,8 @@ class Question:
     delay: Delay = None
     metric: str | None = None
     """The name of the metric; None: by the data."""
+    output: str | None = None
+    """The output that is scored; None: the one whose shape fits."""
     limit: int | None = None
     """Score at most this many samples, the first ones."""
     threads: int | None = None
@@ -57,15 +60,6 @@ class Question:
         if self.metric is not None and ":" not in str(self.metric):
             metric_class(self.metric)
 
-    def name(self, targets: Sequence[str]) -> str:
-        """Return the name of the metric, by default that for the arrays beside the inputs."""
-        if self.metric is not None:
-            return self.metric
-        for key, name in DEFAULTS.items():
-            if key in targets:
-                return name
-        return "agreement"
-
     def times(self, simulation: Simulation) -> list[int]:
         """Return each T that gets a row."""
         return list(self.timesteps or [simulation.metadata["timesteps"]])
@@ -84,6 +78,14 @@ class Question:
             others = range(first, max(times))
             times += [t for t in others if t not in times]
         return [(t, self.delay) for t in times]
+
+
+def metric_names(asked: str | None, targets: Sequence[str]) -> list[str]:
+    """Return the metric that is asked for, or by default those for the arrays beside the inputs."""
+    if asked is not None:
+        return [asked]
+    found = [name for key, name in DEFAULTS.items() if key in targets]
+    return found or ["agreement"]
 
 
 def _check_count(name: str, value: object, least: int = 1) -> None:
@@ -118,20 +120,28 @@ def check_pair(source: LoadedModel, simulation: Simulation) -> None:
         )
 
 
-def open_metric(name: str, outputs: Sequence[str], samples: Samples, stack: ExitStack) -> Metric:
+def open_metric(
+    name: str, source: LoadedModel, samples: Samples, output: str | None, stack: ExitStack
+) -> Metric:
     """Return the metric of a name.
 
     Args:
         name: A built-in metric's, or `script.py:function`.
-        outputs: The names of the model's outputs.
+        source: The ANN.
         samples: The data it is scored on.
+        output: The output to score; None: the one that fits.
         stack: As long as it is open, a script can import its neighbours.
+
+    Raises:
+        UsageError: There is no such metric or output.
+        DataError: There is no such script.
     """
+    outputs = [spec.name for spec in output_specs(source.proto)]
     script, _, function = name.rpartition(":")
     if not script.endswith(".py"):
-        return metric_class(name)(outputs)
+        return metric_class(name)(outputs, output, natures_of(source.proto))
     path = Path(script).absolute()
     if not path.is_file():
         raise DataError(f"{path} does not exist: check the path of the metric")
     found = stack.enter_context(script_function(path, function))
-    return Scripted(outputs, name, found, samples.targets)
+    return Scripted(outputs, name, found, samples.targets, output)

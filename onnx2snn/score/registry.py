@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from onnx2snn.errors import UsageError
+from onnx2snn.score.agreement import Agreement
 from onnx2snn.score.class_metrics import MeanIoU, Top1, Top5
-from onnx2snn.score.closeness import Agreement, MeanSquaredError
+from onnx2snn.score.closeness import MeanSquaredError
 from onnx2snn.score.detection import MeanAveragePrecision
 from onnx2snn.score.metrics import Metric
 

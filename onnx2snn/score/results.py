@@ -63,6 +63,8 @@ class EvaluationRow(Scores):
     """How much worse than the ANN."""
     drop_95: tuple[float, float] | None
     """The drop's 95 % interval, paired over samples; None for map, or without a batch axis."""
+    relative_error: NotRequired[float]
+    """Of the output that agreement is about, ||SNN - ANN|| / ||ANN||; for agreement alone."""
     spikes: NotRequired[float]
     rate: NotRequired[float]
     sops: NotRequired[float]
@@ -122,6 +124,8 @@ class UntimedResult(TypedDict):
     ann: dict[str, float]
     """The ANN's score by the name of the metric, the only key."""
     snn: list[EvaluationRow]
+    scored: str
+    """Which output was scored, and how; "" where the metric scores no single one."""
     warnings: list[str]
     energy: NotRequired[EnergyResult]
 

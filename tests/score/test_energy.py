@@ -163,6 +163,6 @@ def test_without_energy_nothing_of_it_is_told(snn: onnx.ModelProto, result: dict
     )
     assert "energy" not in plain
     assert [set(row) for row in plain["snn"]] == [
-        {"timesteps", "delay", "agreement", "drop", "drop_95"}
+        {"timesteps", "delay", "agreement", "relative_error", "drop", "drop_95"}
     ] * 2
     assert [row["agreement"] for row in plain["snn"]] == [row["agreement"] for row in result["snn"]]

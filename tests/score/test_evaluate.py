@@ -60,7 +60,8 @@ def test_the_result_has_the_shape_it_promises(
     snn: onnx.ModelProto, labelled: dict[str, Array]
 ) -> None:
     result = evaluate(mlp(), snn, labelled, timesteps=[4, 16], delay=1)
-    assert set(result) == {"samples", "partial", "ann", "snn", "energy", "warnings", "seconds"}
+    keys = {"samples", "partial", "ann", "snn", "energy", "warnings", "seconds", "scored"}
+    assert set(result) == keys
     assert result["partial"] is False
     assert result["samples"] == COUNT
     assert result["ann"] == {"top1": 0.9}

@@ -25,7 +25,7 @@ def test_a_recurrent_layer_counts_every_product_at_every_place(
         helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
         helper.make_node(op, ["t", "W", "R"], ["", "h"], hidden_size=hidden, direction=direction),
     ]
-    shape = ["N", sequence, size]
+    shape: list[str | int | None] = ["N", sequence, size]
     given = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
     made = helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT, [directions, "N", hidden])
     graph = helper.make_graph(nodes, "g", [given], [made], weights)
