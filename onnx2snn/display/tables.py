@@ -52,10 +52,10 @@ def score_tables(result: EvaluationResult) -> list[RenderableType]:
 def _score_table(result: EvaluationResult) -> RenderableType:
     metric, ann = next(iter(result["ann"].items()))
     title = f"{metric} on {result['samples']} samples"
-    if result.get("scored"):
-        title += f", {result['scored']}"
     if result["partial"]:
         title += " (interrupted)"
+    if result.get("scored"):
+        title += f", {result['scored']}"
     table = Table(title=title, title_justify="left")
     for heading in ("", "time-steps", "delay", metric, "difference", "95 % interval"):
         table.add_column(heading, justify="right")
