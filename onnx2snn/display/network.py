@@ -18,7 +18,7 @@ NAMED_OPERATORS = 6
 def threshold_quartiles(model: StepModel) -> list[tuple[str, tuple[float, ...]]]:
     """Return minimum, quartiles and maximum of each site's thresholds, in ANN units."""
     found = []
-    for node in neuron_nodes(model.proto):
+    for node in neuron_nodes(model.proto.graph.node):
         attributes = {attribute.name: attribute for attribute in node.attribute}
         # thresholds are folded into the weights; `scale` keeps them, a channel each
         scale = helper.get_attribute_value(attributes["scale"])

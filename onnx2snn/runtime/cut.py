@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
+from onnx2snn.protos.large import infer_model_shapes
 from onnx2snn.protos.reach import upstream
 from onnx2snn.runtime.spike_counters import SpikeCounter, add_counters
 from onnx2snn.snn.format import SNN_DOMAIN
@@ -154,10 +155,9 @@ def extract(
     nodes = reached.nodes[::-1]
     needed = reached.tensors
 
-    types = {}
-    for value in [*graph.value_info, *graph.input, *graph.output]:
-        types[value.name] = value
-    taken = [types[name] for name in inputs if name in needed]
+    taken_names = [name for name in inputs if name in needed]
+    types = _types(proto, [*taken_names, *outputs])
+    taken = [types[name] for name in taken_names]
     given = [types[name] for name in outputs]
     part = helper.make_graph(nodes, graph.name, taken, given)
     uses_functions = any(node.domain == SNN_DOMAIN for node in nodes)
@@ -171,3 +171,20 @@ def extract(
     weights = [tensor for tensor in graph.initializer if tensor.name in needed]
     model.graph.initializer.extend(weights)
     return model
+
+
+def _types(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, onnx.ValueInfoProto]:
+    """Return the types of tensors; those that are not declared, as in inlined files, are inferred.
+
+    What cannot be inferred is float, of any shape.
+    """
+    graph = proto.graph
+    declared = {value.name: value for value in [*graph.value_info, *graph.input, *graph.output]}
+    if declared.keys() >= set(names):
+        return declared
+    types = {}
+    for name in names:
+        types[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+    for value in infer_model_shapes(proto).graph.value_info:
+        types[value.name] = value
+    return types | declared

@@ -52,7 +52,9 @@ class Planner:
         self._model = model
         self._parts = parts
         self._states = states
-        self._divides = _has_free_batch(inputs) and _neurons_have_batch(model)
+        # what was inlined may hand over tensors without a batch axis, such as thresholds
+        divides = _has_free_batch(inputs) and _neurons_have_batch(model)
+        self._divides = divides and not model.inlined
         self._neurons: dict[tuple[tuple[int, ...], ...], int] = {}
         """Neurons, by the shapes of what the encoder hands over."""
 

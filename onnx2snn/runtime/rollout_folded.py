@@ -129,7 +129,8 @@ def _with_prefix(
 
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
-    copy.name = f"{prefix}{node.name}"
+    if node.name:
+        copy.name = f"{prefix}{node.name}"
     copy.input[:] = [named(name) for name in node.input]
     copy.output[:] = [named(name) for name in node.output]
     for graph in bodies(copy):

@@ -275,7 +275,7 @@ class Simulation:
     @cached_property
     def _membranes(self) -> dict[str, str]:
         """The state of each site that is its membrane potential."""
-        nodes = neuron_nodes(self.model.proto)
+        nodes = neuron_nodes(self.model.nodes)
         return {node.name: node.input[1] for node in nodes}
 
     def answer_size(self) -> int:

@@ -24,7 +24,8 @@ def emit_all_steps(node: onnx.NodeProto, forms: Forms) -> None:
     """Append a node that gives its results for all time-steps in folded form."""
     facts = forms.core.facts
     is_shape = node.output[0] in facts.shapes
-    if is_shape:
+    is_constant = not any(facts.varies(name) for name in node.input)
+    if is_shape or is_constant:
         # of a folded tensor it is the shape that is needed, as it is
         forms.build.append(_copied(node))
     elif elementwise(node) and not _lines_up(node, forms):

@@ -58,7 +58,7 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
         spiking = state.kind in ("membrane", "step")
         if state.mean is None and not spiking:
             flow.mark(state.input, True)
-    nodes = flow.forward(proto.graph.node)
+    nodes = flow.forward(model.nodes)
     flow.backward(nodes)
     fan_out = {}
     for neuron in model.metadata["neurons"]:
@@ -119,7 +119,6 @@ def _encoder_cost(model: StepModel, values: Mapping[str, Array]) -> float:
     flow = SpikeFlow(values, standard_opset(model.proto), {})
     for name in model.inputs:
         flow.mark(name, True)
-    nodes = model.proto.graph.node
-    constant = [node for node in nodes if time_varying.isdisjoint(node.output)]
+    constant = [node for node in model.nodes if time_varying.isdisjoint(node.output)]
     made_of_inputs = flow.forward(constant)
     return sum(flow.cost(node) for node in made_of_inputs)

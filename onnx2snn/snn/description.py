@@ -25,6 +25,7 @@ from onnx2snn.snn.format import (
     StateEntry,
     metadata_of,
 )
+from onnx2snn.snn.inlined import nodes_with_neurons
 from onnx2snn.snn.neurons import BY_OP, neuron_nodes
 
 LARGEST = 2**31 - 1
@@ -139,7 +140,8 @@ def _faults_of_states(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[st
 
 def _faults_of_neurons(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[str]:
     """The neurons of the list are those of the graph, each with the states of its kind."""
-    nodes = {node.name: node for node in neuron_nodes(proto)}
+    neurons = neuron_nodes(nodes_with_neurons(proto, metadata))
+    nodes = {node.name: node for node in neurons}
     states = {state["input"]: state for state in metadata["states"]}
     listed = [neuron["name"] for neuron in metadata["neurons"]]
     if sorted(listed) != sorted(nodes):

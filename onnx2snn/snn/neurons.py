@@ -11,7 +11,7 @@ one, so that it starts as 0. `snn.fast_neurons` has faster functions for the usu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -263,7 +263,7 @@ def _float32(values: Array | float) -> onnx.TensorProto:
     return numpy_helper.from_array(np.atleast_1d(array))
 
 
-def neuron_nodes(proto: onnx.ModelProto) -> list[NodeProto]:
-    """Return the neuron nodes of an emitted model; input 1 is the membrane potential."""
-    own = [node for node in proto.graph.node if node.domain == SNN_DOMAIN]
+def neuron_nodes(nodes: Iterable[NodeProto]) -> list[NodeProto]:
+    """Return the neurons among nodes of an emitted model; input 1 is the membrane potential."""
+    own = [node for node in nodes if node.domain == SNN_DOMAIN]
     return [node for node in own if node.op_type in BY_OP]

@@ -17,6 +17,7 @@ import onnx
 from onnx2snn.protos.reach import downstream, upstream
 from onnx2snn.snn.description import read_metadata
 from onnx2snn.snn.format import Metadata, StateEntry
+from onnx2snn.snn.inlined import nodes_with_neurons, with_plain_casts
 
 Names = tuple[str, ...]
 
@@ -62,6 +63,16 @@ class StepModel:
         return frozenset(found)
 
     @cached_property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The nodes of the graph; a neuron whose function was inlined is one node again."""
+        return nodes_with_neurons(self.proto, self.metadata)
+
+    @property
+    def inlined(self) -> bool:
+        """Whether a neuron's function was inlined."""
+        return len(self.nodes) < len(self.proto.graph.node)
+
+    @cached_property
     def means(self) -> Names:
         """Tensors the readout takes from the core: means over the evaluation window."""
         return tuple(state.mean for state in self.states if state.mean is not None)
@@ -86,6 +97,7 @@ def read_step_model(proto: onnx.ModelProto, name: str) -> StepModel:
         ModelFileError: The model has no description, or one that is damaged or newer.
     """
     metadata = read_metadata(proto, name)
+    proto = with_plain_casts(proto, metadata)
     states = tuple(State.of(entry) for entry in metadata["states"])
     to_core, to_readout = boundaries(proto, states)
     return StepModel(proto, metadata, states, to_core, to_readout)
@@ -109,6 +121,11 @@ def boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[Names, 
         elif not made & means:
             readout.append(node)
     constants = {tensor.name for tensor in proto.graph.initializer}
+    # what no input has a part in is constant, too; the parts make it themselves
+    given = [value.name for value in proto.graph.input]
+    with_inputs = downstream(proto.graph.node, given).tensors
+    for node in proto.graph.node:
+        constants.update(name for name in node.output if name not in with_inputs)
     known = varying | constants
     return _inputs_but(core, known), _inputs_but(readout, known)
 

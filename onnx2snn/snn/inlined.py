@@ -1,0 +1,108 @@
+"""Neurons whose functions were inlined, by onnxruntime's optimiser or `onnx.inliner` for instance.
+
+The node is gone, but the names in the description are still there: the tensor of the spikes, and
+the states before and after the step. What lies between them is the neuron, whatever operators it
+now consists of:
+
+    m = x + u  ->  ...  ->  spikes, u_next (and n_next)
+
+Each is told as the one node that it was before, less its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import NodeProto, TensorProto, helper
+
+from onnx2snn.protos.reach import upstream
+from onnx2snn.snn.format import SNN_DOMAIN, Metadata, NeuronEntry, StateEntry
+from onnx2snn.snn.neurons import BY_OP, neuron_nodes
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The nodes that a neuron was inlined to, and the node that stands for them."""
+
+    first: NodeProto
+    nodes: Sequence[NodeProto]
+    neuron: NodeProto
+
+
+def nodes_with_neurons(proto: onnx.ModelProto, metadata: Metadata) -> list[NodeProto]:
+    """Return the nodes of a step graph, in which every neuron that can be found is one node."""
+    bodies = list(_bodies(proto, metadata))
+    if not bodies:
+        return list(proto.graph.node)
+    neurons = {id(body.first): body.neuron for body in bodies}
+    inside = {id(node) for body in bodies for node in body.nodes}
+    nodes = []
+    for node in proto.graph.node:
+        if id(node) in neurons:
+            nodes.append(neurons[id(node)])
+        elif id(node) not in inside:
+            nodes.append(node)
+    return nodes
+
+
+def with_plain_casts(proto: onnx.ModelProto, metadata: Metadata) -> onnx.ModelProto:
+    """Return a step graph in which no inlined neuron makes its constants of its current.
+
+    The functions cast them to the type of x, which is that of the states: float32. As it stands a
+    threshold would depend on spikes. A graph in which nothing was inlined is returned as it is.
+    """
+    if not any(_bodies(proto, metadata)):
+        return proto
+    plain = onnx.ModelProto()
+    plain.CopyFrom(proto)
+    for body in _bodies(plain, metadata):
+        current = body.neuron.input[0]
+        for node in body.nodes:
+            if node.op_type == "CastLike" and node.input[1] == current:
+                node.op_type = "Cast"
+                del node.input[1]
+                node.attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
+    return plain
+
+
+def _bodies(proto: onnx.ModelProto, metadata: Metadata) -> Iterator[_Body]:
+    """Find what the neurons without a node were inlined to."""
+    present = {node.name for node in neuron_nodes(proto.graph.node)}
+    states = {state["input"]: state for state in metadata["states"]}
+    nodes = list(proto.graph.node)
+    for entry in metadata["neurons"]:
+        if entry["name"] in present or entry["kind"] not in BY_OP:
+            continue
+        labels = [label for label, _ in BY_OP[entry["kind"]].states]
+        own = [states.get(f"{entry['name']}/{label}") for label in labels]
+        known = [state for state in own if state is not None]
+        if len(known) == len(own):
+            body = _body(nodes, entry, known)
+            if body is not None:
+                yield body
+
+
+def _body(
+    nodes: Sequence[NodeProto], entry: NeuronEntry, states: Sequence[StateEntry]
+) -> _Body | None:
+    """Return the nodes between a neuron's current and its spikes, or None where they are not."""
+    before = [state["input"] for state in states]
+    after = [state["output"] for state in states]
+    # m = x + u is the only node that takes the potential
+    takers = [node for node in nodes if before[0] in node.input]
+    is_sum = len(takers) == 1 and takers[0].op_type == "Add"
+    if not is_sum:
+        return None
+    first = takers[0]
+    (current,) = [name for name in first.input if name != before[0]]
+    made = [entry["spikes"], *after]
+    inside = upstream(nodes, made, stop=[current, *before]).nodes
+    outputs = {name for node in inside for name in node.output}
+    if not outputs.issuperset(made):
+        return None
+    neuron = helper.make_node(
+        entry["kind"], [current, *before], made, entry["name"], domain=SNN_DOMAIN
+    )
+    return _Body(first, inside, neuron)
