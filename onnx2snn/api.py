@@ -42,6 +42,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     levels: int | None = None,
     correct: str | None = None,
     rounds: int = 0,
+    keep: Sequence[str] | None = None,
     iterations: int = 1000,
     batch_size: int = 100,
     seed: int = 0,
@@ -77,6 +78,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         levels: The most thresholds one spike is high.
         correct: "none", or a list of "bias", "potential" and "weights" like "bias,weights".
         rounds: Correct all layers at once in so many simulated rounds; 0: layer by layer.
+        keep: Names of activations that are left as they are; what lies around them converts.
         iterations: Mini-batches of local threshold balancing.
         batch_size: Samples a mini-batch.
         seed: Seed of every random choice.
@@ -117,6 +119,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         "levels": levels,
         "correct": correct,
         "rounds": rounds,
+        "keep": keep,
         "iterations": iterations,
         "batch_size": batch_size,
         "seed": seed,

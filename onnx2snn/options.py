@@ -106,6 +106,14 @@ def check_paths(values: Mapping[str, object]) -> None:
             raise UsageError(f"{name} is {value!r}; it has to be the path of a file")
 
 
+def check_keep(value: object) -> None:
+    """Raise UsageError for names of nodes that are no list of texts."""
+    if value is None:
+        return
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise UsageError(f"keep is {value!r}; it has to be a list of names of nodes")
+
+
 def check_percentile(value: Any) -> None:
     """Raise UsageError for a percentile outside 0 to 100."""
     if not is_number(value) or not 0 < value <= 100:

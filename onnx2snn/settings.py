@@ -5,7 +5,7 @@ Imports nothing heavy: `onnx2snn --help` is made of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from onnx2snn.options import (
     PRESETS,
     check_correct,
     check_given,
+    check_keep,
     check_max_drop,
     check_paths,
     check_percentile,
@@ -91,6 +92,13 @@ class Settings:
         "simulation",
         metavar="N",
     )
+    keep: Sequence[str] | None = option(
+        None,
+        "leave an activation as it is: it becomes no neurons, what lies around it does; "
+        "may be given several times",
+        action="append",
+        metavar="NODE",
+    )
     iterations: int = option(1000, "mini-batches of local threshold balancing", metavar="N")
     batch_size: int = option(100, "samples per mini-batch", metavar="N")
     seed: int = option(0, "seed of every random choice", metavar="N")
@@ -120,6 +128,7 @@ class Settings:
         check_whole_numbers(values)
         check_strict(self.strict)
         check_paths(values)
+        check_keep(self.keep)
         check_percentile(self.percentile)
         check_max_drop(self.max_drop)
         check_correct(self.correct, self.corrections, self.rounds)
@@ -214,7 +223,10 @@ class Settings:
             "rounds",
             "delay",
         )
-        return {name: self._chosen(name) for name in names}
+        decided = {name: self._chosen(name) for name in names}
+        if self.keep:
+            decided["keep"] = list(self.keep)
+        return decided
 
 
 _DECIDING = {

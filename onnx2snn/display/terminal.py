@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,10 @@ from onnx2snn.aliases import Progress, silent_progress
 
 PIPED_WIDTH = 10_000
 """Characters of a line that goes to a file or a pipe: nothing is wrapped there."""
+
+
+SECONDS_BETWEEN_LINES = 30.0
+"""How often long work says how far it is where stderr is no terminal."""
 
 
 class _Stderr(Console):
@@ -57,6 +62,7 @@ class _WorkBars:
             console=_Stderr(),
         )
         self.tasks: dict[str, TaskID] = {}
+        self.said = time.monotonic()
 
     def report(self, work: str, done: int, total: int) -> None:
         """Move the bar of this kind of work; the signature is that of `Progress`."""
@@ -71,6 +77,15 @@ class _WorkBars:
             # the rest is taken to go as fast as the part that is done
             seconds = elapsed * total / done
         self.bars.update(self.tasks[work], completed=done, estimate=f"{seconds:.0f} s")
+        if not self.bars.console.is_terminal:
+            self._say(f"{work}: {done} of {total}, {elapsed:.0f} s of about {seconds:.0f} s")
+
+    def _say(self, line: str) -> None:
+        """Print a line where bars are drawn at the end only, if the last one is some time ago."""
+        now = time.monotonic()
+        if now - self.said >= SECONDS_BETWEEN_LINES:
+            self.said = now
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     def stop(self) -> None:
         """Leave the bars as they stand."""

@@ -16,14 +16,15 @@ from onnx2snn.calibrate.gaussians import Gaussian, site_statistics
 from onnx2snn.data.batches import batches
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import CalibrationData, open_calibration
-from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError
+from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError, quoted
 from onnx2snn.graph.shape_inference import Trial
+from onnx2snn.graph.types import Graph
 from onnx2snn.pipeline.cost import Clock, inference_seconds
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
 from onnx2snn.prepare.arrange import Arrangement, arrange
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.normalise import normalise
-from onnx2snn.prepare.partition import partition
+from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.save import check_writable
 from onnx2snn.protos.sessions import computing, from_runtime, open_session
@@ -92,7 +93,7 @@ def prepared(
             normalised = run_model(graph, feed, settings.threads)
         with clock("arrange"):
             graph, arrangement = arrange(graph, trial)
-            parts = partition(graph, arrangement)
+            parts = _parts(graph, arrangement, settings.keep or ())
             # before the stages are compared: random numbers would differ from run to run
             parts.require_convertible()
             if settings.strict:
@@ -103,6 +104,26 @@ def prepared(
         statistics = site_statistics(graph, job.sites, recorded)
         inference = None if data.random else inference_seconds(job, source.proto)
         yield Prepared(job, source, arrangement, feed, statistics, inference, clock)
+
+
+def _parts(graph: Graph, arrangement: Arrangement, keep: Sequence[str]) -> Partition:
+    """Return the parts of a network some of whose activations are left as they are.
+
+    Raises:
+        UsageError: One of these is none that would fire.
+    """
+    parts = partition(graph, arrangement)
+    if not keep:
+        return parts
+    sources = [site.source for site in parts.sites]
+    names = [site.name for site in parts.sites]
+    for name in keep:
+        if name not in sources and name not in names:
+            sites = quoted(list(dict.fromkeys(sources)))
+            raise UsageError(
+                f"keep names '{name}', which is no activation that would fire; these are {sites}"
+            )
+    return partition(graph, arrangement, keep)
 
 
 def trial_of(data: CalibrationData, specs: Sequence[TensorSpec]) -> Trial:

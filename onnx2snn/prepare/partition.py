@@ -5,6 +5,7 @@ The very same table drives the converter and `onnx2snn inspect`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -100,9 +101,19 @@ class Partition:
         )
 
 
-def partition(graph: Graph, arrangement: Arrangement) -> Partition:
-    """Return the role of every node of an arranged graph, and its neuron sites."""
-    rows = roles_of(graph)
+def partition(graph: Graph, arrangement: Arrangement, keep: Collection[str] = ()) -> Partition:
+    """Return the role of every node of an arranged graph, and its neuron sites.
+
+    Args:
+        graph: The arranged graph.
+        arrangement: How its nodes are called in the ANN.
+        keep: Names of activations, here or in the ANN, that shall not fire.
+    """
+    kept = set()
+    for node in graph.nodes:
+        if node.name in keep or arrangement.sources.get(node.name) in keep:
+            kept.add(node.name)
+    rows = roles_of(graph, kept)
     sites = []
     for node in graph.nodes:
         row = rows[node.name]

@@ -12,7 +12,7 @@ a path after it. The roles are given in three passes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,21 +57,28 @@ Rows = dict[str, Row]
 
 @dataclass(frozen=True)
 class _Places:
-    """The nodes that fire, those up- and downstream of them, and the tensors that vary in time."""
+    """The nodes that fire, those up- and downstream of them, and the tensors that vary in time.
+
+    `kept` are activations that shall not fire.
+    """
 
     sites: set[str]
     downstream: set[str]
     upstream: set[str]
     varying: set[str]
+    kept: Collection[str]
 
     def varies(self, tensor: Tensor) -> bool:
         return tensor.name in self.varying
 
 
-def roles_of(graph: Graph) -> Rows:
-    """Return the row of every node of an arranged graph, whose nodes are sorted."""
+def roles_of(graph: Graph, kept: Collection[str] = ()) -> Rows:
+    """Return the row of every node of an arranged graph, whose nodes are sorted.
+
+    Activations whose names are among `kept` shall not fire.
+    """
     nodes = list(graph.nodes)
-    places = _places(nodes)
+    places = _places(nodes, kept)
     rows: Rows = {}
     for node in nodes:
         role, reason = _classify(node, places)
@@ -81,11 +88,13 @@ def roles_of(graph: Graph) -> Rows:
     return rows
 
 
-def _places(nodes: Sequence[Node]) -> _Places:
+def _places(nodes: Sequence[Node], kept: Collection[str]) -> _Places:
     between = between_weights(nodes)
     sites = set()
     for node in nodes:
-        if node.name in between and upper_bound(node) is not None:
+        if node.name in kept or node.name not in between:
+            continue
+        if upper_bound(node) is not None:
             sites.add(node.name)
 
     def fires(node: Node) -> bool:
@@ -96,6 +105,7 @@ def _places(nodes: Sequence[Node]) -> _Places:
         downstream=nodes_behind(nodes, fires),
         upstream=nodes_before(nodes, fires),
         varying=time_varying(nodes, sites),
+        kept=kept,
     )
 
 
@@ -126,6 +136,8 @@ def _classify_core(node: Node, places: _Places) -> tuple[Role, str]:
     varies = [places.varies(tensor) for tensor in node.inputs]
     if not any(varies) or shape_only(node):
         return "linear", CONSTANT
+    if node.name in places.kept:
+        return "analog", "telescoped: left as it is, as --keep asks"
     reason = core_refusal(node, varies.__getitem__)
     if reason is not None:
         return "refused", reason
