@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx2snn.pipeline.report import ErrorEntry, OperatorEntry
-    from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationRow
+    from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationRow, WeightedWork
 
 PREFIXES = "fpnµm kMGTP"
 """Prefixes of 1000 ** -5 to 1000 ** 5; the space in the middle stands for none."""
@@ -88,19 +88,31 @@ def quantity(value: float | None, unit: str = "") -> str:
 def energy_cells(row: EvaluationRow | CostedRow) -> list[str]:
     """Return the costs of one window as cells of a table.
 
-    The cells are T, firing rate, SOPs, their energy, frames a joule, the ratio to the ANN, the
-    FLOPs beside the SOPs, and the ratio with those.
+    The cells are T, firing rate, energy, frames a joule and the ratio to the ANN with everything
+    counted; then SOPs, FLOPs beside them, and the ratio of the spikes alone.
     """
+    total = row["energy_j"] + row["analog_j"]
+    frames = 1 / total if total else None
     return [
         str(row["timesteps"]),
         f"{row['rate']:.1%}",
-        quantity(row["sops"]),
-        quantity(row["energy_j"], "J"),
-        quantity(row["frames_per_joule"]),
-        formatted_ratio(row["ratio"]),
-        quantity(row["flops"]),
+        quantity(total, "J"),
+        quantity(frames),
         formatted_ratio(row["ratio_with_analog"]),
+        quantity(row["sops"]),
+        quantity(row["flops"]),
+        formatted_ratio(row["ratio"]),
     ]
+
+
+def work_sentence(work: WeightedWork) -> str:
+    """Return in one line which part of the weighted operators' products is fed by spikes."""
+    shares = (work["spikes"], work["once"], work["each_step"])
+    spikes, once, each_step = (f"{share:.3g} %" for share in (100 * part for part in shares))
+    return (
+        f"{work['fed']} of {work['operators']} weighted operators are fed by spikes: "
+        f"{spikes} of MACs; {once} once an input; {each_step} in real numbers at each step"
+    )
 
 
 def operator_cells(row: OperatorEntry) -> list[str]:

@@ -15,6 +15,7 @@ from onnx2snn.display.numbers import (
     formatted_score,
     quantity,
     score_cells,
+    work_sentence,
 )
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ ENERGY_HEADINGS = (
     "",
     "T",
     "firing rate",
-    "SOPs",
-    "energy of SOPs",
+    "energy",
     "frames a joule",
     "times less than the ANN",
+    "SOPs",
     "FLOPs beside",
-    "times less with those",
+    "times less, spikes only",
 )
 ENERGY_NOTE = (
     "SOPs90 and SOPs95 are those of the first T that keeps 90 and 95 % of the ANN's score. "
+    "Energy counts SOPs and FLOPs; the last column leaves the FLOPs out. "
     "FLOPs beside the SOPs are the encoder's, once, and whatever does not spike at each time-step."
 )
 
@@ -167,7 +169,10 @@ def energy_section(result: EvaluationResult, energy: EnergyResult) -> Section:
         charts.append(_energy_chart(result, energy))
     caption = f"a sample's costs ({formatted_prices(energy)})"
     table = PageTable(caption, ENERGY_HEADINGS, _energy_rows(result, energy))
-    return Section("Energy", charts=charts, table=table, note=ENERGY_NOTE)
+    note = ENERGY_NOTE
+    if "weighted" in energy:
+        note = f"{work_sentence(energy['weighted'])}. {note}"
+    return Section("Energy", charts=charts, table=table, note=note)
 
 
 def _energy_chart(result: EvaluationResult, energy: EnergyResult) -> Chart:
@@ -205,7 +210,7 @@ def _energy_rows(result: EvaluationResult, energy: EnergyResult) -> list[Sequenc
     joules = quantity(ann["energy_j"], "J")
     frames = quantity(ann["frames_per_joule"])
     rows: list[Sequence[str]] = []
-    rows.append(("ANN", "", "", "", joules, frames, "", "", ""))
+    rows.append(("ANN", "", "", joules, frames, "", "", "", ""))
     rows += [("SNN", *energy_cells(row)) for row in _by_timesteps(result["snn"])]
     for name, reached in (("SOPs90", energy["sops90"]), ("SOPs95", energy["sops95"])):
         cells = energy_cells(reached) if reached else NOT_REACHED

@@ -17,6 +17,7 @@ from onnx2snn.display.numbers import (
     operator_cells,
     quantity,
     score_cells,
+    work_sentence,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def score_tables(result: EvaluationResult) -> list[RenderableType]:
     """Return the scores of `evaluate`, and their costs where it counted them."""
     tables: list[RenderableType] = [_score_table(result)]
     if "energy" in result:
-        tables.append(_energy_table(result, result["energy"]))
+        energy = result["energy"]
+        tables.append(_energy_table(result, energy))
+        if "weighted" in energy:
+            tables.append(work_sentence(energy["weighted"]))
     return tables
 
 
@@ -68,11 +72,21 @@ def _score_table(result: EvaluationResult) -> RenderableType:
 def _energy_table(result: EvaluationResult, energy: EnergyResult) -> RenderableType:
     ann = energy["ann"]
     table = _wide_table(f"energy a sample ({formatted_prices(energy)})")
-    for heading in ("", "T", "rate", "SOPs", "energy", "per joule", "x ANN", "FLOPs", "x ANN, all"):
+    for heading in (
+        "",
+        "T",
+        "rate",
+        "energy",
+        "per joule",
+        "x ANN",
+        "SOPs",
+        "FLOPs",
+        "spikes only",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     joules = quantity(ann["energy_j"], "J")
     frames = quantity(ann["frames_per_joule"])
-    table.add_row("ANN", "", "", "", joules, frames, "", "", "")
+    table.add_row("ANN", "", "", joules, frames, "", "", "", "")
     for row in result["snn"]:
         table.add_row("SNN", *energy_cells(row))
     for name, reached in (("SOPs90", energy["sops90"]), ("SOPs95", energy["sops95"])):

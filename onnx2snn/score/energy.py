@@ -65,13 +65,13 @@ class Prices:
         analog = flops * self.flop
         ann = ann_flops * self.flop
         return {
+            "ratio_with_analog": _quotient(ann, spiking + analog),
             "sops": sops,
             "flops": flops,
             "energy_j": spiking,
             "analog_j": analog,
             "frames_per_joule": _quotient(1.0, spiking),
             "ratio": _quotient(ann, spiking),
-            "ratio_with_analog": _quotient(ann, spiking + analog),
         }
 
 
@@ -163,7 +163,7 @@ class Bill:
         """
         ascending = sorted(rows, key=lambda row: row["timesteps"])
         sops90, sops95 = (sops_at(share, metric, ann, ascending, name) for share in SHARES)
-        return {
+        result: EnergyResult = {
             "sop_joules": self.prices.sop,
             "flop_joules": self.prices.flop,
             "ann": self.prices.ann(self.ann_flops),
@@ -172,6 +172,10 @@ class Bill:
             "layers": self.tally.layers(ascending[-1]["timesteps"]),
             "steps": [_step_row(row, name) for row in ascending],
         }
+        weighted = self.tally.wiring.weighted
+        if weighted is not None:
+            result["weighted"] = weighted
+        return result
 
 
 def sops_at(

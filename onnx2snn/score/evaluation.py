@@ -134,7 +134,7 @@ class Evaluation:
             "ann": {plan.name: ann},
             "snn": [self._row(ann, row, interval) for row, interval in pairs],
             "scored": self._scored(),
-            "warnings": self._warnings(),
+            "warnings": [*self._warnings(), *_costly(asked)],
         }
         if self.bill is not None:
             energy = self.bill.result(plan.metric, plan.name, ann, rows)
@@ -188,6 +188,18 @@ class Evaluation:
             f"the spiking model was made from another file than '{source.name}' "
             "(their hashes differ)"
         ]
+
+
+def _costly(rows: Sequence[CostedRow]) -> list[str]:
+    """Return a warning where the SNN takes more energy than the ANN at the largest T asked for."""
+    last = max(rows, key=lambda row: row["timesteps"])
+    ratio = last.get("ratio_with_analog")
+    if ratio is None or ratio >= 1:
+        return []
+    return [
+        f"with everything counted the SNN takes {1 / ratio:.3g} times the ANN's energy at "
+        f"T = {last['timesteps']}"
+    ]
 
 
 def planned(

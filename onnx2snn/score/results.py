@@ -102,12 +102,27 @@ class LayerCost(TypedDict):
     sops: float
 
 
+class WeightedWork(TypedDict):
+    """Weighted operators of an SNN, and shares of their multiply-accumulates for one pass."""
+
+    operators: int
+    fed: int
+    """Operators that are fed by spikes."""
+    spikes: float
+    """Share of multiply-accumulates in those."""
+    once: float
+    """Share once an input or an answer."""
+    each_step: float
+    """Share in real numbers at each time-step."""
+
+
 class EnergyResult(TypedDict):
     """Prices, cost of the ANN, and cost of the SNN by T and by site."""
 
     sop_joules: float
     flop_joules: float
     ann: AnnCost
+    weighted: NotRequired[WeightedWork]
     sops90: CostedRow | None
     """The first T that keeps 90 % of the ANN's score; None where none does."""
     sops95: CostedRow | None

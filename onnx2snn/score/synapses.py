@@ -6,7 +6,7 @@ Borders, strides, groups and dilations count as they are; every weight counts, z
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import standard, standard_opset
 from onnx2snn.score.node_runs import NodeRun, all_values
 from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, operations
+from onnx2snn.score.results import WeightedWork
 from onnx2snn.score.spike_flow import SpikeFlow
 from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tensors
 
@@ -35,6 +36,8 @@ class Wiring:
     """Those beside the synapses, each time-step."""
     readout: float
     """Those of the readout, once an answer."""
+    weighted: WeightedWork | None = None
+    """What feeds the weighted operators."""
 
 
 def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
@@ -73,8 +76,10 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
             readout += flow.cost(node)
         else:
             step += flow.cost(node)
-    encoder = _encoder_cost(model, values)
-    return Wiring(fan_out, encoder / batch, step / batch, readout / batch)
+    encoder_flow, encoder_nodes = _encoder_flow(model, values)
+    first = sum(encoder_flow.cost(node) for node in encoder_nodes)
+    work = _weighted_work(flow, nodes, needed, (encoder_flow, encoder_nodes))
+    return Wiring(fan_out, first / batch, step / batch, readout / batch, work)
 
 
 def multiply_accumulates(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> float:
@@ -113,12 +118,59 @@ def _averaged(model: StepModel) -> dict[str, str]:
     return found
 
 
-def _encoder_cost(model: StepModel, values: Mapping[str, Array]) -> float:
-    """Return the cost of everything that is made of the inputs, and of no state."""
+def _weighted_work(
+    flow: SpikeFlow,
+    nodes: Sequence[onnx.NodeProto],
+    needed: Set[str],
+    encoder: tuple[SpikeFlow, Sequence[onnx.NodeProto]],
+) -> WeightedWork:
+    """Return what feeds the weighted operators.
+
+    Args:
+        flow: The flow of spikes.
+        nodes: All nodes downstream of neurons.
+        needed: Tensors that are computed at each step.
+        encoder: The flow of the inputs, and the nodes it passes.
+    """
+    fed = 0
+    spikes = each_step = once = 0.0
+    behind = [node for node in nodes if _is_weighted(node)]
+    for node in behind:
+        runs = flow.runs(node)
+        products = operations(runs[0])
+        marks = flow.analog[runs[0].name]
+        synapses = node.op_type in WITH_PRODUCTS and len(runs) == 1
+        if synapses and not marks.all():
+            fed += 1
+            spikes += products
+        elif needed.isdisjoint(node.output):
+            once += products
+        else:
+            each_step += products
+    encoder_flow, encoder_nodes = encoder
+    before = [node for node in encoder_nodes if _is_weighted(node)]
+    once += sum(operations(encoder_flow.runs(node)[0]) for node in before)
+    whole = spikes + once + each_step or 1.0
+    return {
+        "operators": len(behind) + len(before),
+        "fed": fed,
+        "spikes": spikes / whole,
+        "once": once / whole,
+        "each_step": each_step / whole,
+    }
+
+
+def _is_weighted(node: onnx.NodeProto) -> bool:
+    return standard(node) and node.op_type in (*WITH_PRODUCTS, *NUMBERS_ONLY)
+
+
+def _encoder_flow(
+    model: StepModel, values: Mapping[str, Array]
+) -> tuple[SpikeFlow, list[onnx.NodeProto]]:
+    """Return the flow through everything that is made of the inputs, and of no state."""
     time_varying = time_varying_tensors(model.proto, model.states)
     flow = SpikeFlow(values, standard_opset(model.proto), {})
     for name in model.inputs:
         flow.mark(name, True)
     constant = [node for node in model.nodes if time_varying.isdisjoint(node.output)]
-    made_of_inputs = flow.forward(constant)
-    return sum(flow.cost(node) for node in made_of_inputs)
+    return flow, flow.forward(constant)
