@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnx2snn.aliases import Progress as Progress
     from onnx2snn.api import convert as convert
     from onnx2snn.api import evaluate as evaluate
+    from onnx2snn.data.scripts import script as script
     from onnx2snn.errors import DataError as DataError
     from onnx2snn.errors import GateError as GateError
     from onnx2snn.errors import ModelFileError as ModelFileError
@@ -53,6 +54,7 @@ _HOME = {
     "Progress": "aliases",
     "convert": "api",
     "evaluate": "api",
+    "script": "data.scripts",
     "DataError": "errors",
     "GateError": "errors",
     "ModelFileError": "errors",

@@ -63,7 +63,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
 
     Args:
         model: The ANN: a path, its bytes or a ModelProto.
-        calibration: Typical inputs: a path (.npy, .npz, .pb, a folder, `script.py:function`), an
+        calibration: Typical inputs: a path (.npy, .npz, .pb, a folder), a `script`, an
             array [N, ...], a dict of arrays by input name, or batches of those; None converts with
             random inputs, and warns.
         preset: A set of defaults: the paper's method, or the best answers after few time-steps.
@@ -179,7 +179,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         timesteps: The T to score, in one simulation; None: the model's own.
         delay: Steps left out of the answer: a number, "half" or "auto" for each T; None: the
             model's own.
-        metric: top1, top5, miou, map, mse, agreement or `script.py:function(outputs, labels)`;
+        metric: top1, top5, miou, map, mse, agreement or a `script`'s function(outputs, labels);
             None: by what the data hold.
         output: The output to score; None: the one whose shape fits metric and labels, which has to
             be the only one (agreement: all floating-point outputs, the worst counts).

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
+from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
 from onnx2snn.options import parse_delay
 from onnx2snn.settings import Settings
@@ -64,6 +65,7 @@ def convert_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--calibration",
+        type=allowed,
         metavar="DATA",
         help=".npy, .npz, .pb, a folder, or script.py:function; default: random inputs",
     )
@@ -104,7 +106,11 @@ def run_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="onnx2snn run", description="Run a spiking model on inputs, step by step.")
     _add_snn(parser)
     parser.add_argument(
-        "--inputs", metavar="FILE.npz", required=True, help="the inputs, keyed by input name"
+        "--inputs",
+        type=allowed,
+        metavar="FILE.npz",
+        required=True,
+        help="the inputs, keyed by input name",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written"
@@ -124,6 +130,7 @@ def eval_parser() -> argparse.ArgumentParser:
     parser.add_argument("snn", metavar="SNN", help="the spiking model made of it")
     parser.add_argument(
         "--data",
+        type=allowed,
         metavar="FILE.npz",
         required=True,
         help="inputs by name, and what metrics need",
@@ -137,6 +144,7 @@ def eval_parser() -> argparse.ArgumentParser:
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
     parser.add_argument(
         "--metric",
+        type=allowed,
         metavar="NAME",
         help="top1 or top5 (data: labels), miou (masks), map (boxes, classes), mse (labels), "
         "agreement, or script.py:function(outputs, labels); default: by what the data holds, "

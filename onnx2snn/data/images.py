@@ -1,4 +1,4 @@
-"""Folders of images: they are read in place, scaled to the model's size, and may have labels.
+"""Folders of images: they are scaled to the model's size, decoded once, and may have labels.
 
 Pixels of a float input are between 0 and 1, those of a uint8 input between 0 and 255. Labels stand
 in labels.csv or labels.txt, a line "file name,class number" for each image.
@@ -7,14 +7,14 @@ in labels.csv or labels.txt, a line "file name,class number" for each image.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from onnx2snn.aliases import Array, DType
+from onnx2snn.aliases import Array
 from onnx2snn.data.blame import reading
 from onnx2snn.data.intake import Intake
+from onnx2snn.data.pixels import ImageReader, Layout, is_deep
 from onnx2snn.data.rows import Rows, in_memory
 from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos.specs import TensorSpec, image_axes
@@ -24,47 +24,15 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 LABEL_FILES = ("labels.csv", "labels.txt")
 
 
-@dataclass(frozen=True)
-class ImageReader:
-    """Reads images into rows of `shape`; `axes` are its axes of height, width and channels."""
-
-    paths: list[Path]
-    shape: tuple[int, ...]
-    axes: tuple[int, int, int]
-    dtype: DType
-
-    def read(self, indices: Array) -> Array:
-        """Return the images with these numbers, [M, ...]."""
-        out = np.empty((len(indices), *self.shape), self.dtype)
-        for row, index in enumerate(indices):
-            pixels = self._pixels(self.paths[index])
-            if self.dtype == np.uint8:
-                out[row] = pixels
-            else:
-                out[row] = pixels / np.float32(255)
-        return out
-
-    def _pixels(self, path: Path) -> Array:
-        """Return one image as uint8, in the layout of the model."""
-        from PIL import Image
-
-        # axis 0 of the batch is not among a row's own axes
-        height, width, channels = (self.shape[axis - 1] for axis in self.axes)
-        mode = "L" if channels == 1 else "RGB"
-        with reading(path, "image"), Image.open(path) as image:
-            scaled = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(scaled)
-        pixels = pixels.reshape(height, width, channels)
-        return np.moveaxis(pixels, 2, self.axes[2] - 1)
-
-
 def image_group(intake: Intake, folder: Path, paths: list[Path]) -> dict[str, Rows]:
     """Return the images of a folder as the model's only input, with their labels if it has any."""
     _check_pillow(folder)
     spec = intake.inputs[intake.only(str(folder))]
-    reader = _image_reader(folder, spec, paths)
-    _check_images(paths)
-    shape = (len(paths), *reader.shape)
+    layout = _layout(folder, spec)
+    # damaged images are refused before any work is done
+    deep = [is_deep(path) for path in paths]
+    reader = ImageReader(paths, layout, deep=any(deep), file=intake.temporary())
+    shape = (len(paths), *layout.shape)
     group = {spec.name: Rows(spec.dtype, shape, reader.read, finite=True)}
     for name in LABEL_FILES:
         file = folder / name
@@ -83,17 +51,8 @@ def _check_pillow(folder: Path) -> None:
         ) from error
 
 
-def _check_images(paths: list[Path]) -> None:
-    """Refuse damaged images before any work is done."""
-    from PIL import Image
-
-    for path in paths:
-        with reading(path, "image"), Image.open(path) as image:
-            image.verify()
-
-
-def _image_reader(folder: Path, spec: TensorSpec, paths: list[Path]) -> ImageReader:
-    """Return the reader of images for an input, or refuse an input that takes none."""
+def _layout(folder: Path, spec: TensorSpec) -> Layout:
+    """Return the layout of images for an input, or refuse an input that takes none."""
     axes = image_axes(spec)
     dims = spec.shape or ()
     shape = tuple(dim for dim in dims[1:] if isinstance(dim, int))
@@ -106,7 +65,7 @@ def _image_reader(folder: Path, spec: TensorSpec, paths: list[Path]) -> ImageRea
             "input shape or give arrays"
         )
     height, width, channels = axes
-    return ImageReader(paths, shape, (height, width, channels), spec.dtype)
+    return Layout(shape, (height, width, channels), spec.dtype)
 
 
 def _labels(file: Path, images: list[Path]) -> Array:

@@ -1,10 +1,11 @@
 """Sources of data: a path is told apart by its ending, a folder by the files in it.
 
 Every reader hands its arrays to an `Intake` and blames, in its errors, the file or batch at fault.
-`.npy` files and images stay where they are; `.npz` members, `.pb` files and generators are spooled
-to temporary files.
+`.npy` files stay where they are, images are decoded once; `.npz` members, `.pb` files and
+generators are spooled to temporary files.
 
-* `script.py:function`: `data.scripts` runs it, `data.objects` takes the object it returns
+* `onnx2snn.script("script.py:function")`: `data.scripts` runs it, `data.objects` takes the object
+  it returns
 * `.npy`, `.npz` and `.pb` files, and folders of these: `data.arrays`
 * folders of images: `data.images`
 * Python objects: `data.objects`
@@ -20,7 +21,7 @@ from onnx2snn.data.arrays import npy_rows, npz_group, onnx_test_group, pb_rows
 from onnx2snn.data.images import IMAGE_SUFFIXES, image_group
 from onnx2snn.data.intake import Intake
 from onnx2snn.data.objects import open_object
-from onnx2snn.data.scripts import script_function
+from onnx2snn.data.scripts import Script, names_script, script_function
 from onnx2snn.errors import DataError
 
 ARRAY_SUFFIXES = (".npy", ".npz")
@@ -29,20 +30,22 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 def open_source(intake: Intake, where: str, source: object) -> None:
     """Give `intake` all that a source holds.
 
-    `source` is a path, `script.py:function` or Python arrays; `where` names it in errors.
+    `source` is a path, a `Script` or Python arrays; `where` names it in errors.
     """
     if isinstance(source, str | os.PathLike):
-        _open_path(intake, where)
+        _open_path(intake, where, may_run=isinstance(source, Script))
     else:
         open_object(intake, where, source)
 
 
-def _open_path(intake: Intake, source: str) -> None:
+def _open_path(intake: Intake, source: str, *, may_run: bool) -> None:
     script, _, function = source.rpartition(":")
-    is_script = script.endswith(".py")
+    is_script = names_script(source)
     path = Path(script if is_script else source).absolute()
     if not path.exists():
         raise DataError(f"{path} does not exist: check the path of the data")
+    if is_script and not may_run:
+        raise DataError(f"{source} would run code: give onnx2snn.script({source!r}) if it may")
     if is_script:
         _open_script(intake, path, function)
     elif path.is_dir():

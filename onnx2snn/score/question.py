@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnx2snn.aliases import Delay
 from onnx2snn.data.samples import Samples
-from onnx2snn.data.scripts import script_function
+from onnx2snn.data.scripts import Script, script_function
 from onnx2snn.errors import DataError, UsageError
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs, mismatch, output_specs
@@ -126,14 +126,14 @@ def open_metric(
     """Return the metric of a name.
 
     Args:
-        name: A built-in metric's, or `script.py:function`.
+        name: A built-in metric's, or a `Script`.
         source: The ANN.
         samples: The data it is scored on.
         output: The output to score; None: the one that fits.
         stack: As long as it is open, a script can import its neighbours.
 
     Raises:
-        UsageError: There is no such metric or output.
+        UsageError: There is no such metric or output, or a script is named by a plain string.
         DataError: There is no such script.
     """
     outputs = [spec.name for spec in output_specs(source.proto)]
@@ -143,5 +143,9 @@ def open_metric(
     path = Path(script).absolute()
     if not path.is_file():
         raise DataError(f"{path} does not exist: check the path of the metric")
+    if not isinstance(name, Script):
+        raise UsageError(
+            f"metric '{name}' would run code: give onnx2snn.script({name!r}) if it may"
+        )
     found = stack.enter_context(script_function(path, function))
     return Scripted(outputs, name, found, samples.targets, output)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import onnx2snn
 from onnx2snn.aliases import Dim
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.errors import DataError
@@ -79,7 +80,7 @@ def fill(folder: Path, files: Mapping[str, Content]) -> Path:
 
 def script(folder: Path, body: str) -> str:
     path = put(folder, "make.py", f"import numpy as np\n{body}\n".encode())
-    return f"{path}:make"
+    return onnx2snn.script(f"{path}:make")
 
 
 # --- sources that all give the same 5 samples ---
@@ -241,7 +242,7 @@ def raising(_: Path) -> Iterator[Array]:
 OBJECTS = np.array([{}, []], object)
 REFUSED: dict[str, tuple[Make, str]] = {
     "missing path": (lambda d: d / "none.npz", r"none\.npz does not exist"),
-    "missing script": (lambda d: f"{d}/none.py:make", r"none\.py does not exist"),
+    "missing script": (lambda d: onnx2snn.script(f"{d}/none.py:make"), r"none\.py does not exist"),
     "unknown suffix": (lambda d: put(d, "x.csv", b""), r"x\.csv is no data"),
     "script without function": (
         lambda d: put(d, "x.py", b""),

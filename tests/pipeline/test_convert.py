@@ -30,6 +30,7 @@ from onnx2snn import (
     UnsupportedGraphError,
     UsageError,
     convert,
+    script,
 )
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.protos import large
@@ -82,7 +83,7 @@ def test_every_form_of_the_same_data_gives_the_same_model(given: str, tmp_path: 
         "npy": tmp_path / "x.npy",
         "npz": str(tmp_path / "x.npz"),
         "folder": tmp_path / "folder",
-        "script": f"{tmp_path / 'script.py'}:data",
+        "script": script(f"{tmp_path / 'script.py'}:data"),
     }
     assert convert(mlp(), sources[given], **FAST).to_bytes() == convert(mlp(), x, **FAST).to_bytes()
 

@@ -50,6 +50,7 @@ NAMES = [
     "evaluate",
     "inspect",
     "rollout",
+    "script",
 ]
 
 

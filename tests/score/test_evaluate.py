@@ -12,6 +12,7 @@ import pytest
 from helpers.networks import NETWORKS, inputs_for, mlp, resnet, segmenter
 from numpy.typing import NDArray
 
+import onnx2snn
 from onnx2snn import (
     DataError,
     GateError,
@@ -311,7 +312,7 @@ def test_a_script_is_a_metric(
     script.write_text(
         "def right(outputs, labels):\n    return outputs[0].argmax(axis=1) == labels\n"
     )
-    name = f"{script}:right"
+    name = onnx2snn.script(f"{script}:right")
     found: Any = evaluate(mlp(), snn, labelled, metric=name, timesteps=[4, 8])
     wanted = evaluate(mlp(), snn, labelled, metric="top1", timesteps=[4, 8])
     assert found["ann"][name] == wanted["ann"]["top1"]
@@ -322,7 +323,9 @@ def test_a_script_is_a_metric(
         (f"{tmp_path}/no.py:right", "does not exist"),
     ):
         with pytest.raises(DataError, match=said):
-            evaluate(mlp(), snn, labelled, metric=wrong)
+            evaluate(mlp(), snn, labelled, metric=onnx2snn.script(wrong))
+    with pytest.raises(UsageError, match=r"would run code: give onnx2snn\.script"):
+        evaluate(mlp(), snn, labelled, metric=str(name))
 
 
 def test_a_segmentation_is_scored_by_masks() -> None:

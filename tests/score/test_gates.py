@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx2snn import DataError, GateError, UsageError, convert, evaluate
+from onnx2snn import DataError, GateError, UsageError, convert, evaluate, script
 from onnx2snn.data.images import _label_table as label_table
 from onnx2snn.score.evaluate import check_drop
 from onnx2snn.score.metrics import Scripted
@@ -147,11 +147,11 @@ def test_an_output_is_named_for_every_metric() -> None:
 
 
 def test_a_script_gets_the_output_that_is_named(tmp_path: Path) -> None:
-    script = tmp_path / "m.py"
-    script.write_text("def f(outputs, labels):\n    return len(outputs) * outputs[0].shape[1]\n")
+    path = tmp_path / "m.py"
+    path.write_text("def f(outputs, labels):\n    return len(outputs) * outputs[0].shape[1]\n")
     model = heads(10, 3)
     snn = spiking(model).model
-    found: Any = evaluate(model, snn, inputs(9), metric=f"{script}:f", output="w")
+    found: Any = evaluate(model, snn, inputs(9), metric=script(f"{path}:f"), output="w")
     assert list(found["ann"].values()) == [3.0]
 
 
