@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array, Delay, Progress
-from onnx2snn.data.batches import batches
+from onnx2snn.data.batches import Batch, batches
 from onnx2snn.data.samples import Samples
 from onnx2snn.errors import UsageError
+from onnx2snn.protos.batch_axis import batch_axis
 from onnx2snn.protos.specs import fixed_batch
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.simulation import Simulation
@@ -35,33 +36,47 @@ def run_samples(
         progress: Called with ("running", samples done, samples in all).
 
     Returns:
-        The outputs of all samples by name, joined along axis 0.
+        The outputs of all samples by name, joined along their batch axes.
 
     Raises:
-        UsageError: An output has no batch axis, and there are several batches.
+        UsageError: No batch axis of an output is known, and there are several batches.
     """
     fixed = fixed_batch(session.inputs)
     size = fixed or affordable_batch(session, samples.batch([0]), BATCH)
+    ran: list[Batch] = []
     answers: list[list[Array]] = []
     for batch in batches(samples, size, fixed):
-        outputs = session.run(batch.feed, timesteps, delay)
-        answers.append(batch.own(outputs))
+        ran.append(batch)
+        answers.append(session.run(batch.feed, timesteps, delay))
         progress("running", batch.first + batch.count, len(samples))
     joined = {}
     for index, spec in enumerate(session.outputs):
         found = [answer[index] for answer in answers]
-        joined[spec.name] = _joined(spec.name, found, size)
+        axis = batch_axis(spec.shape, session.inputs)
+        joined[spec.name] = _joined(spec.name, found, ran, axis)
     return joined
 
 
-def _joined(name: str, found: Sequence[Array], size: int) -> Array:
-    """Return one output of all samples."""
-    if len(found) == 1:
+def _joined(name: str, found: Sequence[Array], ran: Sequence[Batch], axis: int | None) -> Array:
+    """Return one output of all samples, less what only filled up a batch.
+
+    Args:
+        name: Of the output.
+        found: What each batch gave.
+        ran: The batches.
+        axis: The batch axis, None where it is not known.
+    """
+    is_whole = len(found) == 1 and ran[0].count == ran[0].fed
+    if is_whole:
         return found[0]
-    try:
-        return np.concatenate(found)
-    except ValueError as error:
-        raise UsageError(
-            f"output '{name}' has no batch axis, so what {len(found)} batches gave cannot be "
-            f"joined; give at most {size} samples at a time"
-        ) from error
+    own = []
+    for array, batch in zip(found, ran, strict=True):
+        # where the axis is only likely, the sizes have to bear it out
+        if axis is None or axis >= array.ndim or array.shape[axis] != batch.fed:
+            raise UsageError(
+                f"output '{name}' has no batch axis, so what {len(found)} batches gave cannot be "
+                f"joined; give at most {ran[0].fed} samples at a time"
+            )
+        samples = np.arange(batch.count)
+        own.append(array.take(samples, axis))
+    return np.concatenate(own, axis)

@@ -57,10 +57,11 @@ def output_specs(proto: onnx.ModelProto) -> tuple[TensorSpec, ...]:
 
 
 def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-    return tuple(map(_spec, values))
+    return tuple(map(value_spec, values))
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def value_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Return a tensor as it is declared; ModelFileError where it is no tensor."""
     if value.type.WhichOneof("value") != "tensor_type":
         raise ModelFileError(
             f"'{value.name}' is not a tensor; only tensor inputs and outputs can be converted"

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.protos.batch_axis import batch_axis
+from onnx2snn.protos.specs import TensorSpec, value_spec
 from onnx2snn.runtime.parts import Parts
 from onnx2snn.runtime.schedules import Batched, Stepped
 from onnx2snn.runtime.states import CoreStates, ort_values
@@ -53,8 +54,8 @@ class Planner:
         self._parts = parts
         self._states = states
         # what was inlined may hand over tensors without a batch axis, such as thresholds
-        divides = _has_free_batch(inputs) and _neurons_have_batch(model)
-        self._divides = divides and not model.inlined
+        divides = _states_have_batch(model, inputs) and _feeds_have_batch(model, inputs)
+        self._divides = divides and _has_free_batch(inputs) and not model.inlined
         self._neurons: dict[tuple[tuple[int, ...], ...], int] = {}
         """Neurons, by the shapes of what the encoder hands over."""
 
@@ -65,13 +66,14 @@ class Planner:
         else:
             self._parts.open_batched_core()
 
-    def plan(self, schedule: Schedule, to_core: Mapping[str, Array]) -> Plan:
-        """Plan a run of a core that is handed these tensors."""
+    def plan(self, schedule: Schedule, to_core: Mapping[str, Array], batch: int) -> Plan:
+        """Plan a run of a core that is handed these tensors, made of inputs of a batch size."""
         if self._is_stepped(schedule):
             return self._stepped()
         neurons = self.neurons(to_core)
-        samples = batch_of(to_core)
-        chunks = self._chunks(samples, neurons)
+        chunks: Sequence[slice | None] = [None]
+        if self._divides and can_be_divided(to_core, batch):
+            chunks = chunks_of(batch, neurons, self._parts.opening.workers)
         # not even two time-steps of all chunks at once fit into a pass
         if schedule == "auto" and neurons > len(chunks) * NEURON_STEPS // 2:
             return self._stepped()
@@ -122,12 +124,6 @@ class Planner:
         way = Batched(core, self._states.carried, most)
         return Plan(way, chunks)
 
-    def _chunks(self, samples: int, neurons: int) -> Sequence[slice | None]:
-        if samples <= 1 or not self._divides:
-            return [None]
-        workers = self._parts.opening.workers
-        return chunks_of(samples, neurons, workers)
-
 
 def neurons_of(model: StepModel) -> int | None:
     """Return the neurons of one sample, or None where the description does not tell."""
@@ -148,6 +144,17 @@ def batch_of(to_core: Mapping[str, Array]) -> int:
         size = array.shape[0] if array.ndim else 1
         sizes.add(size)
     return sizes.pop() if len(sizes) == 1 else 1
+
+
+def can_be_divided(to_core: Mapping[str, Array], batch: int) -> bool:
+    """Return whether the tensors of the encoder can be divided sample by sample.
+
+    Each has a row for each sample. Rows of another number, as where frames are folded into the
+    batch axis, or a vector, which may be a row itself, keep a batch whole.
+    """
+    if batch <= 1 or batch_of(to_core) != batch:
+        return False
+    return all(array.ndim > 1 for array in to_core.values())
 
 
 def chunks_of(samples: int, neurons: int, workers: int) -> list[slice]:
@@ -177,7 +184,28 @@ def _has_free_batch(inputs: Sequence[TensorSpec]) -> bool:
     return not any(isinstance(size, int) for size in leading)
 
 
-def _neurons_have_batch(model: StepModel) -> bool:
-    """Whether every neuron's state has a batch axis beside others."""
-    ranks = [len(neuron["shape"]) for neuron in model.metadata["neurons"]]
-    return all(rank > 1 for rank in ranks)
+def _feeds_have_batch(model: StepModel, inputs: Sequence[TensorSpec]) -> bool:
+    """Whether no tensor that the core is handed is declared to have its batch elsewhere."""
+    graph = model.proto.graph
+    for value in [*graph.value_info, *graph.input]:
+        if value.name not in model.to_core:
+            continue
+        shape = value_spec(value).shape
+        if shape and batch_axis(shape, inputs) != 0:
+            return False
+    return True
+
+
+def _states_have_batch(model: StepModel, inputs: Sequence[TensorSpec]) -> bool:
+    """Whether the batch is on axis 0 of every state that has axes.
+
+    Of a state with one axis only the name tells: one without a name may be anything.
+    """
+    for state in model.metadata["states"]:
+        shape = state["shape"]
+        if not shape or state["kind"] == "step":
+            continue
+        is_named = isinstance(shape[0], str)
+        if batch_axis(shape, inputs) != 0 or (len(shape) == 1 and not is_named):
+            return False
+    return True

@@ -62,14 +62,20 @@ class Run:
         """The tensors that the last pass of the core took (of the first chunk)."""
         self._states = states
 
+    @property
+    def batch(self) -> int:
+        """The number of samples; 1 where the inputs do not agree on it."""
+        sizes = {len(value) for value in self.inputs.values() if value.ndim}
+        return sizes.pop() if len(sizes) == 1 else 1
+
     def value(self, name: str, *, copy: bool = True) -> Array:
         """Return a state after the last step, the chunks of the batch together.
 
         What is not copied holds until the next step.
         """
-        # a state without a batch axis is the same for all chunks
+        # a batch is divided only where every state has its batch on axis 0 (`runtime.plan`)
         found = [values[name].numpy() for values in self.chunks]
-        has_batch = found[0].ndim >= 2
+        has_batch = found[0].ndim > 0
         if len(found) > 1 and has_batch:
             return np.concatenate(found)
         return np.array(found[0], copy=copy)

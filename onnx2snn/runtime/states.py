@@ -59,12 +59,13 @@ def ort_values(arrays: Mapping[str, Array], chunk: slice | None = None) -> Value
     """Return arrays as onnxruntime takes them.
 
     Args:
-        arrays: By name. Those without a batch axis (one axis or none, or of length 1) stay whole.
+        arrays: By name. Those without a batch axis (no axis, or a first one of length 1) stay
+            whole.
         chunk: The samples to take; None takes all of them.
     """
     values = {}
     for name, array in arrays.items():
-        has_batch = array.ndim > 1 and len(array) > 1
+        has_batch = array.ndim > 0 and len(array) > 1
         if chunk is not None and has_batch:
             array = array[chunk]
         # an OrtValue shares the memory of the array, which has to be in one piece

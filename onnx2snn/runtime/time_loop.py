@@ -72,7 +72,7 @@ class TimeLoop:
         """Begin the way through time of each chunk of the batch."""
         to_core = {name: run.static[name] for name in self._model.to_core}
         with computing(self._inputs):
-            plan = self.planner.plan(schedule, to_core)
+            plan = self.planner.plan(schedule, to_core, run.batch)
         chunks = []
         for chunk in plan.chunks:
             start = self._states.zeros | ort_values(run.old, chunk)
