@@ -109,6 +109,8 @@ def inspection_tables(about: Mapping[str, Any]) -> list[RenderableType]:
         summary = _nodes(table, about)
     inputs = ", ".join(about["inputs"])
     outputs = ", ".join(about["outputs"])
+    if "weighted" in about:
+        summary = f"{summary}\n{work_sentence(about['weighted'])}"
     return [table, f"inputs {inputs}; outputs {outputs}", summary]
 
 
@@ -185,6 +187,8 @@ def _fact_table(report: Report) -> RenderableType:
     settings = sorted(report.settings)
     folded = _listed_names(report.folded)
     table.add_row("agreement with ANN", _agreement(report))
+    if report.weighted is not None:
+        table.add_row("fed by spikes", work_sentence(report.weighted))
     table.add_row("method", _facts(report.settings, settings))
     table.add_row("thresholds folded into", f"{len(report.folded)} nodes: {folded}")
     table.add_row("left as Mul", _kept_scales(report))

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from onnx2snn.aliases import ModelSource
-from onnx2snn.data.random import index_bounds
+from onnx2snn.data.batches import filled
+from onnx2snn.data.random import index_bounds, random_samples
 from onnx2snn.data.split import open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError
 from onnx2snn.graph.shape_inference import Trial
@@ -20,7 +21,9 @@ from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import partition
 from onnx2snn.prepare.roles import Row
 from onnx2snn.protos.load import LoadedModel, load_model
-from onnx2snn.protos.specs import TensorSpec, input_specs, output_specs
+from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs, output_specs
+from onnx2snn.score.results import WeightedWork
+from onnx2snn.score.synapses import weighted_work
 from onnx2snn.snn.description import read_rollout_metadata
 from onnx2snn.snn.format import ROLLOUT_KEY, metadata_of
 from onnx2snn.snn.step_model import read_step_model
@@ -39,7 +42,8 @@ class Inspection(TypedDict):
     """Description of a model; `inputs` and `outputs` are its own, states left out.
 
     An ANN has `convertible`, `reason` (None where it is convertible), `summary` (nodes by role) and
-    `nodes`; a spiking model, and a rollout of one, has `metadata`.
+    `nodes`; a spiking model, and a rollout of one, has `metadata`, the former
+    `weighted`, too, where its inputs have fixed sizes.
     """
 
     kind: Literal["ann", "snn", "rollout"]
@@ -51,6 +55,7 @@ class Inspection(TypedDict):
     summary: NotRequired[dict[str, int]]
     nodes: NotRequired[list[NodeRole]]
     metadata: NotRequired[Mapping[str, Any]]
+    weighted: NotRequired[WeightedWork]
 
 
 def inspect(model: ModelSource) -> Inspection:
@@ -87,13 +92,24 @@ def _inspect_snn(source: LoadedModel) -> Inspection:
     step = read_step_model(source.proto, source.name)
     inputs = [spec for spec in input_specs(source.proto) if spec.name in step.inputs]
     outputs = [spec for spec in output_specs(source.proto) if spec.name in step.outputs]
-    return {
+    about: Inspection = {
         "kind": "snn",
         "model": source.name,
         "inputs": _as_texts(inputs),
         "outputs": _as_texts(outputs),
         "metadata": step.metadata,
     }
+    # the sizes of products depend on those of the inputs
+    if all(spec.shape is not None and None not in _sizes(spec) for spec in inputs):
+        samples, _ = random_samples(inputs, 1, 0, index_bounds(source.proto))
+        about["weighted"] = weighted_work(step, filled(samples, [0], fixed_batch(inputs)).feed)
+    return about
+
+
+def _sizes(spec: TensorSpec) -> list[int | None]:
+    """Return the sizes of a sample, None for each that is not fixed."""
+    dims = (spec.shape or ())[1:]
+    return [dim if isinstance(dim, int) else None for dim in dims]
 
 
 def _inspect_ann(source: LoadedModel) -> Inspection:

@@ -13,12 +13,15 @@ import onnx
 
 from onnx2snn.calibrate.rules import Thresholds
 from onnx2snn.correct.correction import Correction
+from onnx2snn.data.batches import filled
 from onnx2snn.pipeline.cost import Cost
 from onnx2snn.pipeline.prepared import Prepared
 from onnx2snn.pipeline.verify import Comparison
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.large import byte_size
 from onnx2snn.rewrite.fold import Folding
+from onnx2snn.score.results import WeightedWork
+from onnx2snn.score.synapses import weighted_work
 from onnx2snn.snn.step_model import read_step_model
 from onnx2snn.version import __version__
 
@@ -100,6 +103,7 @@ class Report:
     Thresholds are in ANN units; `rate` is spikes a neuron and step; sizes are bytes; `seconds` are
     by stage; `cost` is None on random inputs. `kept`: scales left as Mul; `unfitted`: weighted
     nodes that --correct weights had to leave alone; both with the reason.
+    `weighted`: what feeds the weighted operators.
     """
 
     tool: str
@@ -122,6 +126,7 @@ class Report:
     warnings: list[str]
     seconds: dict[str, float]
     cost: dict[str, Any] | None
+    weighted: WeightedWork | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -179,7 +184,16 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
         warnings=list(warnings),
         seconds=dict(ready.clock.seconds),
         cost=None if cost is None else asdict(cost),
+        weighted=_work(findings),
     )
+
+
+def _work(findings: Findings) -> WeightedWork:
+    """Return what feeds the weighted operators, found with one sample."""
+    job = findings.ready.job
+    feed = filled(job.data.held_back, [0], job.fixed_batch).feed
+    step = read_step_model(findings.proto, findings.ready.source.name)
+    return weighted_work(step, feed)
 
 
 def _site_rows(

@@ -49,19 +49,7 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     """
     proto = model.proto
     batch = _samples(feed)
-    whole = dict(feed)
-    for state in model.states:
-        # a state of a single 0 is broadcast
-        shape = [1] * state.rank
-        whole[state.input] = np.zeros(shape, np.float32)
-    values = all_values(proto, whole)
-    flow = SpikeFlow(values, standard_opset(proto), _averaged(model))
-    for state in model.states:
-        # the state of an operator that does not spike
-        spiking = state.kind in ("membrane", "step")
-        if state.mean is None and not spiking:
-            flow.mark(state.input, True)
-    nodes = flow.forward(model.nodes)
+    flow, nodes = _spike_flow(model, feed)
     flow.backward(nodes)
     fan_out = {}
     for neuron in model.metadata["neurons"]:
@@ -76,10 +64,38 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
             readout += flow.cost(node)
         else:
             step += flow.cost(node)
-    encoder_flow, encoder_nodes = _encoder_flow(model, values)
+    encoder_flow, encoder_nodes = _encoder_flow(model, flow.values)
     first = sum(encoder_flow.cost(node) for node in encoder_nodes)
     work = _weighted_work(flow, nodes, needed, (encoder_flow, encoder_nodes))
     return Wiring(fan_out, first / batch, step / batch, readout / batch, work)
+
+
+def weighted_work(model: StepModel, feed: Mapping[str, Array]) -> WeightedWork:
+    """Return what feeds the weighted operators of a spiking model, from inputs of some samples."""
+    flow, nodes = _spike_flow(model, feed)
+    needed = needed_tensors(model.proto, model.states)
+    encoder = _encoder_flow(model, flow.values)
+    return _weighted_work(flow, nodes, needed, encoder)
+
+
+def _spike_flow(
+    model: StepModel, feed: Mapping[str, Array]
+) -> tuple[SpikeFlow, list[onnx.NodeProto]]:
+    """Return the flow of spikes from the neurons on, and all nodes downstream of them."""
+    proto = model.proto
+    whole = dict(feed)
+    for state in model.states:
+        # a state of a single 0 is broadcast
+        shape = [1] * state.rank
+        whole[state.input] = np.zeros(shape, np.float32)
+    values = all_values(proto, whole)
+    flow = SpikeFlow(values, standard_opset(proto), _averaged(model))
+    for state in model.states:
+        # the state of an operator that does not spike
+        spiking = state.kind in ("membrane", "step")
+        if state.mean is None and not spiking:
+            flow.mark(state.input, True)
+    return flow, flow.forward(model.nodes)
 
 
 def multiply_accumulates(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> float:

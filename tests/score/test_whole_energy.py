@@ -8,7 +8,7 @@ import onnx
 import pytest
 from helpers.networks import NETWORKS, inputs_for
 
-from onnx2snn import evaluate
+from onnx2snn import evaluate, inspect
 from onnx2snn.display.numbers import energy_cells, work_sentence
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.settings import Settings
@@ -58,3 +58,13 @@ def test_more_energy_than_the_ann_is_a_warning(flop_joules: float) -> None:
 
 def test_without_energy_nothing_is_warned_of() -> None:
     assert evaluated("mlp", flop_joules=77e-18, energy=False)["warnings"] == []
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_report_and_inspection_say_what_is_fed_by_spikes(name: str) -> None:
+    made = run_conversion(
+        NETWORKS[name](), inputs_for(name, 100), Settings(method="max", timesteps=8)
+    )
+    assert made.report.weighted == inspect(made.model)["weighted"]
+    assert made.report.weighted is not None
+    assert made.report.weighted["fed"] > 0
