@@ -20,7 +20,7 @@ from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.agreement import Agreement
 from onnx2snn.score.intervals import drop_intervals
-from onnx2snn.score.natures import natures_of
+from onnx2snn.score.makers import natures_of
 
 LOW_AGREEMENT = 0.9
 """A share of agreement below this is worth a warning."""

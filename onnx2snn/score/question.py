@@ -16,8 +16,8 @@ from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs, mismatch, output_specs
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import Prices
+from onnx2snn.score.makers import natures_of
 from onnx2snn.score.metrics import Metric, Scripted
-from onnx2snn.score.natures import natures_of
 from onnx2snn.score.registry import metric_class
 from onnx2snn.snn.format import metadata_of
 from onnx2snn.snn.window import window_delay
