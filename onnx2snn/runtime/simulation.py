@@ -1,8 +1,7 @@
 """The simulation of a spiking model: time goes on, and answers are read from the states.
 
-`SpikingSession` is its public face. The other stages of the package simulate with this class
-itself, since it answers for several windows out of one simulation, and tells counts without copying
-them.
+`SpikingSession` is its public face. Other stages of the package simulate with this class itself: it
+answers for several windows out of one simulation, and tells counts without copying them.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ Windows = Sequence[tuple[int, Delay]]
 class Simulation:
     """A spiking model in time: its parts, its runs, and their answers.
 
-    Threads may share it: each call has a run of its own, and what is read of the last run is of the
-    last run of the calling thread (`runtime.runs`).
+    Threads may share it: each call has a run of its own, each thread a last run (`runtime.runs`).
     """
 
     def __init__(
