@@ -58,7 +58,7 @@ def prepared(
     """Take a network to its partition; the calibration data stay open meanwhile.
 
     Args:
-        model: The ANN: path, bytes or ModelProto.
+        model: The ANN.
         calibration: Anything `open_samples` takes, or None for random inputs.
         settings: The options of the conversion.
         progress: Called with (stage, done, total).
@@ -78,10 +78,10 @@ def prepared(
         _require_numpy(specs)
         if settings.save_thresholds is not None:
             check_writable(settings.save_thresholds)
-        recorded = {}
+        # without data and a method, BatchNormalization may know how activations are distributed
+        informed = calibration is None and settings.method is None
+        recorded = recorded_statistics(source.proto) if informed else {}
         if calibration is None:
-            if settings.method is None:
-                recorded = recorded_statistics(source.proto)
             settings = settings.without_data()
         data = open_calibration(calibration, specs, settings.seed, index_bounds(source.proto))
     with data.samples:
@@ -101,8 +101,8 @@ def prepared(
             check_stage("normalise", original, normalised)
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
         job = Job(graph, parts, specs, data, settings, progress)
-        statistics = site_statistics(graph, job.sites, recorded)
         inference = None if data.random else inference_seconds(job, source.proto)
+        statistics = site_statistics(graph, job.sites, recorded)
         yield Prepared(job, source, arrangement, feed, statistics, inference, clock)
 
 
