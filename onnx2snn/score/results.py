@@ -81,6 +81,7 @@ class CostedRow(WindowCost, Scores):
 
     timesteps: int
     delay: int
+    relative_error: NotRequired[float]
 
 
 class StepRow(Scores):

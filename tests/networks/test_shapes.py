@@ -15,7 +15,7 @@ from onnx import helper
 import onnx2snn
 from onnx2snn import Conversion, SpikingSession, convert
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.runtime.session import Schedule
+from onnx2snn.runtime.plan import Schedule
 
 TIMESTEPS = 128
 
