@@ -7,6 +7,8 @@ left as it is. The rules, with c a constant tensor:
 * Clip: clip(z, a, b) = a + clip(z - a, 0, b - a), and without a lower bound b - relu(b - z);
 * Max: max(z, c) = relu(z - c) + c, and Min: min(z, c) = c - relu(c - z);
 * LeakyRelu and PRelu: relu(z) - α relu(-z), two neurons each;
+* clip(leakyrelu(z), a, b), α >= 0: clip(z, 0, b) - clip(-α z, 0, -a) for a < 0 < b, two neurons
+  side by side, and clip(z, a, b) for a >= 0;
 * ThresholdedRelu with a threshold of 0: relu(z).
 """
 
@@ -18,28 +20,44 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.bounds import INFINITY, scalar_bounds
-from onnx2snn.graph.editing import Editor, constant, drop, keeps_shape
-from onnx2snn.graph.flow import between_weights
+from onnx2snn.graph.editing import Editor, constant, drop, is_output, keeps_shape
 from onnx2snn.graph.types import Graph, Node, Tensor
-from onnx2snn.prepare.clips import constant_operand
+from onnx2snn.prepare.clips import bounds_of, constant_operand
 from onnx2snn.protos.nodes import standard
 
 MINUS = np.asarray(-1.0)
 ZERO = np.asarray(0.0)
 
 
-def split_activations(graph: Graph, sources: dict[str, str]) -> None:
-    """Apply the rules to every activation between weighted operators; the graph is changed.
+def can_fire(node: Node) -> bool:
+    """Return whether a node is an activation that fires, in the form the rules bring it into."""
+    if not standard(node) or node.op not in CONDITIONS:
+        return False
+    if node.op == "Clip":
+        return scalar_bounds(node) is not None
+    if node.op in ("Max", "Min"):
+        return constant_operand(node) is not None
+    if node.op == "PRelu":
+        slope = constant(node.inputs[1])
+        return slope is not None and keeps_shape(node.inputs[0], slope)
+    return node.op != "ThresholdedRelu" or node.attrs.get("alpha", 1.0) == 0
 
-    `sources` gets the ANN node of every neuron named otherwise than the node it came from.
+
+def split_activations(graph: Graph, candidates: set[str], sources: dict[str, str]) -> None:
+    """Apply the rules to every activation that may fire; the graph is changed.
+
+    Args:
+        graph: The graph, which is changed.
+        candidates: Names of the activations (`prepare.feeding`).
+        sources: Gets the ANN node of every neuron named otherwise than the node it came from.
     """
-    inside = between_weights(graph.nodes)
     editor = Editor(graph)
     for node in list(graph.nodes):
-        if node.name not in inside or not standard(node):
+        if node.name not in candidates or not standard(node):
             continue
         rule = RULES.get(node.op)
-        if rule is not None:
+        # a Clip may have become part of the activation before it
+        if rule is not None and node.outputs:
             rule(_Replacement(editor, node, sources))
 
 
@@ -151,15 +169,47 @@ def _at_most(work: _Replacement, z: Tensor, high: Array) -> None:
 
 def _leaky(work: _Replacement) -> None:
     """leakyrelu(z) = relu(z) - α relu(-z)."""
-    slope = work.node.attrs.get("alpha", 0.01)
-    _two_neurons(work, np.asarray(slope))
+    slope = np.asarray(work.node.attrs.get("alpha", 0.01))
+    if not _clipped_leaky(work, slope):
+        _two_neurons(work, slope)
 
 
 def _prelu(work: _Replacement) -> None:
     """prelu(z) = relu(z) - α relu(-z), α a constant tensor."""
     slope = constant(work.node.inputs[1])
-    if slope is not None and keeps_shape(work.z, slope):
+    if slope is None or not keeps_shape(work.z, slope):
+        return
+    if not _clipped_leaky(work, slope):
         _two_neurons(work, slope)
+
+
+def _clipped_leaky(work: _Replacement, slope: Array) -> bool:
+    """Take in the Clip behind a leakyrelu(z), if nothing else reads that; return whether it did.
+
+    clip(leakyrelu(z), a, b) = clip(z, 0, b) - clip(-α z, 0, -a) for a < 0 < b, and clip(z, a, b)
+    for a >= 0, both for α >= 0.
+    """
+    graph = work.editor.graph
+    if is_output(graph, work.out) or len(work.out.outputs) != 1 or np.any(slope < 0):
+        return False
+    clip = work.out.outputs[0]
+    bounds = bounds_of(clip)
+    if bounds is None or bounds[1] <= 0:
+        return False
+    low, high = bounds
+    if low >= 0:
+        clip.inputs[0] = work.z
+        work.start()
+        return True
+    out = clip.outputs[0]
+    drop(graph, clip)
+    work.start()
+    positive = work.fire("", work.z, high)
+    scaled = work.apply("Mul", "negate", work.z, -slope)
+    negative = work.fire("negative", scaled, -low)
+    turned = work.apply("Mul", "slope", negative, MINUS)
+    work.editor.node("Add", f"{work.node.name}/sum", [positive, turned], [out])
+    return True
 
 
 def _two_neurons(work: _Replacement, slope: Array) -> None:

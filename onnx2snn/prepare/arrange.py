@@ -13,6 +13,7 @@ from onnx2snn.graph.shape_inference import Trial, infer_shapes
 from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.activations import split_activations
 from onnx2snn.prepare.clips import make_clips
+from onnx2snn.prepare.feeding import feeding
 from onnx2snn.prepare.max_pools import move_pools
 from onnx2snn.prepare.shapes_apart import separate_shapes
 
@@ -37,12 +38,14 @@ def arrange(graph: Graph, trial: Trial | None = None) -> tuple[Graph, Arrangemen
     inferred are confirmed by `trial`.
     """
     done = Arrangement()
-    make_clips(graph)
+    candidates = feeding(list(graph.nodes)).candidates
+    make_clips(graph, candidates)
     done.moved_pools = move_pools(graph, done.sources)
     if done.moved_pools:
         graph = tidy(graph)
         infer_shapes(graph, trial)
-    split_activations(graph, done.sources)
+    candidates = feeding(list(graph.nodes)).candidates
+    split_activations(graph, candidates, done.sources)
     graph = tidy(graph)
     if separate_shapes(graph):
         graph = tidy(graph)

@@ -11,7 +11,6 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.graph.bounds import INFINITY, scalar_bounds
 from onnx2snn.graph.editing import Editor, constant, drop, is_output, keeps_shape, producer
-from onnx2snn.graph.flow import between_weights
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.nodes import standard
 
@@ -19,15 +18,18 @@ Bounds = tuple[float, float]
 """a and b of clip(z, a, b), in ANN units; -∞ and ∞ where there is none."""
 
 
-def make_clips(graph: Graph) -> None:
-    """Bring Max, Min and chains of Clips between weighted operators into one Clip, or Relu, each.
+def make_clips(graph: Graph, candidates: set[str]) -> None:
+    """Bring Max, Min and chains of Clips that may fire into one Clip, or Relu, each.
 
-    Cases: a < b; a Clip that another one takes in feeds nothing else. The graph is changed.
+    Cases: a < b; a Clip that another one takes in feeds nothing else.
+
+    Args:
+        graph: The graph, which is changed.
+        candidates: Names of the activations that may fire (`prepare.feeding`).
     """
-    inside = between_weights(graph.nodes)
     editor = Editor(graph)
     for node in list(graph.nodes):
-        if node.name not in inside or not standard(node):
+        if node.name not in candidates or not standard(node):
             continue
         if node.op in ("Max", "Min"):
             _from_extremum(editor, node)
@@ -76,10 +78,10 @@ def _from_extremum(editor: Editor, node: Node) -> None:
 def _take_in(editor: Editor, node: Node) -> None:
     """Let a Clip do the work of the Clip or Relu before it, too."""
     inner = producer(node.inputs[0])
-    if inner is None or not standard(inner):
+    if inner is None:
         return
-    first = _bounds(inner)
-    second = _bounds(node)
+    first = bounds_of(inner)
+    second = bounds_of(node)
     if first is None or second is None:
         return
     between = inner.outputs[0]
@@ -93,7 +95,10 @@ def _take_in(editor: Editor, node: Node) -> None:
         drop(editor.graph, inner)
 
 
-def _bounds(node: Node) -> Bounds | None:
+def bounds_of(node: Node) -> Bounds | None:
+    """Return the bounds of a Relu, or of a Clip by constant numbers; None of any other node."""
+    if not standard(node):
+        return None
     if node.op == "Relu":
         return 0.0, INFINITY
     if node.op == "Clip":

@@ -3,6 +3,8 @@
 Algebra:
 * maxpool(f(z)) = f(maxpool(z)) for a non-decreasing f, since padding never wins;
 * maxpool(concat(x, y)) = concat(maxpool(x), maxpool(y)) along channels (or samples);
+* maxpool(s x + b) = s maxpool(x) + b for s >= 0 along channels (BatchNormalization behind an
+  activation), and for signs g of s: maxpool(s f(z) + b) = s f(g maxpool(g z)) + b;
 * move(f(z)) = f(move(z)) for a Transpose or Pad behind an activation, since it acts on single
   elements (a padding with zeros needs f(0) = 0).
 
@@ -18,6 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import (
     Editor,
     constant,
@@ -30,6 +33,7 @@ from onnx2snn.graph.editing import (
 )
 from onnx2snn.graph.flow import between_weights, nodes_behind
 from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.prepare.affine import affine_chain, channel_signs
 from onnx2snn.prepare.monotone import is_monotone, is_uniform, keeps_zero
 from onnx2snn.protos.nodes import MAX_POOLS, standard
 
@@ -79,6 +83,9 @@ class _PoolMover:
         before = maker(pool.inputs[0])
         if before.op == "Concat":
             return self._branch(pool, before)
+        if channel_signs(before) is not None:
+            self._pass_affine(pool)
+            return [pool]
         self._surface(pool.inputs[0])
         self._swap(pool)
         return [pool]
@@ -88,6 +95,11 @@ class _PoolMover:
 
     def _reaches(self, tensor: Tensor) -> bool:
         """Return whether a pool of this tensor gets to an activation."""
+        chain, start, signs = affine_chain(tensor)
+        if chain:
+            activation = producer(start)
+            fires = activation is not None and self._fires(activation)
+            return fires or (bool(np.all(signs > 0)) and self._reaches(start))
         concat = producer(tensor)
         if concat is None or concat.op != "Concat" or not standard(concat):
             return self._activation_behind(tensor) is not None
@@ -137,6 +149,36 @@ class _PoolMover:
         )
         self.spiking.add(joined.name)
         return pools
+
+    def _pass_affine(self, pool: Node) -> None:
+        """Bring a pool before the affine operators, and where their signs differ the activation.
+
+        maxpool(s f(z) + b) = s f(g maxpool(g z)) + b, g the signs of s.
+        """
+        chain, _, signs = affine_chain(pool.inputs[0])
+        for _ in chain:
+            self._swap(pool)
+        if np.all(signs > 0):
+            return
+        self._swap(pool)
+        dtype = pool.inputs[0].dtype or np.float32
+        turned = self._times_signs(f"{pool.name}/turn", pool.inputs[0], signs.astype(dtype))
+        pool.inputs[0] = turned
+        out = pool.outputs[0]
+        pooled = _unsized(self.editor.name(f"{pool.name}/turned"), out)
+        pool.outputs[0] = pooled
+        self._times_signs(f"{pool.name}/turn_back", pooled, signs.astype(dtype), out)
+
+    def _times_signs(
+        self, label: str, x: Tensor, signs: Array, out: Tensor | None = None
+    ) -> Tensor:
+        """Append x times signs by channel, and return the product (`out`, or a new tensor)."""
+        if out is None:
+            out = _unsized(self.editor.name(f"{label}_out"), x)
+        factor = self.editor.constant(f"{label}_signs", signs)
+        node = self.editor.node("Mul", label, [x, factor], [out])
+        self.spiking.add(node.name)
+        return out
 
     def _surface(self, tensor: Tensor) -> None:
         """Bring the activation before a chain of operators that move elements to its end."""

@@ -81,12 +81,17 @@ class Partition:
             if row.role == "refused":
                 raise UnsupportedGraphError(row.node, row.op, row.reason)
         if not self.sites:
-            reason = (
-                "there is nothing to convert: the network has no activation "
-                "(Relu, Clip or the like) between two weighted operators "
-                "(Conv, ConvTranspose, Gemm, MatMul)"
-            )
-            raise UnsupportedGraphError("", "", reason)
+            raise UnsupportedGraphError("", "", f"there is nothing to convert: {self._no_site()}")
+
+    def _no_site(self) -> str:
+        """Return why no activation fires."""
+        for row in self.rows:
+            if row.unfed:
+                return f"the activation '{row.node}' ({row.op}) stays as it is, since {row.unfed}"
+        return (
+            "the network has no activation (Relu, Clip or the like) between two weighted operators "
+            "(Conv, ConvTranspose, Gemm, MatMul)"
+        )
 
     def require_spiking(self) -> None:
         """Raise GateError where an operator of the core is analog."""

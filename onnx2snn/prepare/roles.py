@@ -1,7 +1,7 @@
 """The role of each node of an arranged graph, and why: encoder, neuron, linear, analog, readout ...
 
-A neuron site is a supported activation with a weighted operator on a path before it and another on
-a path after it. The roles are given in three passes:
+A neuron site is a supported activation with a weighted operator on a path before it and another
+that its spikes reach as spikes (`prepare.feeding`). The roles are given in three passes:
 
 1. classify: encoder: all that is not downstream of a neuron; readout: all that is, and leads to no
    neuron; core: the rest. In the core, what is linear runs per step, and what is not is analog.
@@ -12,7 +12,7 @@ a path after it. The roles are given in three passes:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,6 @@ import numpy as np
 from onnx2snn.graph.bounds import upper_bound
 from onnx2snn.graph.editing import rank
 from onnx2snn.graph.flow import (
-    between_weights,
     nodes_before,
     nodes_behind,
     shape_only,
@@ -28,6 +27,7 @@ from onnx2snn.graph.flow import (
 )
 from onnx2snn.graph.operators import Role, core_refusal, nonlinearity
 from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.prepare.feeding import feeding
 from onnx2snn.protos.nodes import MAX_POOLS, standard
 
 CORE: tuple[Role, ...] = ("neuron", "linear", "pooled", "analog")
@@ -43,12 +43,16 @@ STATELESS_BEHIND_OTHERS: set[Role] = {"neuron", "linear", "refused"}
 
 @dataclass(frozen=True)
 class Row:
-    """What becomes of one node; `reason` says why."""
+    """What becomes of one node; `reason` says why.
+
+    `unfed` says of an activation between weighted operators why it does not fire.
+    """
 
     node: str
     op: str
     role: Role
     reason: str
+    unfed: str = ""
 
 
 Rows = dict[str, Row]
@@ -59,10 +63,12 @@ Rows = dict[str, Row]
 class _Places:
     """The nodes that fire, those up- and downstream of them, and the tensors that vary in time.
 
-    `kept` are activations that shall not fire.
+    `blocked` are the activations that do not fire, and what stands between each and the next
+    weighted operator; `kept` are those that shall not fire.
     """
 
     sites: set[str]
+    blocked: Mapping[str, Node | None]
     downstream: set[str]
     upstream: set[str]
     varying: set[str]
@@ -82,19 +88,21 @@ def roles_of(graph: Graph, kept: Collection[str] = ()) -> Rows:
     rows: Rows = {}
     for node in nodes:
         role, reason = _classify(node, places)
-        rows[node.name] = Row(node.name, node.op, role, reason)
+        unfed = ""
+        if node.name in places.blocked:
+            unfed = _not_fed(places.blocked[node.name])
+            reason = f"{reason}; {unfed}"
+        rows[node.name] = Row(node.name, node.op, role, reason, unfed)
     _widen(nodes, rows)
     _refuse_stateless(graph, rows, places)
     return rows
 
 
 def _places(nodes: Sequence[Node], kept: Collection[str]) -> _Places:
-    between = between_weights(nodes)
+    found = feeding(nodes, kept)
     sites = set()
     for node in nodes:
-        if node.name in kept or node.name not in between:
-            continue
-        if upper_bound(node) is not None:
+        if node.name in found.candidates and upper_bound(node) is not None:
             sites.add(node.name)
 
     def fires(node: Node) -> bool:
@@ -102,6 +110,7 @@ def _places(nodes: Sequence[Node], kept: Collection[str]) -> _Places:
 
     return _Places(
         sites=sites,
+        blocked=found.blocked,
         downstream=nodes_behind(nodes, fires),
         upstream=nodes_before(nodes, fires),
         varying=time_varying(nodes, sites),
@@ -128,6 +137,16 @@ def _classify_site(node: Node) -> tuple[Role, str]:
         computed_in = np.dtype(tensor.dtype)
         return "refused", f"it computes in {computed_in}; export the model in float32"
     return "neuron", "fires"
+
+
+def _not_fed(blocker: Node | None) -> str:
+    """Return why an activation does not fire; `blocker` is what stops its spikes."""
+    if blocker is None:
+        return "no weighted operator would be fed by its spikes"
+    return (
+        "no weighted operator would be fed by its spikes: they do not get through "
+        f"'{blocker.name}' ({blocker.op})"
+    )
 
 
 def _classify_core(node: Node, places: _Places) -> tuple[Role, str]:

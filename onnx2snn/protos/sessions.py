@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,16 @@ from onnx2snn.protos.specs import TensorSpec
 
 InferredType = tuple[DType, Sequence[Dim] | None]
 """The type and the shape of a tensor; None where not even the rank is known."""
+
+CPU = "CPUExecutionProvider"
+"""onnxruntime's execution provider for processors."""
+
+LEVELS = (
+    ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+)
+"""Levels of optimisation below onnxruntime's default, the highest first."""
 
 FATAL = 4
 """onnxruntime's log level: a failed run is reported once, by this package."""
@@ -73,12 +83,14 @@ def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSe
 def session_with(
     proto: onnx.ModelProto,
     options: ort.SessionOptions,
-    providers: Sequence[Any] = ("CPUExecutionProvider",),
+    providers: Sequence[Any] = (CPU,),
     *,
     used_up: bool = False,
     disabled_optimizers: Collection[str] = (),
 ) -> ort.InferenceSession:
     """Return a session of a model with options of one's own.
+
+    Where onnxruntime's own optimisation fails on a model, a lower level of it is tried.
 
     Args:
         proto: The model.
@@ -95,12 +107,50 @@ def session_with(
     with as_argument(proto, whole=writes_model) as model:
         if used_up:
             proto.Clear()
-        return ort.InferenceSession(
-            model,
-            options,
-            providers=list(providers),
-            disabled_optimizers=list(disabled_optimizers),
-        )
+
+        def opened() -> ort.InferenceSession:
+            return ort.InferenceSession(
+                model,
+                options,
+                providers=list(providers),
+                disabled_optimizers=list(disabled_optimizers),
+                # on the CPU alone there is nothing to fall back to, and it says so on stdout
+                enable_fallback=int(list(providers) != [CPU]),
+            )
+
+        # a model that is written is wanted as it was asked for
+        levels = [] if writes_model else _lower_levels(options)
+        return _first_opened(opened, options, levels)
+
+
+def _first_opened(
+    opened: Callable[[], ort.InferenceSession],
+    options: ort.SessionOptions,
+    levels: Sequence[ort.GraphOptimizationLevel],
+) -> ort.InferenceSession:
+    """Open a session as the options say, or else at the first of these levels that works.
+
+    The options are as before afterwards. Where no level works, the first error is raised.
+    """
+    asked = options.graph_optimization_level
+    try:
+        return opened()
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        for level in levels:
+            options.graph_optimization_level = level
+            with suppress(Exception):
+                return opened()
+        raise
+    finally:
+        options.graph_optimization_level = asked
+
+
+def _lower_levels(options: ort.SessionOptions) -> list[ort.GraphOptimizationLevel]:
+    """Return the levels of optimisation below that of the options, the highest first."""
+    asked = options.graph_optimization_level
+    return [level for level in LEVELS if level.value < asked.value]
 
 
 def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, InferredType]:

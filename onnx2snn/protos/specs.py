@@ -18,6 +18,9 @@ from onnx2snn.errors import ModelFileError
 COLOURS = (1, 3)
 """Numbers of channels of an image: grey, or red, green and blue."""
 
+NO_SYMBOLS = ("", "?", "-1", "*", "None")
+"""Symbols of dimensions that exporters write for any unknown one (Paddle: "?")."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -75,11 +78,14 @@ def value_spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _spec_dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
-    """Return a size, or the symbol; some exporters write a size of 0 or -1 for an unknown one."""
+    """Return a size, or the symbol; some exporters write a size of 0 or -1 for an unknown one.
+
+    A symbol that stands for "unknown" is none: axes that bear it need not be equal.
+    """
     if dim.HasField("dim_value") and dim.dim_value > 0:
         return int(dim.dim_value)
-    symbol = str(dim.dim_param)
-    return symbol or None
+    symbol = str(dim.dim_param).strip()
+    return None if symbol in NO_SYMBOLS else symbol
 
 
 def mismatch(one: Sequence[TensorSpec], other: Sequence[TensorSpec]) -> str | None:

@@ -13,13 +13,11 @@ import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import UsageError
-from onnx2snn.protos.sessions import session_options, session_with, usable_cores
+from onnx2snn.protos.sessions import CPU, session_options, session_with, usable_cores
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.spike_counters import SpikeCounter
 from onnx2snn.runtime.time_batched import batched_core
 from onnx2snn.snn.step_model import StepModel
-
-CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)

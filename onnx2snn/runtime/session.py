@@ -14,8 +14,9 @@ import onnxruntime as ort
 
 from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
+from onnx2snn.protos.sessions import CPU
 from onnx2snn.protos.specs import TensorSpec
-from onnx2snn.runtime.parts import CPU, Opening
+from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.runtime.steps import Step

@@ -35,7 +35,7 @@ def stubborn(op: str = "RandomUniformLike") -> onnx.ModelProto:
     """A network with an operator between spiking layers, by default one that is refused."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
-    x = b.node(op, x, name="culprit")
+    x = b.node(op, b.gemm(x, 8, 8), name="culprit")
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8), name="h2"), 8, 3), "logits")
     return b.model({"logits": ["batch", 3]})
 

@@ -359,3 +359,18 @@ def test_a_shape_read_between_neurons_is_an_output_too() -> None:
     y, sizes = snn.run(["y", "shape"], feed)
     assert sizes.tolist() == [4, 6, 8, 10]
     assert relative(y, answers(model, feed)[0]) <= BOUND
+
+
+# --- axes without a name ---
+
+
+@pytest.mark.parametrize("symbol", ["?", "-1", "None", "*"])
+def test_axes_that_bear_the_sign_for_unknown_need_not_be_equal(symbol: str) -> None:
+    """Paddle calls every dynamic axis "?"."""
+    b = Builder(6)
+    x = b.input("input", ["batch", 3, symbol, symbol])
+    x = b.node("Relu", b.conv(x, 3, 4), name="one")
+    b.name_output(b.conv(x, 4, 2), "y")
+    model = b.model({"y": ["batch", 2, symbol, symbol]})
+    conversion = assert_converts(model, images(4, 3, 8, 12), images(2, 3, 10, 6, seed=1))
+    assert [site["neurons"] for site in conversion.report.sites] == [None]

@@ -20,7 +20,7 @@ def between_neurons(op: str, name: str, **attrs: Any) -> onnx.ModelProto:
     """A network with some operator between two spiking layers."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
-    x = b.node(op, x, name=name, **attrs)
+    x = b.node(op, b.gemm(x, 8, 8), name=name, **attrs)
     b.name_output(b.gemm(b.node("Relu", b.gemm(x, 8, 8), name="h2"), 8, 3), "logits")
     return b.model({"logits": ["batch", 3]})
 

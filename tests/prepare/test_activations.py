@@ -185,3 +185,37 @@ def test_encoder_and_readout_keep_their_activations(op: str) -> None:
     }
     assert (rows["before"], rows["after"]) == ((op, "encoder"), (op, "readout"))
     assert len(rows) == 5
+
+
+def clipped_leaky(outer: Block, slope: float | list[float] = 0.1) -> Callable[[Net, str], str]:
+    def block(b: Net, x: str) -> str:
+        if isinstance(slope, list):
+            slopes = b.const(np.array(slope).reshape(3, 1, 1))
+            return outer(b, b.node("PRelu", x, slopes, name="leaky"))
+        return outer(b, b.node("LeakyRelu", x, alpha=slope, name="leaky"))
+
+    return block
+
+
+@pytest.mark.parametrize(
+    ("block", "neurons"),
+    [
+        (clipped_leaky(extremum("Max", -0.05)), 2),
+        (clipped_leaky(extremum("Max", 0.0)), 1),
+        (clipped_leaky(extremum("Max", 0.3)), 1),
+        (clipped_leaky(clip(-0.05, 0.9)), 2),
+        (clipped_leaky(extremum("Min", 0.9)), 2),
+        (clipped_leaky(clip(-0.05, 0.9), [0.1, 0.0, 0.3]), 2),
+        (clipped_leaky(lambda b, x: b.node("Relu", x)), 1),
+    ],
+)
+def test_a_bounded_leaky_activation_is_one_layer_of_neurons(block: Block, neurons: int) -> None:
+    b = Net()
+    model = b.end(block(b, b.start()))
+    inner = [site for site in model.parts.sites if site.name not in ("first", "last")]
+    assert len(inner) == neurons
+    # no path leads from one to another: they stand side by side
+    assert len({site.source for site in inner}) == 1
+    x = np.random.default_rng(0).standard_normal((4, *SHAPE)).astype(np.float32)
+    found = reference(model.arranged, {"input": x})[0]
+    assert relative(found, reference(model.source.proto, {"input": x})[0]) <= 1e-6

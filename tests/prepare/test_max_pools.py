@@ -89,6 +89,77 @@ def test_pools_move_before_the_activation_they_follow(
     assert_same(model, feed_for(model.source.proto))
 
 
+def batch_norm(gamma: Sequence[float]) -> Callable[[Net, str], str]:
+    """BatchNormalization with these scales."""
+
+    def block(b: Net, x: str) -> str:
+        beta, mean = b.rng.standard_normal((2, 3))
+        values = (gamma, beta, mean, b.rng.uniform(0.5, 1.5, 3))
+        return b.node("BatchNormalization", x, *(b.const(value) for value in values))
+
+    return block
+
+
+def scaled_and_shifted(b: Net, x: str) -> str:
+    scaled = b.node("Div", x, b.const(np.array([2.0, 3.0, 0.5]).reshape(1, 3, 1, 1)))
+    return b.node("Sub", scaled, b.const(np.array([0.5, -1.0, 2.0]).reshape(3, 1, 1)))
+
+
+def shifted_twice(b: Net, x: str) -> str:
+    return b.node("Add", b.node("Sub", b.const(2.0), x), b.const([[[0.5]]]))
+
+
+AFFINE: dict[str, tuple[Callable[[Net, str], str], int]] = {
+    "positive": (batch_norm([0.5, 1.5, 2.0]), 0),
+    "a scale of 0": (batch_norm([0.5, 0.0, 2.0]), 0),
+    "some negative": (batch_norm([0.5, -1.5, -2.0]), 2),
+    "all negative": (batch_norm([-0.5, -1.5, -2.0]), 2),
+    "written out": (scaled_and_shifted, 0),
+    "subtracted": (shifted_twice, 2),
+}
+"""Affine blocks, and the Muls by signs that stand around the pool then."""
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Clip", "LeakyRelu"])
+@pytest.mark.parametrize("block", AFFINE)
+@pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
+def test_pools_move_past_channelwise_scales_and_shifts(
+    activation: str, block: str, pool: str
+) -> None:
+    b = Net()
+    make, signs = AFFINE[block]
+    x = make(b, b.start(activation))
+    padded: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4}
+    model = b.end(b.node(pool, x, name="pool", **(padded if pool == "MaxPool" else {})))
+    found = [node for node in model.arranged.nodes if node.op == pool]
+    assert [node.name for node in found] == model.arrangement.moved_pools == ["pool"]
+    before = maker(found[0].inputs[0])
+    assert before.op == ("Mul" if signs else "Conv")
+    turns = [node.name for node in model.arranged.nodes if "/turn" in node.name]
+    assert len(turns) == signs
+    assert_same(model, feed_for(model.source.proto))
+
+
+def test_past_a_scale_that_feeds_others_too_the_pool_gets_its_own() -> None:
+    b = Net()
+    x = batch_norm([0.5, -1.5, 2.0])(b, b.start())
+    pooled = b.node("MaxPool", x, name="pool", kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4)
+    model = b.end(b.node("Concat", x, pooled, axis=1), 6)
+    assert {site.source for site in model.parts.sites} == {"act"}
+    assert len(model.parts.sites) == 2
+    assert_same(model, feed_for(model.source.proto))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (1, 3, 1, 4)])
+def test_before_a_scale_that_differs_along_positions_a_pool_stays(shape: tuple[int, ...]) -> None:
+    b = Net()
+    width = ASSEMBLED_INPUT[2]
+    factor = b.rng.uniform(0.5, 1.5, (*shape[:3], width))
+    x = b.node("Mul", b.start(), b.const(factor))
+    model = b.end(b.node("MaxPool", x, name="pool", **POOL))
+    assert model.arrangement.moved_pools == []
+
+
 def test_through_an_activation_that_feeds_others_too_the_pool_gets_its_own() -> None:
     b = Net()
     x = b.start()

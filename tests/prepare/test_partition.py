@@ -89,6 +89,7 @@ def gate(b: Net, x: str) -> str:
 
 
 def dynamic_kernel(b: Net, x: str) -> str:
+    x = b.conv(x, 4, 4)
     kernel = b.node(
         "Reshape",
         b.node("Slice", x, *(b.const([v], np.int64) for v in (0, 1, 0))),
@@ -107,7 +108,7 @@ def plain(op: str, **attrs: Any) -> Callable[[Net, str], str]:
 
 
 def divided(b: Net, x: str) -> str:
-    return b.node("Div", b.const(1.0), b.node("Add", x, b.const(1.0)), name="culprit")
+    return b.node("Div", b.const(1.0), b.node("Add", b.conv(x, 4, 4), b.const(1.0)), name="culprit")
 
 
 def indices_used(b: Net, x: str) -> str:
@@ -120,6 +121,7 @@ def indices_used(b: Net, x: str) -> str:
 
 
 def squared(b: Net, x: str) -> str:
+    x = b.conv(x, 4, 4)
     return b.node("Mul", x, x, name="culprit")
 
 
@@ -136,11 +138,11 @@ ANALOG: list[tuple[Callable[[Net, str], str], str, str, set[str]]] = [
     (plain("LpPool", kernel_shape=[2, 2]), "LpPool", NOT_LINEAR, set()),
     (gate, "Mul", "both of its inputs depend on spikes, and their product is not linear", set()),
     (squared, "Mul", "both of its inputs depend on spikes, and their product is not linear", set()),
-    (divided, "Div", "not linear in its input 'add2_out', which depends on spikes", set()),
+    (divided, "Div", "not linear in its input 'add3_out', which depends on spikes", set()),
     (
         dynamic_kernel,
         "Conv",
-        "not linear in its input 'reshape3_out', which depends on spikes",
+        "not linear in its input 'reshape4_out', which depends on spikes",
         set(),
     ),
     (counted, "ArgMax", NOT_LINEAR, {"cast", "product"}),
@@ -245,6 +247,7 @@ def test_recurrent_layers_are_refused_between_neurons() -> None:
     x = b.node(
         "Relu", b.node("MatMul", b.input("input", [4, "batch", 3]), b.const(np.ones((3, 5))))
     )
+    x = b.node("MatMul", x, b.const(np.ones((5, 5))))
     weights = (b.const(b.rng.standard_normal((1, 15, 5))) for _ in range(2))
     x = b.node(
         "Squeeze", b.node("GRU", x, *weights, hidden_size=5, name="culprit"), b.const([1], np.int64)

@@ -77,6 +77,7 @@ def chosen(b: Net, x: str) -> str:
 
 def normalised(b: Net, x: str) -> str:
     """0/0 before the first spike, and the root of what may be negative."""
+    x = b.conv(x, 4, 4, bias=False)
     x = b.node("Div", x, b.node("ReduceMax", x, keepdims=0))
     return b.node(
         "Add",
@@ -86,6 +87,7 @@ def normalised(b: Net, x: str) -> str:
 
 
 def pooled_twice(b: Net, x: str) -> str:
+    x = b.conv(x, 4, 4)
     indices = b.node("MaxPool", x, outputs=2, kernel_shape=[2, 1], strides=[2, 1])
     return b.node("MaxUnpool", indices, f"{indices}1", kernel_shape=[2, 1], strides=[2, 1])
 
@@ -105,7 +107,7 @@ BLOCKS: dict[str, Block] = {
     "softmax": plain("Softmax", axis=1),
     "lrn": plain("LRN", size=3),
     "gelu": plain("Gelu"),
-    "pow": lambda b, x: b.node("Pow", x, b.const(2.0)),
+    "pow": lambda b, x: b.node("Pow", b.conv(x, 4, 4), b.const(2.0)),
     "silu": silu,
     "gate": gate,
     "attention": attention,

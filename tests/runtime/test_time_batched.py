@@ -118,6 +118,7 @@ def along_the_batch(op: str, **attrs: Any) -> onnx.ModelProto:
     """Two spiking layers around an operator that works along the leading axis."""
     b = Builder()
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8), name="h1")
+    x = b.gemm(x, 8, 8)
     x = b.node(
         op, x, *(b.const(v, np.int64) for v in attrs.pop("values", [])), name="culprit", **attrs
     )
