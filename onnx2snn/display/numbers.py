@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnx2snn.pipeline.report import ErrorEntry, OperatorEntry
+    from onnx2snn.pipeline.report import AgreementEntry, ErrorEntry, OperatorEntry
     from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationRow, WeightedWork
 
 PREFIXES = "fpnµm kMGTP"
@@ -145,3 +145,12 @@ def shortened(words: str, most: int) -> str:
     start = words[: most // 2 - 1]
     end = words[-(most - most // 2) :]
     return f"{start}…{end}"
+
+
+def samples_kind(agreement: AgreementEntry) -> str:
+    """Return the kind of samples that a conversion was compared with its ANN on."""
+    if agreement["random"]:
+        return "random inputs"
+    if agreement["held_back"]:
+        return "held-back calibration samples"
+    return "fitted-on calibration samples"

@@ -19,6 +19,7 @@ from onnx2snn.display.model_sections import (
     settings_section,
     spike_section,
 )
+from onnx2snn.display.numbers import samples_kind
 from onnx2snn.display.page_data import PageData
 from onnx2snn.display.score_sections import energy_section, score_section
 from onnx2snn.version import __version__
@@ -74,11 +75,7 @@ def conversion_page(
         An HTML document.
     """
     agreement = report.agreement
-    kind = "fitted-on calibration samples"
-    if agreement["held_back"]:
-        kind = "held-back calibration samples"
-    if agreement["random"]:
-        kind = "random inputs"
+    kind = samples_kind(agreement)
     compared = f"compared with it on {result['samples']} {kind}"
     about = f"Converted into a spiking network and {compared}"
     sections = _sections(result, shown, metadata, report)

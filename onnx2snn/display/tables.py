@@ -16,6 +16,7 @@ from onnx2snn.display.numbers import (
     formatted_score,
     operator_cells,
     quantity,
+    samples_kind,
     score_cells,
     work_sentence,
 )
@@ -212,11 +213,7 @@ def _listed_names(names: Sequence[str], otherwise: str = "") -> str:
 
 def _agreement(report: Report) -> str:
     agreement = report.agreement
-    kind = "fitted-on calibration samples"
-    if agreement["held_back"]:
-        kind = "held-back calibration samples"
-    if agreement["random"]:
-        kind = "random inputs"
+    kind = samples_kind(agreement)
     window = f"T = {report.timesteps}, delay {report.delay}"
     first = f"{agreement['value']:.2%} at {window}, on {agreement['samples']} {kind}"
     scored = f"output '{agreement['output']}': {agreement['scored']}"

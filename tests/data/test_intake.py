@@ -9,31 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from helpers.data import F32, Array, everything, rows, spec
 
 from onnx2snn.aliases import Dim
-from onnx2snn.data.samples import Samples, open_samples
+from onnx2snn.data.samples import open_samples
 from onnx2snn.errors import DataError
-from onnx2snn.protos.specs import TensorSpec
-
-Array = NDArray[Any]
-F32 = np.float32
-
-
-def spec(name: str = "x", shape: tuple[Dim, ...] | None = ("N", 3), dtype: Any = F32) -> TensorSpec:
-    return TensorSpec(name, np.dtype(dtype), shape)
-
-
-def rows(count: int, *shape: int, dtype: Any = F32) -> Array:
-    """Sample i holds i everywhere."""
-    out: Array = np.broadcast_to(
-        np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)
-    ).astype(dtype)
-    return out
-
-
-def everything(samples: Samples, name: str = "x") -> Array:
-    return samples.batch(np.arange(len(samples)))[name]
 
 
 @pytest.mark.parametrize(

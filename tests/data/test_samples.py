@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import gc
-import tempfile
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from helpers.data import F32, Array, rows, spec
 
-from onnx2snn.aliases import Dim
-from onnx2snn.data.samples import Samples, open_samples
+from onnx2snn.data.samples import open_samples
 from onnx2snn.errors import DataError
-from onnx2snn.protos.specs import TensorSpec
-
-Array = NDArray[Any]
-F32 = np.float32
-
-
-def spec(name: str = "x", shape: tuple[Dim, ...] | None = ("N", 3), dtype: Any = F32) -> TensorSpec:
-    return TensorSpec(name, np.dtype(dtype), shape)
-
-
-def rows(count: int, *shape: int, dtype: Any = F32) -> Array:
-    """Sample i holds i everywhere."""
-    out: Array = np.broadcast_to(
-        np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)
-    ).astype(dtype)
-    return out
-
-
-def everything(samples: Samples, name: str = "x") -> Array:
-    return samples.batch(np.arange(len(samples)))[name]
-
-
-@pytest.fixture(autouse=True)
-def temporary_folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    folder = tmp_path_factory.mktemp("spool")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def npz(folder: Path, array: Array) -> Path:
