@@ -241,19 +241,21 @@ def _probed(run: NodeRun, axis: int) -> Array:
     shape[axis] = shape[rows] = size
     one_hot = np.eye(size, dtype=np.float32)
     feeds: dict[int, Array] = {0: one_hot.reshape(shape)}
+    resized_axes = [int(a) % len(shape) for a in run.attribute("axes", range(len(shape)))]
+    place = resized_axes.index(axis)
     inputs = len(run.node.input)
     for index in range(1, inputs):
         given = run.input(index)
-        if given is None or len(given) != len(shape):
+        if given is None or len(given) != len(resized_axes):
             continue
         # scales or sizes, as given along the axis and neutral elsewhere
         if given.dtype == np.int64:
-            sizes = np.array(shape, np.int64)
-            sizes[axis] = target
+            sizes = np.array(shape, np.int64)[resized_axes]
+            sizes[place] = target
             feeds[index] = sizes
         else:
-            scales = np.ones(len(shape), np.float32)
-            scales[axis] = given[axis]
+            scales = np.ones(len(resized_axes), np.float32)
+            scales[place] = given[place]
             feeds[index] = scales
     (found,) = run_alone(run, feeds)
     reached = found.reshape(size, -1) != 0

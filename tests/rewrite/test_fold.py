@@ -243,9 +243,11 @@ def test_equal_factors_of_one_tensor_are_applied_once() -> None:
     """Three readouts that take no factor share one."""
     b = Builder(4)
     x = b.node("Relu", b.gemm(b.input("input", ["batch", 6]), 6, 8))
+    # without a weighted operator behind it, it would not fire
+    b.name_output(b.gemm(x, 8, 2), "other")
     x = b.node("Add", b.node("Add", b.node("Sigmoid", x), b.node("Tanh", x)), b.node("Exp", x))
     b.name_output(b.gemm(x, 8, 3), "output")
-    spiking, folding = folded(b.model({"output": ["batch", 3]}))
+    spiking, folding = folded(b.model({"other": ["batch", 2], "output": ["batch", 3]}))
     (kept,) = folding.kept
     assert [node.name for node in spiking.nodes if node.op == "Mul"] == [kept.name]
     assert len(kept.before.split(", ")) == 3
