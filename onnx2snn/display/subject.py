@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx2snn.aliases import Array, Delay
+from onnx2snn.data.batches import batches
 from onnx2snn.data.samples import Samples
 from onnx2snn.display.network import network_parts, threshold_quartiles
 from onnx2snn.display.page_data import PageData, Raster
@@ -96,13 +97,8 @@ class Subject:
 
     def _feeds(self, count: int) -> list[dict[str, Array]]:
         """Return the first samples in batches that the models take; the last is filled up."""
-        size = fixed_batch(input_specs(self.source.proto)) or count
-        indices = np.arange(count)
-        feeds = []
-        for start in range(0, count, size):
-            chunk = indices[start : start + size]
-            feeds.append(self.samples.batch(np.resize(chunk, size)))
-        return feeds
+        fixed = fixed_batch(input_specs(self.source.proto))
+        return [batch.feed for batch in batches(self.samples, count, fixed, count)]
 
     def _pixels(self, feeds: Sequence[dict[str, Array]]) -> list[Array]:
         """Return the samples of the first input that holds images; none where no input does."""
