@@ -2,8 +2,11 @@
 them.
 
     apt-get install dataset-fashion-mnist     # the garments, from Debian
-    python models/scenes.py                   # writes scene_calibration.npz and scene_test.npz
+    python models/scenes.py                   # all three files
+    python models/scenes.py stream            # some of: calibration, test, stream
 
+`scene_calibration.npz` and `scene_test.npz` hold scenes that have nothing to do with one another,
+`scene_stream.npz` clips in which the garments move and the background stands still.
 Everything is drawn from one seeded generator, a whole batch of scenes at once: the same seed gives
 the same bytes.
 """
@@ -28,6 +31,10 @@ CLASSES, IGNORE = 10, 255
 FEWEST, SCALES, TRIES = 3, (0.8, 1.8), 8
 MOST_OVERLAP = 0.25
 """Of the smaller one's box, where a place with no more is found in `TRIES`."""
+SPEEDS = (1.0, 2.0)
+"""Pixels a moving garment covers in a frame."""
+CLIPS, FRAMES = 4, 32
+"""Clips of the stream, and frames of each."""
 LEAST_VISIBLE = 0.4
 """A garment of which less is seen is neither to be found nor to be missed.
 
@@ -35,6 +42,8 @@ Its pixels are ignored, it has no box.
 """
 UNSURE = (0.2, 0.8)
 """Cover between which a pixel is neither the garment's nor its background's."""
+FILES = {"calibration": (0, "train"), "test": (1, "t10k"), "stream": (3, "t10k")}
+"""Number of the random generator, and whose garments, by file; generator 2 serves training."""
 DEBIAN_DATA = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -53,28 +62,78 @@ class Scenes:
     classes: Array
 
 
+@dataclass(frozen=True)
+class _Cast:
+    """The garments of N scenes, M slots each, before they are drawn; later ones lie on top."""
+
+    pixels: Array
+    """[N,M,28,28] uint8."""
+    labels: Array
+    """[N,M] int64 from 0."""
+    there: Array
+    """[N,M] bool: whether the slot is taken."""
+    scale: Array
+    """[N,M], of the garment's 28 pixels."""
+    gain: Array
+    """[N,M] float32, of its brightness."""
+    corner: Array
+    """[N,M,2]: left and top edge in pixels."""
+
+
 def compose(rng: np.random.Generator, garments: Array, labels: Array, count: int) -> Scenes:
     """`count` scenes of 3 to 6 garments each, drawn from `garments` [G,28,28] uint8 of classes
     `labels` [G].
     """
+    cast = _cast(rng, garments, labels, count)
+    return _drawn(cast, _background(rng, count))
+
+
+def move(
+    rng: np.random.Generator, garments: Array, labels: Array, clips: int, frames: int
+) -> Scenes:
+    """`clips` clips of `frames` scenes, one after another.
+
+    Each garment moves straight on by 1 to 2 pixels a frame and turns back at the borders; the
+    background stands still.
+    """
+    cast = _cast(rng, garments, labels, clips)
+    still = _background(rng, clips)
+    speed, angle = rng.uniform([SPEEDS[0], 0], [SPEEDS[1], 2 * np.pi], (clips, MOST, 2)).T
+    step = np.stack([speed * np.cos(angle), speed * np.sin(angle)]).T  # [clips,M,2]
+    room = (SIDE - cast.scale * GARMENT)[:, None, :, None]
+    way = cast.corner[:, None] + np.arange(frames)[:, None, None] * step[:, None]
+    # back and forth between 0 and the room: the distance to the nearest multiple of twice the room
+    place = np.abs(way - 2 * room * np.rint(way / (2 * room)))
+    repeated = {name: np.repeat(value, frames, axis=0) for name, value in vars(cast).items()}
+    repeated["corner"] = place.reshape(-1, MOST, 2)
+    return _drawn(_Cast(**repeated), np.repeat(still, frames, axis=0))
+
+
+def _cast(rng: np.random.Generator, garments: Array, labels: Array, count: int) -> _Cast:
+    """Choose garments, sizes and places of `count` scenes."""
     chosen = rng.integers(len(garments), size=(count, MOST))
     scale = rng.uniform(*SCALES, (count, MOST))
     there = np.arange(MOST) < rng.integers(FEWEST, MOST + 1, (count, 1))
     corner = _places(rng, scale * GARMENT, there)
     flipped = rng.random((count, MOST)) < 0.5
     gain = rng.uniform(0.8, 1.1, (count, MOST)).astype(np.float32)
+    pixels = garments[chosen]
+    pixels = np.where(flipped[..., None, None], pixels[..., ::-1], pixels)
+    return _Cast(pixels, labels[chosen], there, scale, gain, corner)
 
-    canvas = _background(rng, count)
+
+def _drawn(cast: _Cast, canvas: Array) -> Scenes:
+    """Draw the garments onto the backgrounds `canvas` [N,H,W], which it overwrites."""
+    there, count = cast.there, len(canvas)
     owner = np.full((count, SIDE, SIDE), -1, np.int8)
     unsure = np.zeros((count, SIDE, SIDE), bool)
     size = np.zeros((count, MOST), np.int64)
     for slot in range(MOST):  # the later ones lie on top
-        pixels = garments[chosen[:, slot]].astype(np.float32)
-        pixels = np.where(flipped[:, slot, None, None], pixels[:, :, ::-1], pixels)
-        x, y = (_hat(corner[:, slot, axis], scale[:, slot]) for axis in (0, 1))
+        pixels = cast.pixels[:, slot].astype(np.float32)
+        x, y = (_hat(cast.corner[:, slot, axis], cast.scale[:, slot]) for axis in (0, 1))
         cover = y @ _closed(pixels > 8) @ x.transpose(0, 2, 1) * there[:, slot, None, None]
         canvas *= 1 - cover
-        canvas += (gain * there)[:, slot, None, None] * (y @ pixels @ x.transpose(0, 2, 1))
+        canvas += (cast.gain * there)[:, slot, None, None] * (y @ pixels @ x.transpose(0, 2, 1))
         own = cover >= 0.5
         size[:, slot] = own.sum(axis=(1, 2))
         owner[own] = slot
@@ -83,7 +142,7 @@ def compose(rng: np.random.Generator, garments: Array, labels: Array, count: int
     boxes, seen = _boxes(owner)
     known = there & (seen > 0) & (seen >= LEAST_VISIBLE * size)
     by_slot = np.concatenate(
-        [np.where(known, labels[chosen] + 1, IGNORE), np.zeros((count, 1), np.int64)], axis=1
+        [np.where(known, cast.labels + 1, IGNORE), np.zeros((count, 1), np.int64)], axis=1
     )
     masks = np.take_along_axis(by_slot, owner.reshape(count, -1).astype(np.int64), axis=1).reshape(
         owner.shape
@@ -92,7 +151,7 @@ def compose(rng: np.random.Generator, garments: Array, labels: Array, count: int
         np.clip(np.rint(canvas), 0, 255).astype(np.uint8)[:, None],
         np.where(unsure, IGNORE, masks).astype(np.uint8),
         np.where(known[..., None], boxes, 0).astype(np.float32),
-        np.where(known, labels[chosen], -1).astype(np.int64),
+        np.where(known, cast.labels, -1).astype(np.int64),
     )
 
 
@@ -187,21 +246,27 @@ def save_arrays(target: Path, arrays: dict[str, Array]) -> None:
 
 
 def main() -> None:
-    """Write both data files."""
+    """Read the command line and write the data files it asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("target", nargs="*", default=list(FILES), help=", ".join(FILES))
     parser.add_argument("--data-dir", type=Path, default=DEBIAN_DATA)
     parser.add_argument("--out-dir", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    for number, (name, split) in enumerate((("calibration", "train"), ("test", "t10k"))):
-        scenes = compose(
-            np.random.default_rng([args.seed, number]),
-            *read_garments(args.data_dir, split),
-            args.count,
-        )
+    if unknown := set(args.target) - set(FILES):
+        parser.error(f"no target {', '.join(sorted(unknown))}; choose from {', '.join(FILES)}")
+    for name, (number, split) in FILES.items():
+        if name not in args.target:
+            continue
+        rng = np.random.default_rng([args.seed, number])
+        garments = read_garments(args.data_dir, split)
+        if name == "stream":
+            scenes = move(rng, *garments, CLIPS, FRAMES)
+        else:
+            scenes = compose(rng, *garments, args.count)
         save_arrays(args.out_dir / f"scene_{name}.npz", asdict(scenes))
 
 

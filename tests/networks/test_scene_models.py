@@ -127,6 +127,21 @@ def test_scenes_come_with_masks_and_boxes(name: str) -> None:
     assert (MODELS / f"scene_{name}.npz").stat().st_size < 5e6
 
 
+def test_the_stream_comes_with_masks_and_boxes_and_its_frames_follow_one_another() -> None:
+    found = data("stream")
+    shapes = {key: (list(array.shape), array.dtype.name) for key, array in found.items()}
+    assert shapes == {
+        "input": ([128, 1, 128, 128], "uint8"),
+        "masks": ([128, 128, 128], "uint8"),
+        "boxes": ([128, 6, 4], "float32"),
+        "classes": ([128, 6], "int64"),
+    }
+    assert (MODELS / "scene_stream.npz").stat().st_size < 1e6
+    changed = np.mean(found["input"][1:] != found["input"][:-1], axis=(1, 2, 3))
+    assert np.flatnonzero(changed > 0.5).tolist() == [31, 63, 95]  # four clips
+    assert np.median(changed) < 0.25
+
+
 def test_no_scene_serves_both_to_calibrate_and_to_test() -> None:
     seen = {scene.tobytes() for scene in data("calibration")["input"]}
     assert not any(scene.tobytes() in seen for scene in data("test")["input"])

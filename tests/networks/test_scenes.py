@@ -123,3 +123,50 @@ def test_a_garment_that_is_mostly_hidden_has_no_box_and_its_pixels_do_not_count(
     assert (hidden.classes[stacked] == [-1, 2]).all()
     assert not hidden.boxes[stacked, 0].any()
     assert (hidden.masks[stacked, 58:66, 42:66] == 255).all()
+
+
+@cache
+def moved(clips: int = 3, frames: int = 24) -> Any:
+    return scenes().move(np.random.default_rng(5), GARMENTS, LABELS, clips, frames)
+
+
+def test_the_background_of_a_clip_stands_still() -> None:
+    images, masks = (found.reshape(3, 24, 128, 128) for found in (moved().input, moved().masks))
+    for clip, mask in zip(images, masks, strict=True):
+        still = (mask[1:] == 0) & (mask[:-1] == 0)
+        # a pixel of the background is covered by 0.2 of a garment at most
+        assert still.mean() > 0.5
+        assert np.mean(clip[1:][still] != clip[:-1][still]) < 0.05
+        assert np.mean(clip[1:] != clip[:-1]) > 0.01
+
+
+def test_a_garment_moves_one_to_two_pixels_a_frame() -> None:
+    boxes = moved().boxes.reshape(3, 24, 6, 4)
+    known = moved().classes.reshape(3, 24, 6) >= 0
+    assert known.any(axis=(0, 1)).sum() >= 3
+    steps = []
+    for clip in range(3):
+        for slot in range(6):
+            if not known[clip, :, slot].all():
+                continue
+            box = boxes[clip, :, slot]
+            moves = (box[1:] - box[:-1]).reshape(-1, 2, 2)
+            assert np.abs(moves).max() <= 28 * 1.8  # what hides it may go, but it does not jump
+            steps += [np.linalg.norm(np.median(moves, axis=1), axis=1)]
+    assert 0.8 < np.median(np.concatenate(steps)) < 2.3
+
+
+def test_a_clip_begins_as_a_scene_and_clips_differ() -> None:
+    still = scenes().compose(np.random.default_rng(5), GARMENTS, LABELS, 3)
+    assert np.array_equal(moved().input[::24], still.input)
+    assert np.array_equal(moved().masks[::24], still.masks)
+
+
+def test_no_garment_leaves_the_picture() -> None:
+    """After a hundred frames each has turned back."""
+    found = scenes().move(np.random.default_rng(6), GARMENTS, LABELS, 2, 200)
+    assert (found.classes >= 0).sum(axis=1).min() >= 1
+    last = found.boxes[found.classes >= 0]
+    assert last.min() >= 0
+    assert last.max() <= 128
+    assert ((last[:, 2:] - last[:, :2]).min(axis=1) > 2).all()
