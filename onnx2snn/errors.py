@@ -15,6 +15,7 @@ Each message is one sentence that names the file, node or value, and says how to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -91,6 +92,18 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     said = str(error).lower()
     return any(words in said for words in NO_MEMORY)
+
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that end a line, steer a terminal, or turn the direction of a text."""
+
+
+def printable(text: object) -> str:
+    """Return a text with its control characters written out, like \\x1b.
+
+    Names come from files of others: unescaped, one could clear the screen or forge a line.
+    """
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def one_line(error: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from onnx2snn.cli.machine import say, silence
-from onnx2snn.errors import Onnx2snnError, UsageError, one_line, out_of_memory
+from onnx2snn.errors import Onnx2snnError, UsageError, one_line, out_of_memory, printable
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -50,7 +50,8 @@ def _told(work: Callable[[], object], debug: bool) -> int:
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - everything gets its sentence
         if debug:
-            say("".join(traceback.format_exception(error)).rstrip())
+            lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
+            say("\n".join(map(printable, lines)))
         return _tell(error)
     except SystemExit:  # --help and --version have printed something
         _flush()
@@ -61,18 +62,18 @@ def _told(work: Callable[[], object], debug: bool) -> int:
 def _tell(error: BaseException) -> int:
     """Print the sentence of an error and return its exit code."""
     if isinstance(error, Onnx2snnError):
-        say(f"error: {error}")
+        say(f"error: {printable(error)}")
         return error.exit_code
     if out_of_memory(error):
         say(f"error: {NO_MEMORY}")
         return UsageError.exit_code
     if isinstance(error, KeyboardInterrupt):
         done = error.args[0] if error.args else "nothing was written"
-        say(f"interrupted; {done}")
+        say(f"interrupted; {printable(done)}")
         return INTERRUPTED
     say(
-        f"error: unexpected {type(error).__name__} ({one_line(error)}); please report it at the "
-        "project's issues; --debug shows the traceback"
+        f"error: unexpected {type(error).__name__} ({printable(one_line(error))}); please report "
+        "it at the project's issues; --debug shows the traceback"
     )
     return UNEXPECTED
 
@@ -93,5 +94,5 @@ def done_already(what: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except Exception:
-        say(what)
+        say(printable(what))
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -20,6 +21,7 @@ from onnx2snn.display.numbers import (
     score_cells,
     work_sentence,
 )
+from onnx2snn.errors import printable
 
 if TYPE_CHECKING:
     from onnx2snn.pipeline.report import Report, SiteEntry
@@ -40,11 +42,23 @@ def _wide_table(title: str) -> Table:
     )
 
 
+def _written_out(value: Any) -> Any:
+    """Return a copy of plain data in which no text holds control characters: a name could."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {_written_out(key): _written_out(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written_out(item) for item in value]
+    return value
+
+
 # --- an evaluation ---
 
 
 def score_tables(result: EvaluationResult) -> list[RenderableType]:
     """Return the scores of `evaluate`, and their costs where it counted them."""
+    result = _written_out(result)
     tables: list[RenderableType] = [_score_table(result)]
     if "energy" in result:
         energy = result["energy"]
@@ -101,6 +115,7 @@ def _energy_table(result: EvaluationResult, energy: EnergyResult) -> RenderableT
 
 def inspection_tables(about: Mapping[str, Any]) -> list[RenderableType]:
     """Return the table of `inspect`, the model's ends, and a summary in one line."""
+    about = _written_out(about)
     table = Table(title=about["model"], title_justify="left")
     if about["kind"] == "snn":
         summary = _spiking_model(table, about["metadata"])
@@ -147,6 +162,8 @@ def _nodes(table: Table, about: Mapping[str, Any]) -> str:
 
 def report_tables(report: Report) -> list[RenderableType]:
     """Return the report of a conversion: operators, sites with the worst first, and facts."""
+    values = {row.name: getattr(report, row.name) for row in fields(report)}
+    report = replace(report, **_written_out(values))
     return [_operator_table(report), _site_table(report), _fact_table(report)]
 
 

@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from onnx2snn.aliases import Progress, silent_progress
+from onnx2snn.errors import printable
 
 PIPED_WIDTH = 10_000
 """Characters of a line that goes to a file or a pipe: nothing is wrapped there."""
@@ -31,6 +34,11 @@ class _Stderr(Console):
         if not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = PIPED_WIDTH
 
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Write control characters out: texts hold names that come from files of others."""
+        lines = [printable(line) for line in text.split("\n")]
+        return super().render_str("\n".join(lines), **options)
+
     def on_broken_pipe(self) -> None:
         """Go on with the exception, where the library would leave the process."""
         raise
@@ -46,7 +54,7 @@ def show(parts: Sequence[RenderableType]) -> None:
 def warn(texts: Sequence[str]) -> None:
     """Print warnings, a line each."""
     for text in texts:
-        print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+        print(f"warning: {printable(text)}", file=sys.stderr)  # noqa: T201
 
 
 class _WorkBars:
@@ -85,7 +93,7 @@ class _WorkBars:
         now = time.monotonic()
         if now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            print(printable(line), file=sys.stderr, flush=True)  # noqa: T201
 
     def stop(self) -> None:
         """Leave the bars as they stand."""

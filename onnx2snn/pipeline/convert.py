@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import onnx
 
 from onnx2snn.aliases import Array, ModelSource, Progress, silent_progress
@@ -21,7 +22,7 @@ from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.correct.correction import Correction
 from onnx2snn.correct.layerwise import correct_layerwise
 from onnx2snn.correct.rounds import correct_in_rounds
-from onnx2snn.errors import GateError, OutputError
+from onnx2snn.errors import GateError, OutputError, UnsupportedGraphError
 from onnx2snn.pipeline.assemble import Assembly
 from onnx2snn.pipeline.cost import cost
 from onnx2snn.pipeline.page_site import require_site
@@ -115,7 +116,20 @@ def _find_thresholds(ready: Prepared, job: Job) -> Calibration:
         path = job.settings.thresholds
         if path is not None:
             return saved.load(path, job.sites, ready.source.sha256, job.settings.granularity)
-        return informed(job, ready.statistics, calibrate)
+        found = informed(job, ready.statistics, calibrate)
+    _require_finite(job, found)
+    return found
+
+
+def _require_finite(job: Job, found: Calibration) -> None:
+    """Refuse a network whose activations are NaN or infinite on the samples."""
+    for site, theta, mean in zip(job.sites, found.thresholds, found.means, strict=True):
+        if not (np.isfinite(theta).all() and np.isfinite(mean).all()):
+            reason = (
+                "its activations are NaN or infinite on the calibration data; mend the model, or "
+                "give data that it can compute"
+            )
+            raise UnsupportedGraphError(site.source, "activation", reason)
 
 
 def _spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:

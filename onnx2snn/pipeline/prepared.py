@@ -22,6 +22,7 @@ from onnx2snn.graph.types import Graph
 from onnx2snn.pipeline.cost import Clock, inference_seconds
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
 from onnx2snn.prepare.arrange import Arrangement, arrange
+from onnx2snn.prepare.finite import not_a_number
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
@@ -90,6 +91,7 @@ def prepared(
             trial = trial_of(data, specs)
             graph = normalise(source, trial)
             original = _original_outputs(source, data, feed, specs, settings.threads)
+            _require_numbers(source, data, original)
             normalised = run_model(graph, feed, settings.threads)
         with clock("arrange"):
             graph, arrangement = arrange(graph, trial)
@@ -132,6 +134,19 @@ def trial_of(data: CalibrationData, specs: Sequence[TensorSpec]) -> Trial:
     # a single sample says nothing of sizes that depend on data
     differ = len(data.samples) > 1
     return Trial(data.trial_feeds(specs), telling=fixed and differ)
+
+
+def _require_numbers(source: LoadedModel, data: CalibrationData, outputs: Sequence[Array]) -> None:
+    """Refuse a network that answers with NaN: nothing could be compared with it."""
+    names = [output.name for output in source.proto.graph.output]
+    name = not_a_number(names, outputs)
+    if name is None:
+        return
+    where = "the calibration data; give data that the model can compute"
+    if data.random:
+        where = f"random inputs{data.guesses}; give --calibration with typical inputs"
+    reason = f"output '{name}' of the ANN is NaN on {where}, or mend the model"
+    raise UnsupportedGraphError("", "", reason)
 
 
 def _fixes_sizes(spec: TensorSpec) -> bool:

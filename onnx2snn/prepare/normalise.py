@@ -38,6 +38,7 @@ from onnx2snn.graph.editing import (
 from onnx2snn.graph.shape_inference import Trial, infer_shapes
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.ceil_pools import ceil_pools, settle_ceil_pools
+from onnx2snn.prepare.finite import require_finite
 from onnx2snn.prepare.simplify import simplify
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard
@@ -55,8 +56,8 @@ def normalise(model: LoadedModel, trial: Trial | None = None) -> Graph:
     `trial` tells the shapes that cannot be inferred.
 
     Raises: ModelFileError: onnxruntime cannot load the model. UnsupportedGraphError: Its opset
-        cannot be raised to 18, a node is in training mode, the network is quantised, or a subgraph
-        is not closed.
+        cannot be raised to 18, a node is in training mode, the network is quantised, a weight is
+        not finite, or a subgraph is not closed.
     """
     graph = to_graph(simplify(model))
     _name_nodes(graph)
@@ -72,6 +73,7 @@ def normalise(model: LoadedModel, trial: Trial | None = None) -> Graph:
     graph = tidy(graph)
     infer_shapes(graph, trial)
     check_canonical(graph)
+    require_finite(graph)
     return graph
 
 

@@ -18,6 +18,8 @@ from typing import BinaryIO, TypeVar
 import onnx
 from onnx import TensorProto, helper
 
+from onnx2snn.errors import ModelFileError, one_line, out_of_memory
+
 LIMIT = 2**31 - 2**20
 """Bytes a serialised model may have: protobuf's 2 GiB, less a margin."""
 
@@ -118,8 +120,24 @@ def restore_weights(model: onnx.ModelProto, proto: onnx.ModelProto) -> onnx.Mode
 
 
 def infer_model_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a light copy with the types and shapes of every tensor that ONNX can infer."""
-    inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(light(proto), data_prop=True)
+    """Return a light copy with the types and shapes of every tensor that ONNX can infer.
+
+    Raises:
+        ModelFileError: The types of the model contradict each other.
+    """
+    return inferred_light(light(proto))
+
+
+def inferred_light(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a light copy with what ONNX can infer; ModelFileError as `infer_model_shapes`."""
+    try:
+        inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:
+        if out_of_memory(error):
+            raise MemoryError(one_line(error)) from error
+        raise ModelFileError(
+            f"no types and shapes can be inferred in the model ({one_line(error)}); export it again"
+        ) from error
     return inferred
 
 

@@ -12,9 +12,13 @@ from google.protobuf.message import DecodeError
 from onnx2snn.aliases import ModelSource
 from onnx2snn.errors import ModelFileError, one_line
 from onnx2snn.protos import large
+from onnx2snn.protos.external import is_external, read_external
 from onnx2snn.protos.float32 import in_float32
+from onnx2snn.protos.footprint import check_footprint
 from onnx2snn.protos.opset import runnable
+from onnx2snn.protos.reading import read_whole
 from onnx2snn.protos.spelling import make_dense, shorten_domain
+from onnx2snn.protos.validity import check_structure, name_nodes_apart
 from onnx2snn.protos.walk import tensors
 
 
@@ -60,9 +64,13 @@ def load_model(source: ModelSource) -> LoadedModel:
         raise ModelFileError(
             f"'{given.name}' holds no ONNX graph; give the path of an exported .onnx model"
         )
+    # before any library looks at it
+    check_structure(given.proto, given.name)
     _load_external_data(given)
     shorten_domain(given.proto)
     _check_valid(given)
+    check_footprint(given.proto, given.name)
+    name_nodes_apart(given.proto)
     make_dense(given.proto, given.name)
     proto = in_float32(runnable(given.proto))
     if proto is not given.proto:
@@ -99,35 +107,33 @@ def _parsed_model(data: bytes, name: str, folder: Path | None) -> _Given:
 
 def _read(path: Path) -> bytes:
     """Return the bytes of a model's file."""
-    if path.is_dir():
-        raise ModelFileError(f"'{path}' is a folder, not a model; give the path of an .onnx file")
     try:
-        return path.read_bytes()
+        if path.is_dir():
+            raise ModelFileError(
+                f"'{path}' is a folder, not a model; give the path of an .onnx file"
+            )
+        return read_whole(path)
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model at '{path}'; check the path") from error
     except OSError as error:
         raise ModelFileError(f"'{path}' cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelFileError(f"'{path}' is no path: {error}") from error
 
 
 def _load_external_data(given: _Given) -> None:
     """Read a model's external data into it, and count and hash them."""
-    uses_external_data = onnx.external_data_helper.uses_external_data
-    external = [tensor for tensor in tensors(given.proto) if uses_external_data(tensor)]
-    if given.folder is not None:
-        try:
-            onnx.load_external_data_for_model(given.proto, str(given.folder))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ModelFileError(
-                f"the external data of '{given.name}' cannot be read: {one_line(error)}"
-            ) from error
-    elif external:
+    external = [tensor for tensor in tensors(given.proto) if is_external(tensor)]
+    if external and given.folder is None:
         raise ModelFileError(
             f"'{given.name}' has external data, and nothing tells where; give the path of its file"
         )
-    # another file of weights makes another model
     for tensor in external:
-        given.digest.update(tensor.raw_data)
-        given.size += len(tensor.raw_data)
+        assert given.folder is not None
+        data = read_external(tensor, given.folder, given.name)
+        # another file of weights makes another model
+        given.digest.update(data)
+        given.size += len(data)
 
 
 def _check_valid(given: _Given) -> None:

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from onnx2snn.aliases import Array, Dim, DType
-from onnx2snn.errors import DataError, one_line, out_of_memory
+from onnx2snn.errors import DataError, ModelFileError, one_line, out_of_memory
 from onnx2snn.protos.large import as_argument
 from onnx2snn.protos.specs import TensorSpec
 
@@ -76,8 +76,26 @@ def usable_cores() -> int:
 
 
 def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
-    """Return a session of a model on the CPU."""
-    return session_with(proto, session_options(threads))
+    """Return a session of a model on the CPU.
+
+    Raises:
+        ModelFileError: onnxruntime cannot load it.
+    """
+    with loading():
+        return session_with(proto, session_options(threads))
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Turn onnxruntime's error about a model that it cannot load into a ModelFileError."""
+    try:
+        yield
+    except Exception as error:
+        if not from_runtime(error):
+            raise
+        if out_of_memory(error):
+            raise MemoryError(one_line(error)) from error
+        raise ModelFileError(f"onnxruntime cannot load the model: {one_line(error)}") from error
 
 
 def session_with(
@@ -181,6 +199,8 @@ def measured_shapes(
     Returns:
         The shapes by name, run by run, without the runs that fail.
     """
+    if not names:  # onnxruntime would take that for all outputs
+        return [{} for _ in feeds]
     asked = onnx.ModelProto()
     asked.CopyFrom(proto)
     measured = [f"{MEASURED}{name}" for name in names]
@@ -207,7 +227,8 @@ def _unoptimised_session(proto: onnx.ModelProto) -> ort.InferenceSession:
     """Return a session without optimisation, which would cost time and believe inferred sizes."""
     options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return session_with(proto, options)
+    with loading():
+        return session_with(proto, options)
 
 
 def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

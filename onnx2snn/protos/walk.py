@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
@@ -13,19 +13,37 @@ from onnx2snn.protos.nodes import attribute
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """Yield a graph and all subgraphs in it."""
     yield graph
-    for node in graph.node:
+    yield from subgraphs(graph.node)
+
+
+def subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    """Yield all graphs inside nodes, at every depth."""
+    for node in nodes:
         for body in bodies(node):
             yield from graphs(body)
 
 
 def bodies(node: NodeProto) -> list[GraphProto]:
     """Return the subgraphs a node has as attributes (If, Loop, Scan)."""
-    return [held.g for held in node.attribute if held.type == AttributeProto.GRAPH]
+    found = []
+    for held in node.attribute:
+        if held.type == AttributeProto.GRAPH:
+            found.append(held.g)
+        elif held.type == AttributeProto.GRAPHS:
+            found.extend(held.graphs)
+    return found
+
+
+def all_graphs(model: onnx.ModelProto) -> Iterator[GraphProto]:
+    """Yield all graphs of a model: its own, and those inside its nodes and its functions' nodes."""
+    yield from graphs(model.graph)
+    for function in model.functions:
+        yield from subgraphs(function.node)
 
 
 def nodes(model: onnx.ModelProto) -> Iterator[NodeProto]:
     """Yield all nodes of a model."""
-    for graph in graphs(model.graph):
+    for graph in all_graphs(model):
         yield from graph.node
     for function in model.functions:
         yield from function.node
@@ -33,14 +51,30 @@ def nodes(model: onnx.ModelProto) -> Iterator[NodeProto]:
 
 def tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Yield all tensors whose values a model holds: initializers and attributes."""
-    for graph in graphs(model.graph):
+    for graph in all_graphs(model):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
     for node in nodes(model):
-        for held in node.attribute:
-            if held.type == AttributeProto.TENSOR:
-                yield held.t
+        yield from _held_tensors(node.attribute)
+    for function in model.functions:
+        yield from _held_tensors(function.attribute_proto)
+
+
+def _held_tensors(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
+    """Yield the tensors that attributes hold, sparse ones as the two they consist of."""
+    for held in attributes:
+        if held.ref_attr_name:  # its value is given where the function is called
+            continue
+        if held.type == AttributeProto.TENSOR:
+            yield held.t
+        elif held.type == AttributeProto.TENSORS:
+            yield from held.tensors
+        elif held.type == AttributeProto.SPARSE_TENSOR:
+            yield from (held.sparse_tensor.values, held.sparse_tensor.indices)
+        elif held.type == AttributeProto.SPARSE_TENSORS:
+            for sparse in held.sparse_tensors:
+                yield from (sparse.values, sparse.indices)
 
 
 def constants(graph: GraphProto) -> dict[str, TensorProto]:

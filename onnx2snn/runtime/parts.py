@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import UsageError
-from onnx2snn.protos.sessions import CPU, session_options, session_with, usable_cores
+from onnx2snn.protos.sessions import CPU, loading, session_options, session_with, usable_cores
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.spike_counters import SpikeCounter
 from onnx2snn.runtime.time_batched import batched_core
@@ -50,12 +50,14 @@ class Opening:
         options = self.options
         if options is None:
             options = session_options(self.threads, spinning=spinning)
-        return session_with(proto, options, self.providers, used_up=True)
+        with loading():
+            return session_with(proto, options, self.providers, used_up=True)
 
     def open_alone(self, proto: onnx.ModelProto) -> ort.InferenceSession:
         """Open a session of one thread and use up its model."""
         options = session_options(1)
-        return session_with(proto, options, self.providers, used_up=True)
+        with loading():
+            return session_with(proto, options, self.providers, used_up=True)
 
 
 class Parts:

@@ -127,6 +127,11 @@ def _faults_of_states(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[st
         if [value.name for value in last] != named:
             yield f"'states' are not the last {side}s of the graph"
     declared = {value.name: value for value in values["input"]}
+    named_by_states = {name for state in states for name in (state["input"], state["output"])}
+    for value in [*values["input"], *values["output"]]:
+        is_state = value.name in named_by_states
+        if is_state and value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+            yield f"state '{value.name}' is not float32 in the graph"
     for state in states:
         rank = len(declared[state["input"]].type.tensor_type.shape.dim)
         if state["rank"] != rank or len(state["shape"]) != rank:
@@ -157,8 +162,8 @@ def _faults_of_neurons(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[s
             yield f"neuron '{node.name}' has not the states of its kind"
         if any(state is not None and state["shape"] != neuron["shape"] for state in kept):
             yield f"neuron '{node.name}' has not the shape of its states"
-        if neuron["channels"] is not None and neuron["channels"] < 1:
-            yield f"neuron '{node.name}' has no channels"
+        if neuron["channels"] is not None and not 0 < neuron["channels"] <= LARGEST:
+            yield f"neuron '{node.name}' has no channels, or too many"
 
 
 def _faults_of_names(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[str]:

@@ -1,0 +1,94 @@
+"""An estimate of the memory that one sample takes on its way through a model, before anything runs.
+
+A file of a hundred bytes can ask for a tensor of gigabytes. Tensors are taken to live from the node
+that makes them to the last that reads them; a size that is not known counts as 1, so the estimate
+is a lower bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import onnx
+from onnx import GraphProto, ValueInfoProto
+
+from onnx2snn.errors import ModelFileError
+from onnx2snn.protos import budget, large, storage
+from onnx2snn.protos.walk import bodies, graphs
+
+POINTER = 64
+"""Bits that an element of a type without a fixed size takes at least."""
+
+
+def check_footprint(model: onnx.ModelProto, name: str) -> None:
+    """Refuse a model that cannot be run on one sample within the memory that there is.
+
+    Args:
+        model: The model, checked.
+        name: The file's, for errors.
+
+    Raises:
+        ModelFileError: With the tensor that takes most.
+    """
+    light = large.light(model)
+    # declared shapes may be stale: they are inferred afresh
+    for part in graphs(light.graph):
+        del part.value_info[:]
+    for output in light.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    sizes = _sizes(large.inferred_light(light).graph)
+    peak, largest = _peak(model.graph, sizes)
+    said = budget.excess(peak)
+    if said is not None:
+        alone = budget.as_text(sizes.get(largest, 0))
+        raise ModelFileError(
+            f"'{name}' {said}: tensor '{largest}' alone has {alone}; "
+            "give a smaller model, more memory or --memory-limit"
+        )
+
+
+def _sizes(graph: GraphProto) -> dict[str, int]:
+    """Return the bytes of every tensor whose type is known."""
+    found = {}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        found[value.name] = _size(value)
+    return found
+
+
+def _size(value: ValueInfoProto) -> int:
+    tensor = value.type.tensor_type
+    known = [dim.dim_value for dim in tensor.shape.dim if dim.dim_value > 0]
+    bits = storage.BITS.get(tensor.elem_type, POINTER)
+    return math.prod(map(int, known)) * bits // 8
+
+
+def _peak(graph: GraphProto, sizes: dict[str, int]) -> tuple[int, str]:
+    """Return the most bytes alive at once, and the largest tensor of the node that makes it so."""
+    readers: Counter[str] = Counter()
+    for node in graph.node:
+        readers.update(_read_by(node))
+    readers.update(value.name for value in graph.output)
+    given = [value.name for value in graph.input]
+    now = sum(sizes.get(name, 0) for name in given)
+    peak, busiest = now, given
+    for node in graph.node:
+        now += sum(sizes.get(name, 0) for name in node.output)
+        read = _read_by(node)
+        if now > peak:
+            peak, busiest = now, [*read, *node.output]
+        readers.subtract(read)
+        for name in {*read, *node.output}:
+            if readers[name] == 0:
+                now -= sizes.get(name, 0)
+    return peak, max(busiest, key=lambda name: sizes.get(name, 0), default="")
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """Return the tensors that a node reads, those that its subgraphs read included."""
+    read = set(node.input)
+    for body in bodies(node):
+        for part in graphs(body):
+            for inner in part.node:
+                read.update(inner.input)
+    return read

@@ -1,0 +1,268 @@
+"""Damaged spiking files: every key of the description damaged in every way, by every command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from helpers.networks import inputs_for, mlp
+from onnx import helper
+
+from onnx2snn import convert, rollout
+from onnx2snn.snn.format import METADATA_KEY, ROLLOUT_KEY, metadata_of
+from robustness.ann_cases import FAST, written
+from robustness.matrix import ANY, OUT, REFUSED, Arguments, Case
+
+KIND = "damaged spiking file"
+
+Change = Callable[[dict[str, Any]], object]
+"""Damages a description in place, or returns the text to stand in its place."""
+
+MISSING = object()
+
+Path_ = tuple[str | int, ...]
+"""The way to a value inside the description: keys and indices."""
+
+WRONG: dict[str, Any] = {
+    "missing": MISSING,
+    "null": None,
+    "a list": [],
+    "a text": "gadget",
+    "-1": -1,
+    "10^30": 10**30,
+    "0.5": 0.5,
+    "NaN": float("nan"),
+    "true": True,
+    "deep": json.loads("[" * 50 + "]" * 50),
+}
+
+
+@cache
+def _spiking() -> bytes:
+    made = convert(mlp(), inputs_for("mlp", 20), method="max", timesteps=4)
+    return made.to_bytes()
+
+
+@cache
+def _rollout() -> bytes:
+    data: bytes = rollout(_spiking()).SerializeToString()
+    return data
+
+
+def spiking() -> onnx.ModelProto:
+    model: onnx.ModelProto = onnx.ModelProto.FromString(_spiking())
+    return model
+
+
+def described(change: Change, key: str = METADATA_KEY) -> onnx.ModelProto:
+    """A spiking model with a damaged description."""
+    model = spiking() if key == METADATA_KEY else onnx.ModelProto.FromString(_rollout())
+    description = json.loads(metadata_of(model, key) or "")
+    text = change(description)
+    if not isinstance(text, str):
+        text = json.dumps(description)
+    helper.set_model_props(model, {key: text})
+    return model
+
+
+def _set(way: Path_, value: Any, description: dict[str, Any]) -> None:
+    inner: Any = description
+    for step in way[:-1]:
+        inner = inner[step]
+    if value is MISSING:
+        del inner[way[-1]]
+    else:
+        inner[way[-1]] = value
+
+
+def ways(value: Any, before: Path_ = ()) -> Iterator[Path_]:
+    """Every place in a description; of a list the first entry stands for all."""
+    if before and before[0] == "settings" and len(before) > 1:
+        return  # for people: a reader can do without them
+    if before:
+        yield before
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from ways(inner, (*before, key))
+    elif isinstance(value, list) and value:
+        yield from ways(value[0], (*before, 0))
+
+
+def description() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(metadata_of(spiking()) or "")
+    return found
+
+
+TEXTS: dict[str, str] = {
+    "no JSON": "{",
+    "a number": "1",
+    "a list": "[]",
+    "a very deep list": "[" * 100_000,
+    "a very long number": '{"format": ' + "1" * 10_000 + "}",
+    "empty": "",
+    "format of another type": '{"format": [1]}',
+    "format 99": '{"format": 99}',
+    "two of a key": '{"format": 1, "format": 2}',
+}
+
+Graph = Callable[[onnx.ModelProto], None]
+
+
+def no_states(model: onnx.ModelProto) -> None:
+    del model.graph.input[1:]
+
+
+def state_of_rank(rank: int) -> Graph:
+    def change(model: onnx.ModelProto) -> None:
+        value = model.graph.input[-1]
+        value.CopyFrom(helper.make_tensor_value_info(value.name, 1, [None] * rank))
+
+    return change
+
+
+def state_of_type(kind: int) -> Graph:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.input[-1].type.tensor_type.elem_type = kind
+
+    return change
+
+
+def without(what: str) -> Graph:
+    def change(model: onnx.ModelProto) -> None:
+        for message in (model, model.graph):
+            if what in [field.name for field in message.DESCRIPTOR.fields]:
+                message.ClearField(what)
+
+    return change
+
+
+def other_neuron(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if node.domain:
+            node.op_type = "GradedIF"
+
+
+def renamed_nodes(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.name = f"x{node.name}"
+
+
+def shuffled_inputs(model: onnx.ModelProto) -> None:
+    values = list(model.graph.input)[::-1]
+    del model.graph.input[:]
+    model.graph.input.extend(values)
+
+
+def wrong_threshold(value: float) -> Graph:
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            for held in node.attribute:
+                if held.name == "threshold":
+                    held.f = value
+
+    return change
+
+
+def recursive_function(model: onnx.ModelProto) -> None:
+    function = model.functions[0]
+    node = function.node.add()
+    node.CopyFrom(next(node for node in model.graph.node if node.domain))
+    function.opset_import.append(helper.make_opsetid(node.domain, 1))
+
+
+GRAPHS: dict[str, Graph] = {
+    "no states in the graph": no_states,
+    "a state of rank 60": state_of_rank(60),
+    "a state of rank 0": state_of_rank(0),
+    "a state of type int64": state_of_type(7),
+    "a state of type 0": state_of_type(0),
+    "no functions": without("functions"),
+    "no nodes": without("node"),
+    "no inputs": without("input"),
+    "no outputs": without("output"),
+    "no weights": without("initializer"),
+    "neurons of another kind": other_neuron,
+    "nodes of other names": renamed_nodes,
+    "inputs in another order": shuffled_inputs,
+    "a function that calls itself": recursive_function,
+}
+
+
+def arguments(command: str, folder: Path) -> Arguments:
+    """A command on snn.onnx in a folder."""
+    model, out = str(folder / "snn.onnx"), str(folder / OUT)
+    data = str(folder / "x.npz")
+    np.savez(data, input=inputs_for("mlp", 4), labels=np.arange(4) % 3)
+    written(folder, mlp(), "ann.onnx")
+    return {
+        "inspect": ["inspect", model],
+        "inspect as JSON": ["inspect", model, "--json"],
+        "run": ["run", model, "--inputs", data, "-o", out, "--quiet"],
+        "export": ["export", model, "--to", "rollout", "-o", out],
+        "eval": ["eval", str(folder / "ann.onnx"), model, "--data", data, "--quiet"],
+        "convert": [model, "-o", out, *FAST],
+    }[command]
+
+
+def _damaged(folder: Path, change: Change, command: str, key: str = METADATA_KEY) -> Arguments:
+    written(folder, described(change, key), "snn.onnx")
+    return arguments(command, folder)
+
+
+def _text(text: str, _: dict[str, Any]) -> str:
+    return text
+
+
+def _changed(folder: Path, change: Graph, command: str) -> Arguments:
+    model = spiking()
+    change(model)
+    written(folder, model, "snn.onnx")
+    return arguments(command, folder)
+
+
+COMMANDS = ("inspect", "run", "export", "eval")
+
+
+def cases() -> Iterator[Case]:
+    # each key in each way by one command, in turn: the door is one for all
+    number = 0
+    for way in ways(description()):
+        place = ".".join(map(str, way))
+        for wrong, value in WRONG.items():
+            if _is_allowed(way, value):
+                continue
+            command = COMMANDS[number % len(COMMANDS)]
+            number += 1
+            make = partial(_damaged, change=partial(_set, way, value), command=command)
+            yield Case(KIND, f"{command}, {place} is {wrong}", make, REFUSED, "damaged|format")
+    for name, text in TEXTS.items():
+        for command in COMMANDS:
+            make = partial(_damaged, change=partial(_text, text), command=command)
+            yield Case(KIND, f"{command}, the description is {name}", make)
+        make = partial(_damaged, change=partial(_text, text), command="inspect", key=ROLLOUT_KEY)
+        yield Case(KIND, f"inspect, a rollout's description is {name}", make, ANY)
+    for name, change in GRAPHS.items():
+        for command in COMMANDS:
+            make = partial(_changed, change=change, command=command)
+            yield Case(KIND, f"{command}, {name}", make, ANY)
+    for value in (0.0, -1.0, float("nan"), float("inf"), 1e-45, 3e38):
+        make = partial(_changed, change=wrong_threshold(value), command="run")
+        yield Case(KIND, f"run, thresholds of {value:g}", make, ANY)
+
+
+def _is_allowed(way: Path_, value: object) -> bool:
+    """Whether a value may stand there: names and numbers for people, and what is free."""
+    last, text = way[-1], isinstance(value, str)
+    free = ("tool", "source_sha256", "source", "form")
+    if text and (last in free or "shape" in way[:-1]):
+        return True
+    nothing = value is None and (last == "channels" or "shape" in way)
+    empty = value == [] and last in ("analog", "encoder")
+    optional = value is MISSING and (last == "mean" or isinstance(last, int))
+    flag = value is True and last == "calibrated"
+    return nothing or empty or optional or flag
