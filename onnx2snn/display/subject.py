@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,29 +54,34 @@ class Subject:
 
     def raster(self, site: str) -> Raster:
         """Return the spikes of a site for the first sample, of neurons that fire if any does."""
-        spikes = self._spikes(site)
-        neurons = spikes.shape[1]
-        fired = np.flatnonzero(spikes.any(axis=0))
-        candidates = np.arange(neurons)
-        if len(fired):
-            candidates = fired
+        # in two passes: which neurons fire, then the trains of those that are shown
+        fires = self._firing(site)
+        fired = np.flatnonzero(fires)
+        candidates = fired if len(fired) else np.arange(len(fires))
         # evenly spread over the site, from its first neuron to its last
         count = min(len(candidates), RASTER_NEURONS)
         places = np.linspace(0, len(candidates) - 1, count)
         shown = candidates[np.unique(places.astype(int))]
-        return Raster(site, spikes[:, shown], neurons, len(fired))
+        trains = [spikes[shown] for spikes in self._spikes(site)]
+        return Raster(site, np.stack(trains), len(fires), len(fired))
 
-    def _spikes(self, site: str) -> Array:
-        """Return the spikes [T, neurons] of a site for the first sample."""
+    def _firing(self, site: str) -> Array:
+        """Return which neurons [neurons] of a site fire at any step."""
+        trains = self._spikes(site)
+        fires: Array = next(trains) != 0
+        for spikes in trains:
+            fires |= spikes != 0
+        return fires
+
+    def _spikes(self, site: str) -> Iterator[Array]:
+        """Yield at each step the spikes [neurons] of a site for the first sample."""
         longest = max(timesteps for timesteps, _ in self.windows)
         # a fixed batch is filled up with the same sample
         size = fixed_batch(self.simulation.inputs) or 1
         feed = self.samples.batch(np.zeros(size, np.int64))
-        trains = []
         for step in self.simulation.steps(feed, min(longest, RASTER_STEPS), 0):
             first = step.spikes[site][0]
-            trains.append(first.ravel())
-        return np.stack(trains)
+            yield first.ravel()
 
     def pictures(self) -> PictureRows | None:
         """Return input, truth, ANN and SNN at each T of some samples, where these are pictures."""

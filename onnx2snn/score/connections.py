@@ -13,16 +13,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from onnx import NodeProto
 
 from onnx2snn.aliases import Array
+from onnx2snn.score.interpolation import links
 from onnx2snn.score.node_runs import NodeRun, Shape, run_alone
 from onnx2snn.score.taps import FIRST, axis_taps
 
 Carry = Callable[[Array], Array]
-Matrices = Sequence[Array]
+
+
+class AxisConnections(Protocol):
+    """Connections along one axis, which is the first of the arrays they carry."""
+
+    def pull(self, counts: Array) -> Array:
+        """Carry counts from the output's places to the input's."""
+
+    def push(self, values: Array) -> Array:
+        """Carry values from the input's places to the output's."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +78,17 @@ def reduced(run: NodeRun) -> Connectivity:
 
 
 def pooled(run: NodeRun) -> Connectivity:
-    """Connect average pools: each axis has its own matrix of connections."""
+    """Connect average pools: each axis has its own connections."""
     kernel = run.attribute("kernel_shape")
     return _separable(FIRST, axis_taps(run, kernel))
 
 
 def resized(run: NodeRun) -> Connectivity:
-    """Connect Resize and Upsample; where they interpolate, each axis is found by one-hot probes."""
+    """Connect Resize and Upsample; where they interpolate, each axis is found by probes."""
     if run.attribute("mode", b"nearest") == b"nearest":
         return moved(run)
-    matrices = [_probed(run, axis) for axis, _ in enumerate(run.in_shape)]
-    return _separable(0, matrices)
+    axes = [links(run, axis) for axis, _ in enumerate(run.in_shape)]
+    return _separable(0, axes)
 
 
 def cumulated(run: NodeRun) -> Connectivity:
@@ -186,32 +197,34 @@ def _placed(shape: Shape, sources: Array) -> Connectivity:
     return Connectivity(pull, push)
 
 
-def _separable(first: int, matrices: Matrices) -> Connectivity:
+def _separable(first: int, axes: Sequence[AxisConnections | None]) -> Connectivity:
     """Connect axis by axis; two elements connect if they do along every axis.
 
     Args:
-        first: The axis of the first matrix.
-        matrices: Connections [in, out] of this axis and those after it.
+        first: The axis of the first connections.
+        axes: The connections of this axis and those after it; None where places keep to themselves.
     """
+    there = [(axis, found) for axis, found in enumerate(axes, first) if found is not None]
 
     def pull(counts: Array) -> Array:
-        for axis, matrix in enumerate(matrices, first):
-            counts = _along(axis, matrix, counts)
+        for axis, along in there:
+            counts = _along(axis, along.pull, counts)
         return counts
 
     def push(marks: Array) -> Array:
-        counts = marks.astype(np.float64)
-        for axis, matrix in enumerate(matrices, first):
-            counts = _along(axis, matrix.T, counts)
-        return counts > 0
+        counts = marks
+        for axis, along in there:
+            # marks again after each axis: sums of sums could grow without need
+            counts = _along(axis, along.push, counts) > 0
+        return counts
 
     return Connectivity(pull, push)
 
 
-def _along(axis: int, matrix: Array, values: Array) -> Array:
-    """Return a matrix's product with one axis of values."""
-    product = np.tensordot(matrix, values, (1, axis))
-    return np.moveaxis(product, 0, axis)
+def _along(axis: int, carry: Carry, values: Array) -> Array:
+    """Carry values along one axis."""
+    carried = carry(np.moveaxis(values, axis, 0))
+    return np.moveaxis(carried, 0, axis)
 
 
 def _reduced_axes(run: NodeRun) -> tuple[int, ...]:
@@ -229,51 +242,20 @@ def _reduced_axes(run: NodeRun) -> tuple[int, ...]:
     return tuple(range(rank))
 
 
-def _probed(run: NodeRun, axis: int) -> Array:
-    """Return the connections [in, out] of a resizing along one axis."""
-    size = run.in_shape[axis]
-    target = run.out_shape[axis]
-    if size == target:
-        return np.eye(size)
-    # one-hot vectors along the axis, one a row of another axis, which is not resized
-    rows = 1 if axis != 1 else 0
-    shape = [1] * len(run.in_shape)
-    shape[axis] = shape[rows] = size
-    one_hot = np.eye(size, dtype=np.float32)
-    feeds: dict[int, Array] = {0: one_hot.reshape(shape)}
-    resized_axes = [int(a) % len(shape) for a in run.attribute("axes", range(len(shape)))]
-    place = resized_axes.index(axis)
-    inputs = len(run.node.input)
-    for index in range(1, inputs):
-        given = run.input(index)
-        if given is None or len(given) != len(resized_axes):
-            continue
-        # scales or sizes, as given along the axis and neutral elsewhere
-        if given.dtype == np.int64:
-            sizes = np.array(shape, np.int64)[resized_axes]
-            sizes[place] = target
-            feeds[index] = sizes
-        else:
-            scales = np.ones(len(resized_axes), np.float32)
-            scales[place] = given[place]
-            feeds[index] = scales
-    (found,) = run_alone(run, feeds)
-    reached = found.reshape(size, -1) != 0
-    return np.asarray(reached, np.float64)
-
-
 def _sources(run: NodeRun) -> Array:
     """Return the number of the input element that each output element is, -1 for none."""
     op = run.node.op_type
-    # Resizing takes no float64, in which numbers are exact beyond 2^24, too.
-    resizing = op in ("Resize", "Upsample")
-    kind = np.dtype(np.float32 if resizing else np.float64)
-    # The node is run on the numbers 1, 2, ... of its elements; 0 stands for all else.
     size = math.prod(run.in_shape)
+    # Numbers beyond 2^24 are exact in float64 alone, which resizing does not take.
+    resizing = op in ("Resize", "Upsample")
+    small = size < 2**24
+    kind = np.dtype(np.float32 if resizing or small else np.float64)
+    # The node is run on the numbers 1, 2, ... of its elements; 0 stands for all else.
     numbers = np.arange(1, size + 1, dtype=kind)
     numbers = numbers.reshape(run.in_shape)
+    whole = np.int32 if size < 2**31 - 1 else np.int64
     if op in IN_PLACE:
-        return numbers.astype(np.int64) - 1
+        return numbers.astype(whole) - 1
     data = data_inputs(run.node)
     feeds: dict[int, Array] = {}
     for index, name in enumerate(run.node.input):
@@ -286,4 +268,4 @@ def _sources(run: NodeRun) -> Array:
         feeds[index] = value
     feeds[run.index] = numbers
     moved_numbers = run_alone(run, feeds)[run.output]
-    return moved_numbers.astype(np.int64) - 1
+    return moved_numbers.astype(whole) - 1

@@ -12,7 +12,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import attribute
-from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.sessions import open_session, session_options, session_with
 
 Shape = tuple[int, ...]
 
@@ -24,7 +24,7 @@ class NodeRun:
     node: NodeProto
     opset: int
     values: Mapping[str, Array]
-    """The values of all tensors."""
+    """The values of all tensors, as `all_values` returns them."""
     index: int = 0
     """Of the input."""
     output: int = 0
@@ -92,23 +92,34 @@ def run_alone(run: NodeRun, feeds: Mapping[int, Array]) -> list[Array]:
 
 
 def all_values(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, Array]:
-    """Return every tensor of a model outside subgraphs, for one feed."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(proto)
+    """Return every tensor of a model outside subgraphs, for one feed.
+
+    Of computed floating-point maps, which may be large, only type and shape are right: nobody asks
+    for their values. Those of rank 1 are kept, for scales may be computed.
+    """
     names = [value.name for value in proto.graph.output]
     given = {"", *names}
+    probe = onnx.ModelProto()
+    probe.CopyFrom(proto)
     for node in proto.graph.node:
         for name in node.output:
             if name not in given:
                 names.append(name)
                 more = onnx.ValueInfoProto(name=name)
                 probe.graph.output.append(more)
-    session = open_session(probe, None)
+    session = session_with(probe, session_options(None), used_up=True)
     outputs = session.run(None, dict(feed))
     weights = proto.graph.initializer
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in weights}
     found.update(feed)
     made = zip(names, outputs, strict=True)
     # a sequence is no array
-    found.update((name, value) for name, value in made if isinstance(value, np.ndarray))
+    found.update((name, _hollow(value)) for name, value in made if isinstance(value, np.ndarray))
     return found
+
+
+def _hollow(values: Array) -> Array:
+    """Return zeros of the same type and shape that take no memory, in place of a map of floats."""
+    if values.dtype.kind != "f" or values.ndim < 2:
+        return values
+    return np.broadcast_to(np.zeros((), values.dtype), values.shape)

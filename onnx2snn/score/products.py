@@ -39,8 +39,7 @@ def fan_out(run: NodeRun) -> Array:
     for axis, taps in enumerate(axis_taps(run, kernel), FIRST):
         along_axis = [1] * found.ndim
         along_axis[axis] = -1
-        reads = taps.sum(axis=1)
-        found *= reads.reshape(along_axis)
+        found *= taps.reached().reshape(along_axis)
     return found
 
 

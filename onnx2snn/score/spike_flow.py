@@ -12,7 +12,7 @@ constants.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,6 +32,9 @@ POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool
 
 ARITHMETIC = (*SCALING, "ReduceMean", "ReduceSum", "CumSum", "Resize", "Upsample")
 """Linear operators that compute; the others only move elements, or add currents."""
+
+EXACT = 2**24
+"""Whole numbers up to this are exact in float32."""
 
 
 @dataclass
@@ -100,10 +103,10 @@ class SpikeFlow:
         """Return the synapses of a spike at each element of a tensor, as far as counted."""
         if name in self.counts:
             return self.counts[name]
-        return np.zeros(self.values[name].shape)
+        return np.broadcast_to(np.float32(0), self.values[name].shape)
 
-    def backward(self, nodes: Sequence[NodeProto]) -> None:
-        """Count synapses, from the last node to the first."""
+    def backward(self, nodes: Sequence[NodeProto], wanted: Collection[str]) -> None:
+        """Count synapses, from the last node to the first; those of `wanted` tensors are kept."""
         for node in reversed(nodes):
             mean = self._mean(node)
             if mean is not None:
@@ -114,6 +117,10 @@ class SpikeFlow:
                 self._add(node.input[0], 1.0)
             else:
                 self._count_inputs(node)
+            # all that reads its outputs has been met: they are complete, and carried on
+            for name in node.output:
+                if name not in wanted:
+                    self.counts.pop(name, None)
 
     def _count_inputs(self, node: NodeProto) -> None:
         runs = self.runs(node)
@@ -147,8 +154,15 @@ class SpikeFlow:
             self._add(run.name, arriving)
 
     def _add(self, name: str, counts: Array | float) -> None:
-        if name in self.analog:
-            self.counts[name] = self.synapses(name) + counts
+        if name not in self.analog:
+            return
+        before = self.counts.get(name)
+        if before is None:
+            shape = self.values[name].shape
+            total = np.broadcast_to(counts, shape)
+        else:
+            total = np.add(before, counts, dtype=np.float64)
+        self.counts[name] = _compact(total)
 
     # --- costs ---
 
@@ -211,6 +225,13 @@ class SpikeFlow:
             return False  # a product of two that vary
         data = data_inputs(node)
         return all(run.index in data for run in runs)
+
+
+def _compact(counts: Array) -> Array:
+    """Return counts in float32 where that holds them exactly."""
+    if counts.max(initial=0) < EXACT:
+        return counts.astype(np.float32)
+    return np.asarray(counts, np.float64)
 
 
 def is_neuron(node: NodeProto) -> bool:

@@ -50,12 +50,14 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     proto = model.proto
     batch = _samples(feed)
     flow, nodes = _spike_flow(model, feed)
-    flow.backward(nodes)
+    wanted = {neuron["spikes"] for neuron in model.metadata["neurons"]}
+    flow.backward(nodes, wanted)
     fan_out = {}
     for neuron in model.metadata["neurons"]:
         counts = flow.synapses(neuron["spikes"])
         by_sample = counts.reshape(batch, -1)
-        fan_out[neuron["name"]] = by_sample[0]
+        # of a batch one sample is kept
+        fan_out[neuron["name"]] = by_sample[0].copy() if batch > 1 else by_sample[0]
     # nodes that the next states are made of run each step, the others when an answer is asked for
     needed = needed_tensors(proto, model.states)
     step = readout = 0.0

@@ -1,13 +1,14 @@
 """Taps of the windows of convolutions and pools: which places they connect, axis by axis.
 
 A window connects two places if it connects them along every axis, so the connections of the whole
-are an outer product.
+are carried axis by axis.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,8 +19,77 @@ FIRST = 2
 """The first spatial axis, behind batch and channels."""
 
 
-def axis_taps(run: NodeRun, kernel: Sequence[int]) -> list[Array]:
-    """Return, for each spatial axis, how many taps connect input and output places: [in, out].
+@dataclass(frozen=True)
+class Taps:
+    """Connections along one axis of places and the windows that read them.
+
+    Tap k of window w reads place w * stride + offsets[k] - begin; where there is none, it reads
+    the border's zeros. No matrix [windows, places] is ever made: it would be quadratic.
+    """
+
+    windows: int
+    places: int
+    stride: int
+    begin: int
+    offsets: Sequence[int]
+
+    def gathered(self, values: Array) -> Array:
+        """Return the sum over the places that each window reads: [places, ...] -> [windows, ...].
+
+        A place counts as often as the window reads it.
+        """
+        found = np.zeros((self.windows, *values.shape[1:]))
+        for windows, places in self._read():
+            found[windows] += values[places]
+        return found
+
+    def scattered(self, values: Array) -> Array:
+        """Return the sum over the windows that read each place: [windows, ...] -> [places, ...]."""
+        found = np.zeros((self.places, *values.shape[1:]))
+        for windows, places in self._read():
+            found[places] += values[windows]
+        return found
+
+    def _read(self) -> Iterator[tuple[slice, slice]]:
+        """Yield for each tap the windows in which it reads a place, and those places."""
+        for offset in self.offsets:
+            before = self.begin - offset
+            # 0 <= w * stride - before < places
+            first = max(0, -(-before // self.stride))
+            end = min(self.windows, -(-(self.places + before) // self.stride))
+            if first >= end:
+                continue
+            start = first * self.stride - before
+            stop = (end - 1) * self.stride - before + 1
+            yield slice(first, end), slice(start, stop, self.stride)
+
+
+@dataclass(frozen=True)
+class AxisTaps:
+    """The taps that connect input and output along one axis.
+
+    `spread`: the windows are the input's, as in a transposed convolution.
+    """
+
+    taps: Taps
+    spread: bool
+
+    def pull(self, counts: Array) -> Array:
+        """Return the sum over the output places that each input place reaches."""
+        return self.taps.gathered(counts) if self.spread else self.taps.scattered(counts)
+
+    def push(self, values: Array) -> Array:
+        """Return the sum over the input places that each output place is reached from."""
+        return self.taps.scattered(values) if self.spread else self.taps.gathered(values)
+
+    def reached(self) -> Array:
+        """Return how many taps connect each input place."""
+        size = self.taps.places if self.spread else self.taps.windows
+        return self.pull(np.ones(size))
+
+
+def axis_taps(run: NodeRun, kernel: Sequence[int]) -> list[AxisTaps]:
+    """Return the taps along each spatial axis.
 
     Places in a border's zeros are none, so that every count is exact there, too.
     """
@@ -34,36 +104,15 @@ def axis_taps(run: NodeRun, kernel: Sequence[int]) -> list[Array]:
     for axis, size in enumerate(kernel):
         places = many[axis + FIRST]
         windows = few[axis + FIRST]
-        starts = np.arange(windows) * strides[axis]
-        offsets = np.arange(size) * dilations[axis]
+        offsets = range(0, size * dilations[axis], dilations[axis])
         # from the first tap of the first window to the last tap of the last one
         between_windows = (windows - 1) * strides[axis]
         reach = (size - 1) * dilations[axis] + 1
         covered = between_windows + reach
         begin = _pad_begin(run, axis, len(kernel), covered - places)
-        taps = _taps(starts - begin, offsets, places)
-        found.append(taps if transposed else taps.T)
+        taps = Taps(windows, places, strides[axis], begin, offsets)
+        found.append(AxisTaps(taps, transposed))
     return found
-
-
-def _taps(starts: Array, offsets: Array, places: int) -> Array:
-    """Return how often each window reads each place: [windows, places].
-
-    Args:
-        starts: The place of each window's first tap; it may lie in the padding.
-        offsets: How far each tap is from the first.
-        places: How many places there are; the others are padding.
-    """
-    # tap k of window w reads place starts[w] + offsets[k]
-    read = starts[:, None] + offsets
-    inside = (read >= 0) & (read < places)
-    count = len(starts)
-    windows = np.arange(count)[:, None]
-    # the pair of window w and place p is bin w * places + p
-    bins = (windows * places + read)[inside]
-    counts = np.bincount(bins, minlength=count * places)
-    taps = counts.reshape(count, places)
-    return taps.astype(np.float64)
 
 
 def _pad_begin(run: NodeRun, axis: int, rank: int, needed: int) -> int:
