@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from onnx2snn.api import convert as convert
     from onnx2snn.api import evaluate as evaluate
     from onnx2snn.data.scripts import script as script
+    from onnx2snn.errors import ComputationError as ComputationError
     from onnx2snn.errors import DataError as DataError
     from onnx2snn.errors import GateError as GateError
     from onnx2snn.errors import ModelFileError as ModelFileError
@@ -55,6 +56,7 @@ _HOME = {
     "convert": "api",
     "evaluate": "api",
     "script": "data.scripts",
+    "ComputationError": "errors",
     "DataError": "errors",
     "GateError": "errors",
     "ModelFileError": "errors",

@@ -6,6 +6,7 @@
   * DataError              (2) calibration or evaluation data that does not fit the model
   * OutputError            (2) a result that cannot be written where it was asked for
   * UnsupportedGraphError  (3) a graph that cannot be converted, with node, operator and reason
+  * ComputationError      (70) a model of this package's own that onnxruntime fails on
   * GateError              (1) a gate that failed; nothing is written
     * StageMismatchError   (1) a stage computes something else than the one before it
 
@@ -70,6 +71,12 @@ class UnsupportedGraphError(Onnx2snnError):
         if op:
             message = f"node '{node}' ({op}) cannot be converted: {reason}"
         super().__init__(message)
+
+
+class ComputationError(Onnx2snnError, RuntimeError):
+    """A model of this package's own that onnxruntime does not open, or fails to compute."""
+
+    exit_code: ClassVar[int] = 70
 
 
 class GateError(Onnx2snnError):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from onnx2snn.aliases import Dim, DType
-from onnx2snn.data.rows import Rows, concatenated, converted, first_not_finite, raw_file
+from onnx2snn.data.rows import Rows, concatenated, converted, first_not_finite, in_memory, raw_file
 from onnx2snn.data.text import text_rows
 from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos.specs import TensorSpec
@@ -78,6 +78,11 @@ class Intake:
         counts: Counter[str] = Counter()
         for where, group in groups:
             for name, rows in self._checked(where, group).items():
+                if rows.dtype.hasobject:
+                    # text has no fixed size: it stays in memory, as it is when the batch comes
+                    text = np.array(rows.read(np.arange(rows.count)))
+                    self._arrays[name].append(in_memory(text))
+                    continue
                 self._append(where, name, rows, files[name])
                 counts[name] += rows.count
         for name, path in files.items():
@@ -88,8 +93,6 @@ class Intake:
     def _append(self, where: str, name: str, rows: Rows, path: Path) -> None:
         """Append all rows to a raw file, which has the type of the first of this name."""
         dtype = self._first[name].dtype
-        if dtype.hasobject:
-            raise DataError(f"{where} holds text, which cannot be streamed: give it in one array")
         if not np.can_cast(rows.dtype, dtype, "safe"):
             raise DataError(
                 f"'{name}' in {where} is {rows.dtype} after {dtype}: give it one type throughout"
@@ -151,11 +154,7 @@ class Intake:
         if spec.shape is None:
             return
         if not _shape_fits(spec.shape, shape):
-            expected = _dims(("N", *spec.shape[1:]))
-            raise DataError(
-                f"{what} has shape {_dims(shape)}, but the model takes {expected}: "
-                "reshape or resize the data"
-            )
+            raise DataError(_misfit(what, shape, spec.shape))
         for dim, size in zip(spec.shape[1:], shape[1:], strict=True):
             if isinstance(dim, str):
                 self._check_symbol(dim, SymbolSize(size, spec.name), what)
@@ -168,6 +167,31 @@ class Intake:
                 f"dimension '{symbol}' is {found.size} for {what} but {before.size} for "
                 f"'{before.input_name}': make them agree"
             )
+
+
+def _misfit(what: str, shape: tuple[int, ...], dims: tuple[Dim, ...]) -> str:
+    """Return the sentence for an array of a shape that an input does not take."""
+    expected = _dims(("N", *dims[1:]))
+    if _is_one_sample(shape, dims):
+        return (
+            f"{what} has shape {_dims(shape)}, a sample without a batch axis, but the model takes "
+            f"{expected}: add the axis in front, e.g. `x[None]`"
+        )
+    whole = all(isinstance(dim, int) for dim in dims)
+    if whole and _shape_fits((None, *dims), shape):
+        return (
+            f"{what} has shape {_dims(shape)}, but the model takes {_dims(dims)}, without a batch "
+            f"axis: export it with one in front, as {_dims(('N', *dims))}"
+        )
+    return (
+        f"{what} has shape {_dims(shape)}, but the model takes {expected}: "
+        "reshape or resize the data"
+    )
+
+
+def _is_one_sample(shape: tuple[int, ...], dims: tuple[Dim, ...]) -> bool:
+    """Return whether an array has the shape of one sample."""
+    return _shape_fits(dims, (1, *shape))
 
 
 def _shape_fits(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> bool:

@@ -14,7 +14,13 @@ import onnxruntime as ort
 from onnx import helper
 
 from onnx2snn.aliases import Array, Dim, DType
-from onnx2snn.errors import DataError, ModelFileError, one_line, out_of_memory
+from onnx2snn.errors import (
+    ComputationError,
+    DataError,
+    ModelFileError,
+    one_line,
+    out_of_memory,
+)
 from onnx2snn.protos.large import as_argument
 from onnx2snn.protos.specs import TensorSpec
 
@@ -33,6 +39,9 @@ LEVELS = (
 
 FATAL = 4
 """onnxruntime's log level: a failed run is reported once, by this package."""
+
+SIMULATION = "the spiking model cannot be computed on these inputs"
+"""The beginning of a sentence on onnxruntime's error in a simulation."""
 
 MEASURED = "onnx2snn/shape/"
 """Before the name of the output that holds a tensor's shape."""
@@ -120,7 +129,11 @@ def session_with(
 
     Returns:
         The session.
+
+    Raises:
+        ComputationError: onnxruntime fails at every level.
     """
+    name = proto.graph.name
     writes_model = bool(options.optimized_model_filepath)
     with as_argument(proto, whole=writes_model) as model:
         if used_up:
@@ -136,19 +149,18 @@ def session_with(
                 enable_fallback=int(list(providers) != [CPU]),
             )
 
-        # a model that is written is wanted as it was asked for
-        levels = [] if writes_model else _lower_levels(options)
-        return _first_opened(opened, options, levels)
+        if writes_model:
+            # it is wanted as it was asked for
+            return opened()
+        return _first_opened(name, opened, options)
 
 
 def _first_opened(
-    opened: Callable[[], ort.InferenceSession],
-    options: ort.SessionOptions,
-    levels: Sequence[ort.GraphOptimizationLevel],
+    name: str, opened: Callable[[], ort.InferenceSession], options: ort.SessionOptions
 ) -> ort.InferenceSession:
-    """Open a session as the options say, or else at the first of these levels that works.
+    """Open a session as the options say, or else at the first lower level that works.
 
-    The options are as before afterwards. Where no level works, the first error is raised.
+    The options are as before afterwards. Where no level works, the error tells the first reason.
     """
     asked = options.graph_optimization_level
     try:
@@ -156,11 +168,16 @@ def _first_opened(
     except Exception as error:
         if out_of_memory(error):
             raise
-        for level in levels:
+        for level in _lower_levels(options):
             options.graph_optimization_level = level
             with suppress(Exception):
                 return opened()
-        raise
+        if not from_runtime(error):
+            raise
+        raise ComputationError(
+            f"onnxruntime cannot open a model made of '{name}', however little it optimises "
+            f"({one_line(error)}); please report this model"
+        ) from error
     finally:
         options.graph_optimization_level = asked
 
@@ -245,8 +262,41 @@ def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelPro
 @contextmanager
 def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
     """Turn onnxruntime's error about inputs it cannot compute with into a DataError."""
-    try:
+    takes = ", ".join(str(spec) for spec in inputs)
+    with _reasons() as reasons:
         yield
+    for error, said in reasons:
+        raise DataError(
+            f"the model cannot be computed on this data ({said}); it takes {takes}"
+        ) from error
+
+
+@contextmanager
+def simulating(what: str = SIMULATION) -> Iterator[None]:
+    """Turn onnxruntime's error about a model of ours into a ComputationError.
+
+    Nobody knows here whether the ANN computes with the inputs, and so whether they are at fault.
+
+    Args:
+        what: The sentence's beginning.
+    """
+    with _reasons() as reasons:
+        yield
+    for error, said in reasons:
+        raise ComputationError(
+            f"{what} ({said}); if the ANN computes them, please report this model"
+        ) from error
+
+
+@contextmanager
+def _reasons() -> Iterator[list[tuple[Exception, str]]]:
+    """Catch onnxruntime's error: it is put into the list that is yielded, with its reason.
+
+    Where memory does not suffice a MemoryError is raised.
+    """
+    caught: list[tuple[Exception, str]] = []
+    try:
+        yield caught
     except Exception as error:
         if not from_runtime(error):
             raise
@@ -254,10 +304,7 @@ def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
             raise MemoryError(one_line(error)) from error
         # its message ends in the reason, behind a status code and the name of the node
         said = one_line(error).rpartition("Status Message: ")[2]
-        takes = ", ".join(str(spec) for spec in inputs)
-        raise DataError(
-            f"the model cannot be computed on this data ({said}); it takes {takes}"
-        ) from error
+        caught.append((error, said))
 
 
 def from_runtime(error: BaseException) -> bool:

@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn import DataError, convert
 from onnx2snn.cli.commands import main
+from onnx2snn.data.samples import open_samples
+from onnx2snn.protos.specs import TensorSpec
 
 WORDS = np.array(["a", "b", "c", "unknown"] * 10)
 
@@ -75,13 +77,20 @@ def test_words_go_in_and_names_come_out(tmp_path: Path, monkeypatch: pytest.Monk
     assert main(["eval", "ann.onnx", "snn.onnx", "--data", "words.npy", "--quiet"]) == 0
 
 
-@pytest.mark.parametrize("words", [WORDS, WORDS.astype(object), [WORDS[:20], WORDS[20:]]])
+def streamed() -> Iterator[NDArray[Any]]:
+    """Batches in one piece of memory, longer words later on."""
+    same = np.empty(20, object)
+    for start in (0, 20):
+        same[:] = WORDS[start : start + 20]
+        yield same
+
+
+@pytest.mark.parametrize(
+    "words",
+    [WORDS, WORDS.astype(object), [WORDS[:20], WORDS[20:]], streamed, streamed()],
+)
 def test_words_come_as_arrays_of_either_kind(words: object) -> None:
     assert convert(reader(), words, method="max", timesteps=4).report.sites
-
-
-def streamed() -> Iterator[NDArray[Any]]:
-    yield WORDS.astype(object)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,6 @@ def streamed() -> Iterator[NDArray[Any]]:
     [
         (np.arange(40), "int64, but the model takes strings"),
         (np.array(["a", 1] * 20, object), "object, but the model takes strings"),
-        (streamed, "cannot be streamed"),
     ],
 )
 def test_what_is_no_text_is_refused(source: object, said: str) -> None:
@@ -102,3 +110,10 @@ def test_text_in_place_of_numbers_is_refused() -> None:
 
     with pytest.raises(DataError, match="but the model takes float32"):
         convert(mlp(), np.array([["1.0"] * 10] * 20))
+
+
+def test_streamed_words_are_those_that_came() -> None:
+    spec = TensorSpec("words", np.dtype(object), ("N",))
+    with open_samples(streamed, [spec]) as samples:
+        np.testing.assert_array_equal(samples.batch(range(40))["words"], WORDS)
+        np.testing.assert_array_equal(samples.batch([25, 3])["words"], WORDS[[25, 3]])

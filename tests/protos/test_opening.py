@@ -11,6 +11,7 @@ from helpers.networks import Builder, mlp
 from helpers.stages import relative
 
 from onnx2snn import SpikingSession, convert
+from onnx2snn.errors import ComputationError
 from onnx2snn.protos.sessions import open_session, session_options, session_with
 
 ALL = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -61,6 +62,18 @@ def test_where_no_level_works_the_first_error_is_raised(monkeypatch: pytest.Monk
     with pytest.raises(RuntimeError, match="ORT_ENABLE_ALL"):
         open_session(mlp(), 1)
     assert len(opened.tried) == 4
+
+
+def test_where_onnxruntime_fails_at_every_level_one_sentence_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(_model: object, options: ort.SessionOptions, **_: object) -> None:
+        raise ort.capi.onnxruntime_pybind11_state.Fail(f"lost {options.graph_optimization_level}")
+
+    monkeypatch.setattr(ort, "InferenceSession", fails)
+    with pytest.raises(ComputationError, match=r"however little it .*ENABLE_ALL") as found:
+        open_session(mlp(), 1)
+    assert found.value.exit_code == 70
 
 
 def test_a_lack_of_memory_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
