@@ -21,7 +21,7 @@ from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
-from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.sessions import open_own_session
 
 Feed = dict[str, Array]
 """Inputs of a session by name."""
@@ -88,7 +88,7 @@ class Calibrator:
         samples = len(job.samples)
         graph = instrument(job.graph, self.sites, statistic, granularity, samples=samples)
         proto = to_proto(graph)
-        return open_session(proto, job.threads)
+        return open_own_session(proto, job.threads)
 
     def statistics(
         self, session: ort.InferenceSession, indices: Array, extra: Feed

@@ -12,7 +12,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Gathered
 from onnx2snn.correct.currents import InputCurrent
 from onnx2snn.correct.spike_trains import spike_train_model, state_input
-from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.settings import Settings
 from onnx2snn.snn.neurons import neuron_for
 
@@ -98,7 +98,7 @@ def _open_layer(neurons: LayerNeurons, settings: Settings) -> _SpikingLayer:
     levels = settings.height
     kind = neuron_for(settings.neuron_kind, levels)
     model = spike_train_model(kind, levels, neurons.potential, theta.ndim)
-    session = open_session(model, settings.threads)
+    session = open_own_session(model, settings.threads)
     # in threshold units: x / θ + b / θ
     scale = 1.0 / theta
     shift = neurons.offset / theta

@@ -19,7 +19,7 @@ from onnx2snn.correct.sent import Sent
 from onnx2snn.graph.editing import Editor
 from onnx2snn.graph.types import Graph, Node
 from onnx2snn.prepare.job import Job
-from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.sessions import open_own_session
 
 CACHED = 2**17
 """Neurons computed together: their inputs and outputs stay in a processor's cache."""
@@ -137,7 +137,7 @@ class LayerSimulation:
     def open(self, graph: Graph, segment: Segment, names: Names) -> ort.InferenceSession:
         """Return a session of a segment that computes some tensors."""
         model = segment_model(graph, segment, names)
-        return open_session(model, self.job.threads)
+        return open_own_session(model, self.job.threads)
 
     def compute(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> list[Array]:
         """Return a session's outputs for a chunk; a fixed batch is filled up.

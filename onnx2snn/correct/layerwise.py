@@ -27,7 +27,7 @@ from onnx2snn.correct.firing import LayerNeurons, fire
 from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation
 from onnx2snn.correct.means import broadcast_axes, mean_over
 from onnx2snn.correct.ridge import fit_weights
-from onnx2snn.correct.sample_order import require_order
+from onnx2snn.correct.sample_order import in_sample_order
 from onnx2snn.correct.segments import Response, Segment, segments
 from onnx2snn.correct.sent import Sent
 from onnx2snn.graph.types import Node
@@ -62,9 +62,8 @@ def correct_layerwise(job: Job, thresholds: Sequence[Array], delay: int) -> Corr
     Raises:
         UsageError: A tensor does not hold its samples along axis 0.
     """
-    found = segments(job.graph, job.partition)
     simulation = LayerSimulation(job, _chosen(job), delay)
-    require_order(simulation, found)
+    found = in_sample_order(simulation, segments(job.graph, job.partition))
     last = _last_readers(found)
     count = len(found)
     offsets = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,17 +23,46 @@ NEAR = 1e-3
 """Of the largest value: how far answers to the same samples in another order may lie apart."""
 
 
-def require_order(simulation: LayerSimulation, segments: Sequence[Segment]) -> None:
-    """Raise UsageError where a tensor does not hold the samples one after another along axis 0.
+def in_sample_order(simulation: LayerSimulation, segments: Sequence[Segment]) -> list[Segment]:
+    """Return the segments without operators whose output holds samples in another way.
 
-    A few samples are computed by the ANN, and once more in reverse order: then every tensor that
-    corrections compare has to come in reverse order, too.
+    These are noted as skipped. A few samples are computed by the ANN, and once more in reverse
+    order: then every tensor that corrections compare has to come in reverse order, too.
+
+    Raises:
+        UsageError: A site's tensor, or its current, does not hold its samples so.
     """
-    names: list[str] = []
+    needed: list[str] = []
+    compared: list[str] = []
     for segment in segments:
-        names += segment.takes
-        names += segment.tensors
-    names = list(dict.fromkeys(names))
+        needed += segment.takes
+        if segment.current:
+            needed.append(segment.current)
+        compared += segment.tensors
+    names = list(dict.fromkeys([*needed, *compared]))
+    unordered = _unordered(simulation, names)
+    for name in names:
+        if name in needed and name in unordered:
+            raise UsageError(
+                f"tensor '{name}' does not hold its samples one after another along axis 0, which "
+                "correcting layer by layer needs; give --correct none, or --correct bias "
+                "--rounds 8 for all layers at once"
+            )
+    kept = []
+    for segment in segments:
+        responses = []
+        for response in segment.responses:
+            if response.y in unordered:
+                reason = "its output does not hold samples one after another along axis 0"
+                simulation.skipped.append((response.node, reason))
+            else:
+                responses.append(response)
+        kept.append(replace(segment, responses=tuple(responses)))
+    return kept
+
+
+def _unordered(simulation: LayerSimulation, names: Sequence[str]) -> set[str]:
+    """Return the tensors that do not hold the samples one after another along axis 0."""
     session = simulation.open(simulation.original, WHOLE, names)
     few = min(ORDERED, simulation.count)
     size = simulation.fixed or few
@@ -47,13 +77,11 @@ def require_order(simulation: LayerSimulation, segments: Sequence[Segment]) -> N
         back[name] = np.ascontiguousarray(given[::-1])
     forwards = session.run(None, ahead)
     backwards = session.run(None, back)
+    found = set()
     for name, one, other in zip(names, forwards, backwards, strict=True):
         if not _is_reversed(one, other, size):
-            raise UsageError(
-                f"tensor '{name}' does not hold its samples one after another along axis 0, which "
-                "correcting layer by layer needs; give --correct none, or --correct bias "
-                "--rounds 8 for all layers at once"
-            )
+            found.add(name)
+    return found
 
 
 def _is_reversed(one: Array, other: Array, size: int) -> bool:

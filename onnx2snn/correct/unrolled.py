@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node
-from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.sessions import open_own_session
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _windows(node: Node, channels: int, kernel: list[int]) -> ort.InferenceSessi
     )
     opset = helper.make_opsetid("", 18)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    return open_session(model, None)
+    return open_own_session(model, None)
 
 
 def _unroll_gemm(node: Node) -> Unrolled | str:

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from onnx2snn.aliases import Array
 from onnx2snn.data.samples import Samples
-from onnx2snn.protos.specs import first_samples
+from onnx2snn.protos.batch_arrays import OutputPlace, samples_of
+from onnx2snn.protos.batch_types import BatchAxis
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,22 @@ class Batch:
         inputs = iter(self.feed.values())
         return len(next(inputs))
 
-    def own(self, outputs: Sequence[Array]) -> list[Array]:
-        """Return the outputs of its own samples alone."""
-        return first_samples(outputs, self.count)
+    @property
+    def is_filled_up(self) -> bool:
+        """Whether samples come again in its feed."""
+        return self.count < self.fed
+
+    def own(self, outputs: Sequence[Array], places: Sequence[OutputPlace]) -> list[Array]:
+        """Return the outputs of its own samples alone, which are where `places` says."""
+        if not self.is_filled_up:
+            return list(outputs)
+        own = []
+        for output, place in zip(outputs, places, strict=True):
+            if isinstance(place, BatchAxis):
+                own.append(samples_of(output, place, 0, self.count))
+            else:
+                own.append(output)
+        return own
 
 
 def filled(samples: Samples, indices: ArrayLike, fixed: int | None) -> Batch:

@@ -16,9 +16,10 @@ from onnx2snn.calibrate.gaussians import Gaussian, site_statistics
 from onnx2snn.data.batches import batches
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import CalibrationData, open_calibration
-from onnx2snn.errors import DataError, UnsupportedGraphError, UsageError, quoted
+from onnx2snn.errors import ComputationError, DataError, UnsupportedGraphError, UsageError, quoted
 from onnx2snn.graph.shape_inference import Trial
 from onnx2snn.graph.types import Graph
+from onnx2snn.pipeline.batch_check import require_batch_axis
 from onnx2snn.pipeline.cost import Clock, inference_seconds
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
 from onnx2snn.prepare.arrange import Arrangement, arrange
@@ -100,6 +101,7 @@ def prepared(
             parts.require_convertible()
             if settings.strict:
                 parts.require_spiking()
+            require_batch_axis(graph, parts.sites, data, specs, settings.threads)
             check_stage("normalise", original, normalised)
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
         job = Job(graph, parts, specs, data, settings, progress)
@@ -191,14 +193,16 @@ def _original_outputs(
             raise DataError(
                 f"on random inputs{guessed} {error}: give --calibration with typical inputs"
             ) from error
+        if fixed_batch(specs) is not None:
+            raise
+        named = ", ".join(f"'{spec.name}'" for spec in specs)
         first = {name: values[:1] for name, values in feed.items()}
-        if fixed_batch(specs) is None and _computes(source, first, threads):
-            named = ", ".join(f"'{spec.name}'" for spec in specs)
+        if _computes(source, first, threads):
             raise DataError(
                 f"the model computes one sample at a time only, though {named} may have any "
                 "number of samples; fix its batch dimension to 1"
             ) from error
-        raise
+        raise DataError(f"{error}; axis 0 of {named} has to count samples") from error
 
 
 def _computes(source: LoadedModel, feed: Mapping[str, Array], threads: int | None) -> bool:
@@ -219,7 +223,7 @@ def blaming_data(ready: Prepared) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if from_runtime(error):
+        if from_runtime(error) or isinstance(error, ComputationError):
             _require_computable(ready)
         raise
 

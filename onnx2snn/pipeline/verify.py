@@ -14,13 +14,14 @@ from onnx2snn.data.batches import Batch, batches
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
-from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.agreement import Agreement
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.makers import natures_of
+from onnx2snn.score.output_axes import output_axes
 
 LOW_AGREEMENT = 0.9
 """A share of agreement below this is worth a warning."""
@@ -90,6 +91,7 @@ def compare(
     samples, timesteps = job.data.held_back, job.settings.steps
     proto = to_proto(job.graph)
     names = [output.name for output in proto.graph.output]
+    axes = output_axes(proto, job.specs, samples, ann)
     agreement = Agreement(names, natures=natures_of(proto))
     rows = []
     exact = []
@@ -100,8 +102,9 @@ def compare(
         found = _ann_outputs(ann, batch)
         feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
         answer = session.run(feed, timesteps, delay)
-        expected = batch.own(found[:outputs])
-        rows.append(agreement.measure(batch.own(answer), expected))
+        expected = axes.by_sample(axes.own(batch, found[:outputs]))
+        answered = axes.by_sample(axes.own(batch, answer))
+        rows.append(agreement.measure(answered, expected))
         exact.append(agreement.measure(expected, expected))
         errors.add(session, found[outputs:], batch.count)
     sites = errors.relative(len(samples))
@@ -132,7 +135,7 @@ def _with_activations(job: Job) -> ort.InferenceSession:
     tensors = graph.tensors()
     activations = [tensors[site.tensor] for site in job.sites]
     graph.outputs = [*graph.outputs, *activations]
-    return open_session(to_proto(graph), job.threads)
+    return open_own_session(to_proto(graph), job.threads)
 
 
 class _Errors:

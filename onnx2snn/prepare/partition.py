@@ -137,6 +137,9 @@ def _site(node: Node, source: str) -> Site:
     shape = dims_of(tensor)
     axis = channel_axis(node.inputs[0], len(shape))
     size = shape[axis]
+    if axis == 0:
+        # channels in front: none of them has a threshold of its own
+        size = None
     upper = upper_bound(node)
     assert upper is not None
     return Site(
@@ -157,8 +160,9 @@ KEEPS_AXES = ("Add", "Sub", "Mul", "Div", "Concat", "Pad", "Slice", "AveragePool
 def channel_axis(tensor: Tensor, ndim: int) -> int:
     """Return the axis along which the weighted operator before a site has its output channels.
 
-    Conv: axis 1; Gemm and MatMul: the last. Found by walking back through operators that keep or
-    permute axes; where the walk ends at anything else, axis 1.
+    Conv: axis 1; Gemm and MatMul: the last, but of a matrix W x with a constant on the left axis 0.
+    Found by walking back through operators that keep or permute axes; where the walk ends at
+    anything else, axis 1.
 
     Args:
         tensor: The site's input current.
@@ -170,6 +174,9 @@ def channel_axis(tensor: Tensor, ndim: int) -> int:
     while node is not None:
         if node.op in ("Gemm", "MatMul") and is_weighted(node):
             axis = ndim - 1
+            # W x has its channels in front, and samples behind
+            if ndim == 2 and constant(node.inputs[0]) is not None:
+                axis = 0
             break
         # a Transpose without an order turns all axes about: the walk ends there
         if node.op == "Transpose" and "perm" in node.attrs:

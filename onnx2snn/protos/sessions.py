@@ -94,6 +94,22 @@ def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSe
         return session_with(proto, session_options(threads))
 
 
+def open_own_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
+    """Return a session of a model that was made of the ANN, which onnxruntime has loaded.
+
+    Raises:
+        ComputationError: onnxruntime opens it at no level of its optimisation.
+    """
+    try:
+        return open_session(proto, threads)
+    except ModelFileError as error:
+        reason = one_line(error.__cause__ or error)
+        raise ComputationError(
+            f"onnxruntime cannot open a model made of '{proto.graph.name}', however little it "
+            f"optimises ({reason}); please report this model"
+        ) from error
+
+
 @contextmanager
 def loading() -> Iterator[None]:
     """Turn onnxruntime's error about a model that it cannot load into a ModelFileError."""
@@ -129,11 +145,7 @@ def session_with(
 
     Returns:
         The session.
-
-    Raises:
-        ComputationError: onnxruntime fails at every level.
     """
-    name = proto.graph.name
     writes_model = bool(options.optimized_model_filepath)
     with as_argument(proto, whole=writes_model) as model:
         if used_up:
@@ -152,15 +164,15 @@ def session_with(
         if writes_model:
             # it is wanted as it was asked for
             return opened()
-        return _first_opened(name, opened, options)
+        return _first_opened(opened, options)
 
 
 def _first_opened(
-    name: str, opened: Callable[[], ort.InferenceSession], options: ort.SessionOptions
+    opened: Callable[[], ort.InferenceSession], options: ort.SessionOptions
 ) -> ort.InferenceSession:
     """Open a session as the options say, or else at the first lower level that works.
 
-    The options are as before afterwards. Where no level works, the error tells the first reason.
+    The options are as before afterwards. Where no level works, the first error is raised.
     """
     asked = options.graph_optimization_level
     try:
@@ -172,12 +184,7 @@ def _first_opened(
             options.graph_optimization_level = level
             with suppress(Exception):
                 return opened()
-        if not from_runtime(error):
-            raise
-        raise ComputationError(
-            f"onnxruntime cannot open a model made of '{name}', however little it optimises "
-            f"({one_line(error)}); please report this model"
-        ) from error
+        raise
     finally:
         options.graph_optimization_level = asked
 

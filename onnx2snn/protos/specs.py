@@ -12,7 +12,7 @@ from itertools import zip_longest
 import numpy as np
 import onnx
 
-from onnx2snn.aliases import Array, Dim, DType
+from onnx2snn.aliases import Dim, DType
 from onnx2snn.errors import ModelFileError
 
 COLOURS = (1, 3)
@@ -102,14 +102,6 @@ def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
         if spec.shape and isinstance(spec.shape[0], int):
             return spec.shape[0]
     return None
-
-
-def first_samples(outputs: Sequence[Array], count: int) -> list[Array]:
-    """Return outputs without what filled up a fixed batch.
-
-    A scalar, which has no batch axis, stays as it is.
-    """
-    return [output[:count] if output.ndim > 0 else output for output in outputs]
 
 
 def image_axes(spec: TensorSpec) -> tuple[int, ...]:

@@ -16,11 +16,10 @@ from typing import Literal
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.batch_axis import batch_axis
-from onnx2snn.protos.specs import TensorSpec, value_spec
+from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.parts import Parts
 from onnx2snn.runtime.schedules import Batched, Stepped
-from onnx2snn.runtime.states import CoreStates, ort_values
+from onnx2snn.runtime.states import Axes, CoreStates, ort_values
 from onnx2snn.snn.step_model import StepModel
 
 Schedule = Literal["auto", "stepped", "batched"]
@@ -37,25 +36,27 @@ STEPS_TOGETHER = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """How one run goes: the way through time, for each chunk of the batch (None: all of it)."""
+    """How one run goes: the way through time, for each chunk of the batch (None: all of it).
+
+    `axes`: where what is divided has its samples.
+    """
 
     way: Stepped | Batched
     chunks: Sequence[slice | None]
+    axes: Axes
 
 
 class Planner:
     """Plans the runs of one model, whose sessions it has opened."""
 
     def __init__(
-        self, model: StepModel, inputs: Sequence[TensorSpec], parts: Parts, states: CoreStates
+        self, model: StepModel, division: Division, parts: Parts, states: CoreStates
     ) -> None:
-        """Plan with these sessions and states; `inputs` are the ANN's own."""
+        """Plan with these sessions and states."""
         self._model = model
+        self._division = division
         self._parts = parts
         self._states = states
-        # what was inlined may hand over tensors without a batch axis, such as thresholds
-        divides = _states_have_batch(model, inputs) and _feeds_have_batch(model, inputs)
-        self._divides = divides and _has_free_batch(inputs) and not model.inlined
         self._neurons: dict[tuple[tuple[int, ...], ...], int] = {}
         """Neurons, by the shapes of what the encoder hands over."""
 
@@ -66,18 +67,25 @@ class Planner:
         else:
             self._parts.open_batched_core()
 
-    def plan(self, schedule: Schedule, to_core: Mapping[str, Array], batch: int) -> Plan:
-        """Plan a run of a core that is handed these tensors, made of inputs of a batch size."""
+    def plan(
+        self, schedule: Schedule, feed: Mapping[str, Array], to_core: Mapping[str, Array]
+    ) -> Plan:
+        """Plan a run of some inputs, of which the core is handed these tensors."""
         if self._is_stepped(schedule):
             return self._stepped()
         neurons = self.neurons(to_core)
         chunks: Sequence[slice | None] = [None]
-        if self._divides and can_be_divided(to_core, batch):
-            chunks = chunks_of(batch, neurons, self._parts.opening.workers)
+        batch = batch_of(feed)
+        axes: Axes | None = {}
+        wanted = chunks_of(batch, neurons, self._parts.opening.workers) if batch > 1 else []
+        if len(wanted) > 1:
+            axes = self._division.axes(feed, to_core)
+            if axes is not None:
+                chunks = wanted
         # not even two time-steps of all chunks at once fit into a pass
         if schedule == "auto" and neurons > len(chunks) * NEURON_STEPS // 2:
             return self._stepped()
-        return self._batched(neurons, chunks)
+        return self._batched(neurons, chunks, axes or {})
 
     def neurons(self, to_core: Mapping[str, Array]) -> int:
         """Return how many neurons there are for these inputs.
@@ -113,16 +121,16 @@ class Planner:
 
     def _stepped(self) -> Plan:
         way = Stepped(self._parts.core, self._states.carried)
-        return Plan(way, [None])
+        return Plan(way, [None], {})
 
-    def _batched(self, neurons: int, chunks: Sequence[slice | None]) -> Plan:
+    def _batched(self, neurons: int, chunks: Sequence[slice | None], axes: Axes) -> Plan:
         # neurons of a chunk, rounded up
         of_chunk = -(-neurons // len(chunks))
         # an empty batch has none
         most = max(1, NEURON_STEPS // max(1, of_chunk))
         core = self._parts.batched_core_for(len(chunks))
         way = Batched(core, self._states.carried, most)
-        return Plan(way, chunks)
+        return Plan(way, chunks, axes)
 
 
 def neurons_of(model: StepModel) -> int | None:
@@ -137,24 +145,13 @@ def neurons_of(model: StepModel) -> int | None:
     return total
 
 
-def batch_of(to_core: Mapping[str, Array]) -> int:
-    """Return the samples in the tensors of the encoder; 1 where their leading axes differ."""
+def batch_of(tensors: Mapping[str, Array]) -> int:
+    """Return the samples in some tensors; 1 where their leading axes differ."""
     sizes = set()
-    for array in to_core.values():
+    for array in tensors.values():
         size = array.shape[0] if array.ndim else 1
         sizes.add(size)
     return sizes.pop() if len(sizes) == 1 else 1
-
-
-def can_be_divided(to_core: Mapping[str, Array], batch: int) -> bool:
-    """Return whether the tensors of the encoder can be divided sample by sample.
-
-    Each has a row for each sample. Rows of another number, as where frames are folded into the
-    batch axis, or a vector, which may be a row itself, keep a batch whole.
-    """
-    if batch <= 1 or batch_of(to_core) != batch:
-        return False
-    return all(array.ndim > 1 for array in to_core.values())
 
 
 def chunks_of(samples: int, neurons: int, workers: int) -> list[slice]:
@@ -176,36 +173,3 @@ def chunks_of(samples: int, neurons: int, workers: int) -> list[slice]:
     bounds = np.linspace(0, samples, count + 1)
     whole = [int(bound) for bound in bounds]
     return [slice(start, end) for start, end in pairwise(whole)]
-
-
-def _has_free_batch(inputs: Sequence[TensorSpec]) -> bool:
-    """Whether every input takes any number of samples."""
-    leading = [spec.shape[0] if spec.shape else 1 for spec in inputs]
-    return not any(isinstance(size, int) for size in leading)
-
-
-def _feeds_have_batch(model: StepModel, inputs: Sequence[TensorSpec]) -> bool:
-    """Whether no tensor that the core is handed is declared to have its batch elsewhere."""
-    graph = model.proto.graph
-    for value in [*graph.value_info, *graph.input]:
-        if value.name not in model.to_core:
-            continue
-        shape = value_spec(value).shape
-        if shape and batch_axis(shape, inputs) != 0:
-            return False
-    return True
-
-
-def _states_have_batch(model: StepModel, inputs: Sequence[TensorSpec]) -> bool:
-    """Whether the batch is on axis 0 of every state that has axes.
-
-    Of a state with one axis only the name tells: one without a name may be anything.
-    """
-    for state in model.metadata["states"]:
-        shape = state["shape"]
-        if not shape or state["kind"] == "step":
-            continue
-        is_named = isinstance(shape[0], str)
-        if batch_axis(shape, inputs) != 0 or (len(shape) == 1 and not is_named):
-            return False
-    return True

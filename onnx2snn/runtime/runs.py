@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.runtime.states import CoreStates, Values
+from onnx2snn.protos.batch_arrays import joined_samples
+from onnx2snn.runtime.states import Axes, CoreStates, Values
 
 CARRIED_SHARE = 0.2
 """The share of a membrane potential that goes on into a run on other inputs."""
@@ -58,26 +59,21 @@ class Run:
         """The last step that the states are of."""
         self.chunks: list[Values] = []
         """The states' values, one entry a chunk of the batch; empty before the first pass."""
+        self.axes: Axes = {}
+        """Where the states that the chunks divide have their samples."""
         self.given: Values = {}
         """The tensors that the last pass of the core took (of the first chunk)."""
         self._states = states
-
-    @property
-    def batch(self) -> int:
-        """The number of samples; 1 where the inputs do not agree on it."""
-        sizes = {len(value) for value in self.inputs.values() if value.ndim}
-        return sizes.pop() if len(sizes) == 1 else 1
 
     def value(self, name: str, *, copy: bool = True) -> Array:
         """Return a state after the last step, the chunks of the batch together.
 
         What is not copied holds until the next step.
         """
-        # a batch is divided only where every state has its batch on axis 0 (`runtime.plan`)
         found = [values[name].numpy() for values in self.chunks]
-        has_batch = found[0].ndim > 0
-        if len(found) > 1 and has_batch:
-            return np.concatenate(found)
+        place = self.axes.get(name)
+        if len(found) > 1 and place is not None:
+            return joined_samples(found, place)
         return np.array(found[0], copy=copy)
 
     def going_on(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

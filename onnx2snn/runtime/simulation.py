@@ -14,10 +14,11 @@ from typing import TypeVar
 from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
 from onnx2snn.protos.load import load_model
-from onnx2snn.protos.sessions import computing
+from onnx2snn.protos.sessions import simulating
 from onnx2snn.protos.specs import TensorSpec, input_specs, output_specs
 from onnx2snn.runtime.answers import Answers, Span, Sums, last_uses
 from onnx2snn.runtime.cut import carried_states
+from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.parts import Opening, Parts
 from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.runs import LastRuns, Run, ThreadRuns
@@ -75,9 +76,12 @@ class Simulation:
         self.states = self._fresh_states()
         self._answers = Answers(self.model, self._parts)
         self._runs = LastRuns()
-        self._loop = TimeLoop(self.model, self.inputs, self._parts, self.states)
+        self._loop = TimeLoop(self.model, self._division(), self._parts, self.states)
         self._schedule = schedule
         self._loop.planner.open_core(schedule)
+
+    def _division(self) -> Division:
+        return Division(self.model, self.inputs, self._parts, self._count)
 
     def _fresh_states(self) -> CoreStates:
         carried = carried_states(self.model, self._count)
@@ -184,7 +188,7 @@ class Simulation:
         return timesteps
 
     def _answer(self, run: Run, sums: Mapping[int, Sums], span: Span) -> list[Array]:
-        with computing(self.inputs):
+        with simulating():
             return self._answers.answer(run.static, sums, span)
 
     # Step by step.

@@ -12,8 +12,12 @@ import numpy as np
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
+from onnx2snn.protos.batch_arrays import samples_of
+from onnx2snn.protos.batch_types import BatchAxis
 from onnx2snn.runtime.cut import Carried
 
+Axes = Mapping[str, BatchAxis]
+"""The batch axes of the tensors that are divided, by name."""
 Values = dict[str, ort.OrtValue]
 """Tensors as onnxruntime holds them, by name."""
 
@@ -55,19 +59,21 @@ class CoreStates:
         return zeros
 
 
-def ort_values(arrays: Mapping[str, Array], chunk: slice | None = None) -> Values:
+def ort_values(
+    arrays: Mapping[str, Array], chunk: slice | None = None, axes: Axes | None = None
+) -> Values:
     """Return arrays as onnxruntime takes them.
 
     Args:
-        arrays: By name. Those without a batch axis (no axis, or a first one of length 1) stay
-            whole.
+        arrays: By name.
         chunk: The samples to take; None takes all of them.
+        axes: The batch axes of the arrays that are divided; all others stay whole.
     """
     values = {}
     for name, array in arrays.items():
-        has_batch = array.ndim > 0 and len(array) > 1
-        if chunk is not None and has_batch:
-            array = array[chunk]
+        place = axes.get(name) if axes else None
+        if chunk is not None and place is not None:
+            array = samples_of(array, place, chunk.start, chunk.stop)
         # an OrtValue shares the memory of the array, which has to be in one piece
         contiguous = np.ascontiguousarray(array)
         values[name] = ort.OrtValue.ortvalue_from_numpy(contiguous)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.sessions import computing
-from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.protos.sessions import computing, simulating
+from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.feeds import check_goes_on, checked_feed
 from onnx2snn.runtime.parts import Parts, with_outputs
 from onnx2snn.runtime.plan import Planner, Schedule
@@ -21,10 +21,11 @@ class TimeLoop:
     """Runs one model through time; the runs hold all that changes."""
 
     def __init__(
-        self, model: StepModel, inputs: Sequence[TensorSpec], parts: Parts, states: CoreStates
+        self, model: StepModel, division: Division, parts: Parts, states: CoreStates
     ) -> None:
-        """Run with these sessions and states; `inputs` are the ANN's own."""
-        self.planner = Planner(model, inputs, parts, states)
+        """Run with these sessions and states."""
+        inputs = division.inputs
+        self.planner = Planner(model, division, parts, states)
         self._states = states
         self._model = model
         self._inputs = inputs
@@ -61,7 +62,7 @@ class TimeLoop:
         chunks = self._chunks(run, stops, schedule)
         with ThreadPoolExecutor(self._parts.opening.workers) as pool:
             for _ in stops:
-                with computing(self._inputs):
+                with simulating():
                     moments = _side_by_side(chunks, pool)
                 run.chunks = [moment.values for moment in moments]
                 run.given = moments[0].given
@@ -71,12 +72,13 @@ class TimeLoop:
     def _chunks(self, run: Run, stops: Sequence[int], schedule: Schedule) -> list[Iterator[Moment]]:
         """Begin the way through time of each chunk of the batch."""
         to_core = {name: run.static[name] for name in self._model.to_core}
-        with computing(self._inputs):
-            plan = self.planner.plan(schedule, to_core, run.batch)
+        with simulating():
+            plan = self.planner.plan(schedule, run.inputs, to_core)
+        run.axes = plan.axes
         chunks = []
         for chunk in plan.chunks:
-            start = self._states.zeros | ort_values(run.old, chunk)
-            given = ort_values(to_core, chunk)
+            start = self._states.zeros | ort_values(run.old, chunk, plan.axes)
+            given = ort_values(to_core, chunk, plan.axes)
             chunks.append(plan.way.run(given, start, stops))
         return chunks
 

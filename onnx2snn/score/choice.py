@@ -16,6 +16,7 @@ from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.sessions import computing, open_session
 from onnx2snn.protos.specs import fixed_batch, input_specs
 from onnx2snn.score.metrics import Metric
+from onnx2snn.score.output_axes import output_axes
 from onnx2snn.score.question import Question, metric_names, open_metric
 
 
@@ -60,10 +61,13 @@ def _tried(
     specs = input_specs(source.proto)
     session = open_session(source.proto, question.threads)
     count = min(size, len(samples))
+    axes = output_axes(source.proto, specs, samples, session)
     for batch in batches(samples, size, fixed_batch(specs), count):
         with computing(specs):
             outputs = list(session.run(None, batch.feed))
-        own = batch.own(outputs)
+        own = axes.own(batch, outputs)
+        if metric.by_sample:
+            own = axes.by_sample(own)
         targets = [samples.target(key, batch.indices) for key in metric.targets]
         wanted = own if metric.against_ann else targets
         metric.measure(own, wanted, batch.first)

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx2snn.aliases import Array
 from onnx2snn.errors import DataError, UsageError, quoted
 from onnx2snn.protos.quiet import quiet
-from onnx2snn.protos.sessions import open_session
+from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.score.metrics import NO_NATURES, Arrays, Metric
 from onnx2snn.score.natures import Natures
 
@@ -128,7 +128,7 @@ class MeanAveragePrecision(Metric):
         graph = helper.make_graph([node], "nms", given, [output], fixed)
         opset = helper.make_opsetid("", 11)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
-        return open_session(model, None)
+        return open_own_session(model, None)
 
     def score(self, batches: Sequence[Any]) -> float:
         """Return a fraction; DataError where no sample has a box."""

@@ -26,7 +26,7 @@ from onnx2snn.score.results import (
     WindowCost,
     score_of,
 )
-from onnx2snn.score.synapses import Wiring
+from onnx2snn.score.synapses import Wiring, samples_first
 
 SOP_JOULES = 77e-15
 """Energy of one SOP (paper, appendix F: 77 fJ)."""
@@ -88,14 +88,14 @@ class Tally:
         """Return spikes and SOPs of some samples, by site.
 
         Args:
-            activity: Summed heights of each neuron's spikes, by site: [size, ...].
+            activity: Summed heights of each neuron's spikes, by site.
             size: Samples that ran.
             count: How many of them count; the others fill a fixed batch up.
         """
         figures = {}
         for site, heights in activity.items():
-            by_sample = heights.reshape(size, -1)
-            own = by_sample[:count]
+            heights = samples_first(heights, self.wiring.places.get(site), size)
+            own = heights[:count]
             by_neuron = own.sum(axis=0, dtype=np.float64)
             # SOPs = sum over neurons of (heights of its spikes) x (synapses it has)
             sops = by_neuron @ self.wiring.fan_out[site]

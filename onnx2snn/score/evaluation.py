@@ -12,13 +12,14 @@ from onnx2snn.aliases import Array, Progress
 from onnx2snn.data.batches import Batch, batches, filled
 from onnx2snn.data.samples import Samples
 from onnx2snn.protos.load import LoadedModel
-from onnx2snn.protos.sessions import computing, open_session
+from onnx2snn.protos.sessions import computing, open_session, simulating
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import Bill, Prices, Sent, Tally
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.metrics import Metric, Rows
+from onnx2snn.score.output_axes import OutputAxes, output_axes
 from onnx2snn.score.question import Question, Window, steps_left_out
 from onnx2snn.score.results import CostedRow, EvaluationRow, UntimedResult, score_of
 from onnx2snn.score.synapses import multiply_accumulates, wiring
@@ -36,6 +37,8 @@ class Models:
     """Of its inputs."""
     reference: ort.InferenceSession
     simulation: Simulation
+    axes: OutputAxes
+    """Where their outputs have their samples."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Evaluation:
         metric = self.plan.metric
         windows = self.plan.windows
         simulation = self.models.simulation
-        expected = batch.own(self._reference_outputs(batch.feed))
+        expected = self._own(batch, self._reference_outputs(batch.feed))
         samples = self.plan.samples
         targets = [samples.target(key, batch.indices) for key in metric.targets]
         wanted = expected if metric.against_ann else targets
@@ -102,7 +105,7 @@ class Evaluation:
         sent: dict[int, Sent] = {}
         # Windows come as simulated time gets to their T, when the activity so far is at hand.
         for index, outputs in simulation.answers(batch.feed, windows):
-            own = batch.own(outputs)
+            own = self._own(batch, outputs)
             snn[index] = metric.measure(own, wanted, batch.first)
             t, _ = windows[index]
             if self.bill is not None and t not in sent:
@@ -110,6 +113,12 @@ class Evaluation:
                 activity = simulation.activity(copy=False)
                 sent[t] = tally.measure(activity, batch.fed, batch.count)
         return ScoredBatch(batch.count, ann, snn, sent)
+
+    def _own(self, batch: Batch, outputs: Sequence[Array]) -> list[Array]:
+        """Return the outputs of a batch's own samples as the metric takes them."""
+        axes = self.models.axes
+        own = axes.own(batch, outputs)
+        return axes.by_sample(own) if self.plan.metric.by_sample else own
 
     def _reference_outputs(self, feed: Mapping[str, Array]) -> Sequence[Array]:
         with computing(self.models.specs):
@@ -241,7 +250,8 @@ def planned(
     asked = len(question.times(simulation))
     plan = EvaluationPlan(samples, count, size, fixed, metric, name, windows, asked)
     reference = open_session(source.proto, question.threads)
-    models = Models(source, specs, reference, simulation)
+    axes = output_axes(source.proto, specs, samples, reference)
+    models = Models(source, specs, reference, simulation, axes)
     return Evaluation(models, plan, bill)
 
 
@@ -249,7 +259,8 @@ def _bill(source: LoadedModel, simulation: Simulation, samples: Samples, prices:
     """Count the synapses of the SNN and the FLOPs of the ANN, on one sample."""
     specs = input_specs(source.proto)
     one = filled(samples, [0], fixed_batch(specs)).feed
-    with computing(specs):
+    with simulating():
         tally = Tally(wiring(simulation.model, one))
+    with simulating("the ANN's operations on these inputs cannot be counted"):
         flops = multiply_accumulates(source.proto, one)
     return Bill(tally, prices, flops)

@@ -44,6 +44,8 @@ class Metric:
     """Whether it is cheap enough to be asked at every time-step."""
     proportion: ClassVar[bool] = True
     """Whether it is a share of samples that are right."""
+    by_sample: ClassVar[bool] = True
+    """Whether outputs are given with samples along axis 0, wherever the model has them."""
 
     def __init__(
         self,
@@ -143,6 +145,8 @@ class Metric:
 
 class Scripted(Metric):
     """Mean of what a user's function(outputs, labels) returns, the higher the better."""
+
+    by_sample = False
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import attribute
-from onnx2snn.protos.sessions import open_session, session_options, session_with
+from onnx2snn.protos.sessions import open_own_session, session_options, session_with
 
 Shape = tuple[int, ...]
 
@@ -87,7 +87,7 @@ def run_alone(run: NodeRun, feeds: Mapping[int, Array]) -> list[Array]:
     graph = helper.make_graph([node], "node", inputs, outputs)
     opset = helper.make_opsetid("", run.opset)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
-    session = open_session(model, 1)
+    session = open_own_session(model, 1)
     return list(session.run(None, feed))
 
 

@@ -7,13 +7,16 @@ Borders, strides, groups and dilations count as they are; every weight counts, z
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 
 from onnx2snn.aliases import Array
+from onnx2snn.protos import batch_arrays as arrays
+from onnx2snn.protos.batch_types import Place
 from onnx2snn.protos.nodes import standard, standard_opset
+from onnx2snn.runtime.division import model_axes
 from onnx2snn.score.node_runs import NodeRun, all_values
 from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, operations
 from onnx2snn.score.results import WeightedWork
@@ -38,6 +41,8 @@ class Wiring:
     """Those of the readout, once an answer."""
     weighted: WeightedWork | None = None
     """What feeds the weighted operators."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where the neurons of a site have their samples, by site."""
 
 
 def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
@@ -52,12 +57,15 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     flow, nodes = _spike_flow(model, feed)
     wanted = {neuron["spikes"] for neuron in model.metadata["neurons"]}
     flow.backward(nodes, wanted)
+    axes = model_axes(model)
+    places = {neuron["name"]: axes.of(neuron["spikes"]) for neuron in model.metadata["neurons"]}
     fan_out = {}
     for neuron in model.metadata["neurons"]:
+        site = neuron["name"]
         counts = flow.synapses(neuron["spikes"])
-        by_sample = counts.reshape(batch, -1)
+        by_sample = samples_first(counts, places[site], batch)
         # of a batch one sample is kept
-        fan_out[neuron["name"]] = by_sample[0].copy() if batch > 1 else by_sample[0]
+        fan_out[site] = by_sample[0].copy() if batch > 1 else by_sample[0]
     # nodes that the next states are made of run each step, the others when an answer is asked for
     needed = needed_tensors(proto, model.states)
     step = readout = 0.0
@@ -69,7 +77,17 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     encoder_flow, encoder_nodes = _encoder_flow(model, flow.values)
     first = sum(encoder_flow.cost(node) for node in encoder_nodes)
     work = _weighted_work(flow, nodes, needed, (encoder_flow, encoder_nodes))
-    return Wiring(fan_out, first / batch, step / batch, readout / batch, work)
+    return Wiring(fan_out, first / batch, step / batch, readout / batch, work, places)
+
+
+def samples_first(values: Array, place: Place, count: int) -> Array:
+    """Return the values of neurons by sample: [count, neurons].
+
+    Where it is not known where they have their samples, these are taken to lie along axis 0.
+    """
+    if place is not None:
+        values = arrays.by_sample(values, place)
+    return values.reshape(count, -1)
 
 
 def weighted_work(model: StepModel, feed: Mapping[str, Array]) -> WeightedWork:

@@ -12,7 +12,7 @@ from helpers.stages import relative
 
 from onnx2snn import SpikingSession, convert
 from onnx2snn.errors import ComputationError
-from onnx2snn.protos.sessions import open_session, session_options, session_with
+from onnx2snn.protos.sessions import open_own_session, open_session, session_options, session_with
 
 ALL = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
 EXTENDED = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -72,7 +72,7 @@ def test_where_onnxruntime_fails_at_every_level_one_sentence_says_so(
 
     monkeypatch.setattr(ort, "InferenceSession", fails)
     with pytest.raises(ComputationError, match=r"however little it .*ENABLE_ALL") as found:
-        open_session(mlp(), 1)
+        open_own_session(mlp(), 1)
     assert found.value.exit_code == 70
 
 

@@ -13,40 +13,14 @@ import pytest
 from helpers.networks import Builder
 from numpy.typing import NDArray
 
-from onnx2snn import SpikingSession
+from onnx2snn import SpikingSession, evaluate
 from onnx2snn.cli.commands import main
+from onnx2snn.errors import UsageError
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.protos.batch_axis import batch_axis
-from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.settings import Settings
 
 Array = NDArray[Any]
-FLOAT = np.dtype(np.float32)
 FRAMES = 5
-
-
-@pytest.mark.parametrize(
-    ("leading", "shape", "axis"),
-    [
-        ("N", ("N", 4), 0),
-        ("N", (12, "N", 5), 1),
-        ("N", ("W", "N"), 1),
-        ("N", ("N",), 0),
-        ("N", ("N", "N"), None),
-        ("N", (12, 5), None),
-        ("N", (), None),
-        ("N", None, None),
-        ("N", (None, 5), 0),
-        (None, (None, 5), 0),
-        (None, (3, None), None),
-        (4, (4, 5), 0),
-        (4, (12, 4), None),
-    ],
-)
-def test_the_batch_axis_is_told_by_names_and_sizes(
-    leading: Any, shape: Any, axis: int | None
-) -> None:
-    assert batch_axis(shape, [TensorSpec("x", FLOAT, (leading, 3))]) == axis
 
 
 def scores(batch: Any) -> onnx.ModelProto:
@@ -92,7 +66,48 @@ def columns(batch: Any) -> onnx.ModelProto:
     return b.model({b.name_output(y, "y"): [6, batch, 3]})
 
 
-SHAPES = {scores: (12,), frames: (FRAMES, 8), reader: (12,), columns: (6, 8)}
+def blocks(batch: Any) -> onnx.ModelProto:
+    """Frames folded in front of samples: [N,F,8] -> [F N,8], and back."""
+    b = Builder()
+    x = b.node("Transpose", b.input("input", [batch, FRAMES, 8]), perm=[1, 0, 2])
+    h = b.node("Relu", b.gemm(b.node("Reshape", x, b.const([-1, 8], np.int64)), 8, 6))
+    h = b.node("Relu", b.gemm(h, 6, 6))
+    h = b.node("Reshape", h, b.const([FRAMES, -1, 6], np.int64))
+    h = b.node("ReduceMean", h, b.const([0], np.int64), keepdims=0)
+    h = b.node("Relu", b.gemm(h, 6, 6))
+    return b.model({b.name_output(b.gemm(h, 6, 3), "y"): [batch, 3]})
+
+
+def table(batch: Any) -> onnx.ModelProto:
+    """A table [6,7] of positions that the encoder hands over beside [N,6,7]."""
+    b = Builder()
+    x = b.input("input", [batch, 6, 8])
+    length = b.node("Squeeze", b.node("Shape", x, start=1, end=2))
+    steps = b.node("Range", b.const(0, np.int64), length, b.const(1, np.int64))
+    positions = b.node("Gather", b.const(b.rng.standard_normal((32, 7)) / 2), steps)
+    h = b.node("MatMul", x, b.const(b.rng.standard_normal((8, 7)) / 3))
+    h = b.node("Relu", b.node("Add", h, positions))
+    h = b.node("MatMul", b.node("Add", h, positions), b.const(b.rng.standard_normal((7, 7)) / 3))
+    y = b.node("MatMul", b.node("Relu", h), b.const(b.rng.standard_normal((7, 3))))
+    return b.model({b.name_output(y, "y"): [batch, 6, 3]})
+
+
+def classes_first(batch: Any) -> onnx.ModelProto:
+    """Scores [4,N], as many classes as the batch may be long."""
+    b = Builder()
+    h = b.gemm(b.node("Relu", b.gemm(b.input("input", [batch, 12]), 12, 10)), 10, 4)
+    return b.model({b.name_output(b.node("Transpose", h), "y"): [4, batch]})
+
+
+SHAPES = {
+    scores: (12,),
+    frames: (FRAMES, 8),
+    reader: (12,),
+    columns: (6, 8),
+    blocks: (FRAMES, 8),
+    table: (6, 8),
+    classes_first: (12,),
+}
 
 
 def data_for(network: Callable[..., Any], count: int, seed: int = 0) -> Array:
@@ -121,12 +136,12 @@ def test_threads_change_no_answer(network: Callable[..., Any], batch: Any) -> No
         two.run(None, feed, reset=False)
 
 
-@pytest.mark.parametrize("count", [130, 200])
-@pytest.mark.parametrize("network", [scores, frames, reader, columns])
+@pytest.mark.parametrize(("batch", "count"), [("N", 130), ("N", 200), (None, 130), (4, 10)])
+@pytest.mark.parametrize("network", [scores, frames, reader, columns, classes_first])
 def test_outputs_of_all_samples_are_joined_along_the_batch_axis(
-    network: Callable[..., Any], count: int, tmp_path: Path
+    network: Callable[..., Any], batch: Any, count: int, tmp_path: Path
 ) -> None:
-    proto = network("N")
+    proto = network(batch)
     data = data_for(network, count)
     model = run_conversion(
         proto, data[:20], Settings(method="max", delay=0, timesteps=8, threads=1)
@@ -136,6 +151,14 @@ def test_outputs_of_all_samples_are_joined_along_the_batch_axis(
     command = ["run", "snn.onnx", "--inputs", "x.npz", "-o", "o.npz", "--quiet", "--threads", "1"]
     files = ("snn.onnx", "x.npz", "o.npz")
     assert main([str(tmp_path / a) if a in files else a for a in command]) == 0
+    if batch == 4:
+        free = network("N")
+        wanted = ort.InferenceSession(free.SerializeToString()).run(None, {"input": data})
+        with np.load(tmp_path / "o.npz") as found:
+            assert [found[spec.name].shape for spec in free.graph.output] == [
+                values.shape for values in wanted
+            ]
+        return
     wanted = SpikingSession(model, threads=1).run(None, {"input": data})
     with np.load(tmp_path / "o.npz") as found:
         for spec, values in zip(proto.graph.output, wanted, strict=True):
@@ -154,3 +177,29 @@ def test_outputs_without_a_batch_axis_are_not_joined(tmp_path: Path) -> None:
         np.savez(tmp_path / "x.npz", input=data[:count])
         paths = [str(tmp_path / name) for name in ("snn.onnx", "x.npz", "o.npz")]
         assert main(["run", paths[0], "--inputs", paths[1], "-o", paths[2], "--quiet"]) == code
+
+
+@pytest.mark.parametrize("network", [columns, blocks, classes_first])
+@pytest.mark.parametrize("batch", ["N", 4])
+def test_spikes_and_scores_are_those_of_single_samples(
+    network: Callable[..., Any], batch: Any
+) -> None:
+    data = data_for(network, 6)
+    proto = network(batch)
+    settings = Settings(method="max", delay=0, timesteps=32, threads=1)
+    model = run_conversion(proto, data, settings).model
+    whole = evaluate(proto, model, {"input": data})["snn"][0]
+    single = [evaluate(proto, model, {"input": data[i : i + 1]})["snn"][0] for i in range(6)]
+    assert whole["sops"] == pytest.approx(np.mean([row["sops"] for row in single]), rel=0.02)
+    if network is not columns:
+        assert whole["agreement"] >= 0.8
+
+
+def test_an_output_with_its_batch_elsewhere_keeps_no_layer_before_it_from_correction() -> None:
+    settings = Settings(method="max", delay=0, timesteps=16, threads=1, correct="weights,bias")
+    found = run_conversion(reader("N"), data_for(reader, 24), settings).report.to_dict()
+    assert [row["reason"] for row in found["unfitted"]] == [
+        "its output does not hold samples one after another along axis 0"
+    ]
+    with pytest.raises(UsageError, match="one after another along axis 0"):
+        run_conversion(columns("N"), data_for(columns, 24), settings)

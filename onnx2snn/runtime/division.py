@@ -1,0 +1,108 @@
+"""Division of a batch into chunks of samples: which tensors are divided, and along which axis.
+
+A batch is divided where every tensor that the core is handed, and every state, is the same for all
+samples or has a batch axis (`protos.batch_axis`). What the graph does not say of the encoder's
+tensors is measured: the encoder runs on one sample, and on two. Else the batch stays whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from onnx2snn.aliases import Array
+from onnx2snn.protos.batch_arrays import measured_by_sizes
+from onnx2snn.protos.batch_axis import BatchAxes, batch_axes
+from onnx2snn.protos.batch_types import Place
+from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.runtime.parts import Parts, with_outputs
+from onnx2snn.runtime.spike_counters import SpikeCounter
+from onnx2snn.runtime.states import Axes
+from onnx2snn.snn.step_model import StepModel
+
+
+def model_axes(model: StepModel, known: Mapping[str, Place] | None = None) -> BatchAxes:
+    """Return the batch axes of a spiking model's tensors, states among them.
+
+    Args:
+        model: The model.
+        known: Tensors whose batch axis is measured.
+    """
+    states = {state.input: state.output for state in model.states}
+    return batch_axes(model.proto, model.inputs, nodes=model.nodes, states=states, known=known)
+
+
+@dataclass
+class Division:
+    """The division of one model's batches."""
+
+    model: StepModel
+    inputs: Sequence[TensorSpec]
+    """The ANN's own."""
+    parts: Parts
+    count: Sequence[SpikeCounter] = ()
+    """Further states of the core."""
+    _axes: list[Axes | None] = field(default_factory=list)
+    """Once they are known: one entry, None where batches stay whole."""
+
+    def axes(self, feed: Mapping[str, Array], to_core: Mapping[str, Array]) -> Axes | None:
+        """Return the batch axes of what is divided, or None where this batch stays whole.
+
+        Args:
+            feed: The inputs of the whole batch, two samples at least.
+            to_core: What the encoder made of them.
+        """
+        if not self._axes:
+            self._axes.append(self._found(feed))
+        axes = self._axes[0]
+        if axes is None:
+            return None
+        (count,) = {len(values) for values in feed.values()}
+        for name, values in to_core.items():
+            place = axes.get(name)
+            if place is not None and values.shape[place.axis] != count * place.each:
+                return None
+        return axes
+
+    def _found(self, feed: Mapping[str, Array]) -> Axes | None:
+        if not _has_free_batch(self.inputs):
+            return None
+        axes = model_axes(self.model)
+        unknown = [name for name in self.model.to_core if _is_unknown(axes, name)]
+        if unknown:
+            measured = self._measured(feed, unknown)
+            axes = model_axes(self.model, measured)
+        divided = list(self.model.to_core)
+        divided += [state.input for state in self.model.states]
+        if any(_is_unknown(axes, name) for name in divided):
+            return None
+        found = {}
+        for name in divided:
+            place = axes.of(name)
+            if place is not None:
+                found[name] = place
+        for counter in self.count:
+            place = axes.of(counter.spikes)
+            if place is None:
+                return None
+            found[counter.input] = place
+        return found
+
+    def _measured(self, feed: Mapping[str, Array], names: Sequence[str]) -> dict[str, Place]:
+        """Return where the encoder's tensors have their samples, from runs of one and of two."""
+        one, two = (self._encoded(feed, count) for count in (1, 2))
+        return {name: measured_by_sizes(one[name], two[name]) for name in names}
+
+    def _encoded(self, feed: Mapping[str, Array], count: int) -> dict[str, Array]:
+        first = {name: values[:count] for name, values in feed.items()}
+        return with_outputs(self.parts.encoder, first)
+
+
+def _is_unknown(axes: BatchAxes, name: str) -> bool:
+    return not axes.is_shared(name) and axes.of(name) is None
+
+
+def _has_free_batch(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether every input takes any number of samples."""
+    leading = [spec.shape[0] if spec.shape else 1 for spec in inputs]
+    return not any(isinstance(size, int) for size in leading)
