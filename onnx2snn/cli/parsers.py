@@ -146,7 +146,7 @@ def eval_parser() -> argparse.ArgumentParser:
         "--metric",
         type=allowed,
         metavar="NAME",
-        help="top1 or top5 (data: labels), miou (masks), map (boxes, classes), mse (labels), "
+        help="top1, top5, logit or mse (data: labels), miou (masks), map (boxes, classes), "
         "agreement, or script.py:function(outputs, labels); default: by what the data holds, "
         "else agreement",
     )

@@ -15,6 +15,7 @@ from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_own_session
+from onnx2snn.protos.specs import output_specs
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
@@ -22,6 +23,7 @@ from onnx2snn.score.agreement import Agreement
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.makers import natures_of
 from onnx2snn.score.output_axes import output_axes
+from onnx2snn.score.targets import with_targets
 
 LOW_AGREEMENT = 0.9
 """A share of agreement below this is worth a warning."""
@@ -92,7 +94,8 @@ def compare(
     proto = to_proto(job.graph)
     names = [output.name for output in proto.graph.output]
     axes = output_axes(proto, job.specs, samples, ann)
-    agreement = Agreement(names, natures=natures_of(proto))
+    natures = with_targets(natures_of(proto), output_specs(proto), job.data.samples)
+    agreement = Agreement(names, natures=natures)
     rows = []
     exact = []
     errors = _Errors(job.sites, thresholds, timesteps)

@@ -8,7 +8,8 @@ How an output is scored depends on what it is known to be (`score.natures`) and 
 - class scores that no Softmax makes, where one value is above the others by more than any of them
   varies over the samples: the share could hardly fail (two coordinates, say), so the output is
   scored by its error;
-- any other floating-point output: 1 - relative L2 error, and no less than 0;
+- targets of a regression, as labels with fractions say, and any other floating-point output: 1 -
+  relative L2 error, and no less than 0;
 - only without a floating-point output: the share of equal values.
 
 The relative error is told beside a share.
@@ -124,7 +125,7 @@ class Agreement(Metric):
         if nature is Nature.DECISIONS and _is_single(found):
             self._decisions.add(name)
             _count_equal(rows, found > DECISION, other > DECISION)
-        elif has_classes(found):
+        elif has_classes(found) and nature is not Nature.NUMBERS:
             _count_equal(rows, found.argmax(axis=1), other.argmax(axis=1))
             if nature is None and found is other:  # the ANN by itself
                 self._ranges.setdefault(name, ClassRanges()).add(other)

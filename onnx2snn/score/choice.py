@@ -36,7 +36,7 @@ def fitting_metric(
         DataError: The metric does not fit the outputs or the data.
         UsageError: An output or a library that it needs is missing.
     """
-    names = metric_names(question.metric, samples.targets)
+    names = metric_names(question.metric, samples)
     *others, last = names
     for name in others:
         try:

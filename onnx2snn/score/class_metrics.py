@@ -39,12 +39,15 @@ class Top1(Metric):
             scores = _with_these_classes(scores, labels)
         chosen = self.choose(scores)
         if chosen is None:
-            raise DataError(
-                f"top{self.k} needs class scores [N, classes], or a probability [N, 1] that a "
-                f"Sigmoid makes, and labels [N], not {shapes_of(offered)} and "
-                f"{list(labels.shape)}; choose another metric"
-            )
+            raise DataError(self._refusal(shapes_of(offered), f"{list(labels.shape)}"))
         return self._right(chosen, labels, first)
+
+    def _refusal(self, shapes: str, labels: str) -> str:
+        return (
+            f"top{self.k} needs class scores [N, classes], or a probability [N, 1] that a Sigmoid "
+            f"makes, and labels [N], not {shapes} and {labels}; choose another metric, such as "
+            "logit for one value a sample that decides at 0"
+        )
 
     def _class_scores(self, name: str, output: Array) -> Array | None:
         """Return an output as class scores [N, classes]; None where it has no classes."""
@@ -110,6 +113,27 @@ def _class_of_each(labels: Array, classes: int, first: int) -> Array:
             "a single 1 among zeros; give class numbers [N]"
         )
     return np.asarray(ones.argmax(axis=1))
+
+
+class Logit(Top1):
+    """Share of samples whose label is 1 just where a single output [N] or [N, 1] is above 0.
+
+    Whether such an output is a logit, which decides at 0, or anything else the model does not say:
+    it is asked for by name.
+    """
+
+    def _class_scores(self, name: str, output: Array) -> Array | None:
+        """Return a logit as scores [N, 2]; None for an output of more than one value a sample."""
+        if output.dtype.kind != "f" or output.ndim < 1 or output.size != len(output):
+            return None
+        yes = output.reshape(-1)
+        return np.column_stack([np.zeros_like(yes), yes])
+
+    def _refusal(self, shapes: str, labels: str) -> str:
+        return (
+            f"logit needs one value a sample, [N] or [N, 1], and labels [N] of 0 and 1, not "
+            f"{shapes} and {labels}; choose another metric"
+        )
 
 
 class Top5(Top1):

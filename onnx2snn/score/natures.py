@@ -2,8 +2,9 @@
 
 Cases: `Nature.PROBABILITIES`, a Softmax or LogSoftmax makes it, so it holds the scores of classes;
 `Nature.DECISIONS`, a Sigmoid makes it, so each value is a probability of its own. Operators that
-only move elements are looked through. Any other output is unknown: a linear layer's output may hold
-logits or anything else.
+only move elements are looked through. `Nature.NUMBERS`: labels of its shape beside the data hold
+fractions, so that it is no score of classes (`score.targets`). Any other output is unknown: a
+linear layer's output may hold logits or anything else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ class Nature(Enum):
 
     PROBABILITIES = "probabilities of classes"
     DECISIONS = "probabilities"
+    NUMBERS = "targets of a regression"
 
 
 Natures = Mapping[str, Nature]

@@ -19,6 +19,7 @@ from onnx2snn.score.energy import Prices
 from onnx2snn.score.makers import natures_of
 from onnx2snn.score.metrics import Metric, Scripted
 from onnx2snn.score.registry import metric_class
+from onnx2snn.score.targets import has_fractions, with_targets
 from onnx2snn.snn.format import metadata_of
 from onnx2snn.snn.window import window_delay
 
@@ -80,11 +81,16 @@ class Question:
         return [(t, self.delay) for t in times]
 
 
-def metric_names(asked: str | None, targets: Sequence[str]) -> list[str]:
-    """Return the metric that is asked for, or by default those for the arrays beside the inputs."""
+def metric_names(asked: str | None, samples: Samples) -> list[str]:
+    """Return the metric that is asked for, or by default those for the arrays beside the inputs.
+
+    Labels with fractions are a regression's.
+    """
     if asked is not None:
         return [asked]
-    found = [name for key, name in DEFAULTS.items() if key in targets]
+    found = [name for key, name in DEFAULTS.items() if key in samples.targets]
+    if has_fractions(samples):
+        found = [name if name != "top1" else "mse" for name in found]
     return found or ["agreement"]
 
 
@@ -139,7 +145,8 @@ def open_metric(
     outputs = [spec.name for spec in output_specs(source.proto)]
     script, _, function = name.rpartition(":")
     if not script.endswith(".py"):
-        return metric_class(name)(outputs, output, natures_of(source.proto))
+        natures = with_targets(natures_of(source.proto), output_specs(source.proto), samples)
+        return metric_class(name)(outputs, output, natures)
     path = Path(script).absolute()
     if not path.is_file():
         raise DataError(f"{path} does not exist: check the path of the metric")

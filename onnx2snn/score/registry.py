@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx2snn.errors import UsageError
 from onnx2snn.score.agreement import Agreement
-from onnx2snn.score.class_metrics import MeanIoU, Top1, Top5
+from onnx2snn.score.class_metrics import Logit, MeanIoU, Top1, Top5
 from onnx2snn.score.closeness import MeanSquaredError
 from onnx2snn.score.detection import MeanAveragePrecision
 from onnx2snn.score.metrics import Metric
@@ -12,6 +12,7 @@ from onnx2snn.score.metrics import Metric
 METRICS: dict[str, type[Metric]] = {
     "top1": Top1,
     "top5": Top5,
+    "logit": Logit,
     "miou": MeanIoU,
     "mse": MeanSquaredError,
     "agreement": Agreement,
