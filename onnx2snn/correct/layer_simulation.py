@@ -159,6 +159,8 @@ class LayerSimulation:
             return found
         # rows come again until the batch is full; their answers are left out
         for name, values in feed.items():
+            if not values.ndim:
+                continue
             rows = chunk.rows_each(values) * self.fixed
             shape = (rows, *values.shape[1:])
             feed[name] = np.resize(values, shape)
@@ -200,7 +202,7 @@ class LayerSimulation:
                 feed[name] = values.reshape(-1, *shape)
             else:
                 own = self._input(name, chunk)
-                feed[name] = np.concatenate([own] * steps)
+                feed[name] = np.concatenate([own] * steps) if own.ndim else own
         (output,) = session.run(None, feed)
         shape = output.shape[1:]
         return np.asarray(output).reshape(steps, -1, *shape)
@@ -208,6 +210,9 @@ class LayerSimulation:
     def _input(self, name: str, chunk: Chunk) -> Array:
         """Return a chunk of one of the network's own inputs."""
         values = self.inputs[name]
+        if not values.ndim:
+            # the same for all samples
+            return values
         return values[chunk.start : chunk.stop]
 
     def chunks(

@@ -74,7 +74,7 @@ def _unordered(simulation: LayerSimulation, names: Sequence[str]) -> set[str]:
         name = value.name
         given = batch.feed[name]
         ahead[name] = given
-        back[name] = np.ascontiguousarray(given[::-1])
+        back[name] = np.ascontiguousarray(given[::-1]) if given.ndim else given
     forwards = session.run(None, ahead)
     backwards = session.run(None, back)
     found = set()

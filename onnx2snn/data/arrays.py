@@ -37,7 +37,7 @@ def npy_rows(path: Path, what: str) -> Rows:
 def _read_npy(path: Path, indices: Array) -> Array:
     # mapped anew each time, so that its pages are released
     array = np.load(path, mmap_mode="r")
-    rows = array[indices]
+    rows = array[indices] if array.ndim else array
     return np.asarray(rows)
 
 

@@ -42,8 +42,8 @@ class Batch:
     @property
     def fed(self) -> int:
         """Number of samples in its feed, with those that fill it up."""
-        inputs = iter(self.feed.values())
-        return len(next(inputs))
+        counts = [len(values) for values in self.feed.values() if values.ndim]
+        return counts[0]
 
     @property
     def is_filled_up(self) -> bool:

@@ -133,7 +133,7 @@ def _check_possible(spec: TensorSpec, count: int) -> None:
         return
     mend = "supply data for it"
     if spec.shape == ():
-        mend = "make it a constant of the model"
+        mend = "supply data, with one value for it, or make it a constant of the model"
     raise DataError(f"{count} random samples of input '{spec}' cannot be made: {mend}")
 
 

@@ -42,10 +42,10 @@ class Rows:
 
 
 def in_memory(array: Array) -> Rows:
-    """Return the rows of an array."""
+    """Return the rows of an array; one without axes is read whole."""
 
     def read(indices: Array) -> Array:
-        return np.asarray(array[indices])
+        return np.asarray(array[indices] if array.ndim else array)
 
     return Rows(array.dtype, array.shape, read)
 
@@ -59,6 +59,25 @@ def raw_file(path: Path, dtype: DType, shape: tuple[int, ...]) -> Rows:
         return np.asarray(mapped[indices])
 
     return Rows(dtype, shape, read)
+
+
+def repeated(rows: Rows, count: int) -> Rows:
+    """Return an array of one row as one of `count` rows, all the same."""
+
+    def read(indices: Array) -> Array:
+        return rows.read(np.zeros_like(indices))
+
+    return replace(rows, shape=(count, *rows.row_shape), read=read)
+
+
+def without_axes(rows: Rows) -> Rows:
+    """Return an array of a single value as one that is read whole, without axes."""
+    first = np.zeros(1, np.int64)
+
+    def read(indices: Array) -> Array:
+        return rows.read(first).reshape(())
+
+    return replace(rows, shape=(1,), read=read)
 
 
 def converted(rows: Rows, dtype: DType) -> Rows:
@@ -110,7 +129,7 @@ def concatenated(arrays: Sequence[Rows]) -> Rows:
 def first_not_finite(rows: Rows) -> int | None:
     """Return the number of the first row with NaN or infinity, or None where all are finite."""
     for numbers in _chunks(rows):
-        values = rows.read(numbers)
+        values = np.atleast_1d(rows.read(numbers))
         by_value = np.isfinite(values).reshape(len(values), -1)
         by_row = by_value.all(axis=1)
         if not by_row.all():

@@ -52,7 +52,8 @@ def require_batch_axis(
     unknown = [site for site in sites if axes.of(site.tensor) is None]
     fixed = fixed_batch(specs)
     size = fixed or min(FEW, len(data.samples))
-    if not unknown or size < 2:
+    counted = [spec for spec in specs if spec.shape != ()]
+    if not unknown or size < 2 or not counted:
         return
     one = filled(data.samples, np.arange(size) % len(data.samples), fixed).feed
     probe = graph.copy()
@@ -63,12 +64,14 @@ def require_batch_axis(
     # a sequence is causal: its first step depends on no other, but its last one does
     for kept in (0, size - 1):
         # one sample in place of all others
-        alike = {name: np.repeat(values[[kept]], size, axis=0) for name, values in one.items()}
+        alike = {}
+        for name, values in one.items():
+            alike[name] = np.repeat(values[[kept]], size, axis=0) if values.ndim else values
         exchanged = _run(session, alike)
         for site, before, same, after in zip(unknown, first, again, exchanged, strict=True):
             comparable = before.shape == after.shape and np.array_equal(before, same)
             if comparable and _mixes(before, after, size, kept):
-                raise DataError(_sentence(specs[0], site))
+                raise DataError(_sentence(counted[0], site))
 
 
 def _run(session: ort.InferenceSession, feed: Mapping[str, Array]) -> list[Array]:
@@ -97,7 +100,8 @@ def _mixes(one: Array, other: Array, samples: int, kept: int) -> bool:
 
 def _sentence(spec: TensorSpec, site: Site) -> str:
     shape = spec.shape or ()
-    batched = TensorSpec(spec.name, spec.dtype, ("N", *shape))
+    name = "batch" if "N" in shape else "N"
+    batched = TensorSpec(spec.name, spec.dtype, (name, *shape))
     return (
         f"axis 0 of input '{spec}' does not count samples, since the activation '{site.source}' of "
         f"one depends on the others; export the model with a batch axis in front, as '{batched}'"

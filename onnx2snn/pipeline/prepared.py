@@ -27,6 +27,7 @@ from onnx2snn.prepare.finite import not_a_number
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
+from onnx2snn.protos.batch_arrays import first_samples
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.save import check_writable
 from onnx2snn.protos.sessions import computing, from_runtime, open_session
@@ -196,7 +197,7 @@ def _original_outputs(
         if fixed_batch(specs) is not None:
             raise
         named = ", ".join(f"'{spec.name}'" for spec in specs)
-        first = {name: values[:1] for name, values in feed.items()}
+        first = first_samples(feed, 1)
         if _computes(source, first, threads):
             raise DataError(
                 f"the model computes one sample at a time only, though {named} may have any "

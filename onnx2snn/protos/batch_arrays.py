@@ -83,6 +83,16 @@ def samples_of(array: Array, place: BatchAxis, start: int, stop: int) -> Array:
     return _whole(part, place)
 
 
+def first_samples(feed: Mapping[str, Array], count: int) -> dict[str, Array]:
+    """Return the inputs of the first samples; one without axes is the same for all."""
+    return {name: values[:count] if values.ndim else values for name, values in feed.items()}
+
+
+def samples_in(feed: Mapping[str, Array]) -> int:
+    """Return how many samples inputs are of, the least where they differ."""
+    return min(len(values) for values in feed.values() if values.ndim)
+
+
 def joined_samples(parts: Sequence[Array], place: BatchAxis) -> Array:
     """Return what arrays of some samples each are of all of them."""
     if place.blocks == 1:
@@ -147,12 +157,14 @@ def _said_place(axes: BatchAxes, name: str) -> OutputPlace:
 def _measured_outputs(
     feed: Mapping[str, Array], fixed: int | None, compute: Compute
 ) -> list[Place] | None:
-    count = min(len(values) for values in feed.values())
+    count = samples_in(feed)
     if count < 2:
         return None
     if fixed is None:
-        one, two = (compute({n: v[:size] for n, v in feed.items()}) for size in (1, 2))
+        one, two = (compute(first_samples(feed, size)) for size in (1, 2))
         return [measured_by_sizes(a, b) for a, b in zip(one, two, strict=True)]
     # the last sample in place of the first one
-    other = {name: np.concatenate([values[-1:], values[1:]]) for name, values in feed.items()}
+    other = {}
+    for name, values in feed.items():
+        other[name] = np.concatenate([values[-1:], values[1:]]) if values.ndim else values
     return [measured_axis(a, b, fixed) for a, b in zip(compute(feed), compute(other), strict=True)]

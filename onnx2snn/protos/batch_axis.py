@@ -71,6 +71,8 @@ def batch_axes(
     shapes = [_inferred(proto, size, inputs, states) for size in SIZES]
     of_tensors = Shapes(*shapes)
     counts = counts_of(nodes, of_tensors, fixed)
+    # an input without axes is the same for all samples
+    inputs = [name for name in inputs if of_tensors.rank(name) != 0]
     start: dict[str, Place] = dict.fromkeys(inputs, BatchAxis(0))
     # states start as zeros, which are shared, and become what a step makes of them
     for _ in range(ROUNDS):

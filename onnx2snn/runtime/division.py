@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.batch_arrays import measured_by_sizes
+from onnx2snn.protos.batch_arrays import first_samples, measured_by_sizes, samples_in
 from onnx2snn.protos.batch_axis import BatchAxes, batch_axes
 from onnx2snn.protos.batch_types import Place
 from onnx2snn.protos.specs import TensorSpec
@@ -57,7 +57,7 @@ class Division:
         axes = self._axes[0]
         if axes is None:
             return None
-        (count,) = {len(values) for values in feed.values()}
+        count = samples_in(feed)
         for name, values in to_core.items():
             place = axes.get(name)
             if place is not None and values.shape[place.axis] != count * place.each:
@@ -94,8 +94,7 @@ class Division:
         return {name: measured_by_sizes(one[name], two[name]) for name in names}
 
     def _encoded(self, feed: Mapping[str, Array], count: int) -> dict[str, Array]:
-        first = {name: values[:count] for name, values in feed.items()}
-        return with_outputs(self.parts.encoder, first)
+        return with_outputs(self.parts.encoder, first_samples(feed, count))
 
 
 def _is_unknown(axes: BatchAxes, name: str) -> bool:
@@ -104,5 +103,5 @@ def _is_unknown(axes: BatchAxes, name: str) -> bool:
 
 def _has_free_batch(inputs: Sequence[TensorSpec]) -> bool:
     """Whether every input takes any number of samples."""
-    leading = [spec.shape[0] if spec.shape else 1 for spec in inputs]
+    leading = [spec.shape[0] if spec.shape else 1 for spec in inputs if spec.shape != ()]
     return not any(isinstance(size, int) for size in leading)

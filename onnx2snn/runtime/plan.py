@@ -149,8 +149,8 @@ def batch_of(tensors: Mapping[str, Array]) -> int:
     """Return the samples in some tensors; 1 where their leading axes differ."""
     sizes = set()
     for array in tensors.values():
-        size = array.shape[0] if array.ndim else 1
-        sizes.add(size)
+        if array.ndim:
+            sizes.add(array.shape[0])
     return sizes.pop() if len(sizes) == 1 else 1
 
 

@@ -135,7 +135,7 @@ def multiply_accumulates(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> f
 
 
 def _samples(feed: Mapping[str, Array]) -> int:
-    (count,) = {len(value) for value in feed.values()}
+    (count,) = {len(value) for value in feed.values() if value.ndim}
     return count
 
 
