@@ -213,8 +213,8 @@ class Work:
 
 
 WORK = {
-    "convert, paper": Work(convert_paper, dense, (1448, 2048, 2896), False, "model file"),
-    "convert, low-latency": Work(convert_corrected, dense, (1448, 2048, 2896), False, "model file"),
+    "convert, paper": Work(convert_paper, dense, (1024, 1448, 2048), False, "model file"),
+    "convert, low-latency": Work(convert_corrected, dense, (1024, 1448, 2048), False, "model file"),
     "correct, large maps": Work(correct_maps, image, (64, 128, 256), False, "tensors of a sample"),
     "SOPs": Work(count_sops, sound, (8000, 16000, 64000), True, "a run of the network"),
     "raster": Work(draw_raster, image, (80, 160, 320), True, "a run of the network"),

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ def _tell_conversion(given: argparse.Namespace, conversion: Conversion, settings
     if given.report is not None and given.report != STDOUT:
         write_json(given.report, report.to_dict())
     if not given.quiet:
-        terminal.show(tables.report_tables(report))
+        terminal.show_within(partial(tables.report_tables, report), tables.REPORT_LINES)
     terminal.warn(report.warnings)
     if given.report == STDOUT:
         write_json(STDOUT, report.to_dict())

@@ -181,8 +181,15 @@ def _energy_chart(result: EvaluationResult, energy: EnergyResult) -> Chart:
     # a logarithmic axis has no place for T at which no spike was sent
     every = [row for row in energy["steps"] if row["energy_j"]]
     asked = [row for row in _by_timesteps(result["snn"]) if row["energy_j"]]
-    course = Series("", _column(every, "energy_j"), _column(every, metric), colour=0)
-    series = [course, *_asked_costs(metric, asked)]
+    scores = _column(every, metric)
+    spikes = _column(every, "energy_j")
+    # the energy of a step's FLOPs is their number times the joules of one
+    flops = _column(every, "flops")
+    whole = [
+        joules + count * energy["flop_joules"] for joules, count in zip(spikes, flops, strict=True)
+    ]
+    courses = [Series("", whole, scores, colour=2), Series("", spikes, scores, colour=0)]
+    series = [*courses, *_asked_costs(metric, asked)]
     joules = energy["ann"]["energy_j"]
     if joules > 0:
         series.append(Series("ANN", [joules], [ann], colour=1, marks=True, labels=["ANN"]))
@@ -192,7 +199,7 @@ def _energy_chart(result: EvaluationResult, energy: EnergyResult) -> Chart:
 
 
 def _asked_costs(metric: str, rows: Sequence[EvaluationRow]) -> list[Series]:
-    """Return the scores at the T asked for, by the energy of the SOPs and by the whole."""
+    """Return the scores at the T asked for, by the whole energy and by that of the spikes."""
     if not rows:
         return []
     scores = _column(rows, metric)
@@ -200,9 +207,16 @@ def _asked_costs(metric: str, rows: Sequence[EvaluationRow]) -> list[Series]:
     spiking = [row["energy_j"] for row in rows]
     whole = [row["energy_j"] + row["analog_j"] for row in rows]
     return [
-        Series("SNN: SOPs", spiking, scores, colour=0, marks=True, line=False, labels=labels),
-        Series("SOPs and FLOPs", whole, scores, colour=2, marks=True, labels=labels),
+        _marks("SNN, everything counted", whole, scores, 2, labels),
+        _marks("SNN, spikes only", spiking, scores, 0, labels),
     ]
+
+
+def _marks(
+    name: str, x: Sequence[float], y: Sequence[float], colour: int, labels: Sequence[str]
+) -> Series:
+    """Return points that no line joins."""
+    return Series(name, x, y, colour=colour, marks=True, line=False, labels=labels)
 
 
 def _energy_rows(result: EvaluationResult, energy: EnergyResult) -> list[Sequence[str]]:

@@ -159,32 +159,54 @@ def _nodes(table: Table, about: Mapping[str, Any]) -> str:
 
 # --- a conversion ---
 
+REPORT_LINES = 79
+"""Lines that a report has at most, however large the network is; the JSON has everything."""
 
-def report_tables(report: Report) -> list[RenderableType]:
-    """Return the report of a conversion: operators, sites with the worst first, and facts."""
+
+def report_tables(report: Report, most: int | None = None) -> list[RenderableType]:
+    """Return the report of a conversion: operators, sites with the worst first, and facts.
+
+    Args:
+        report: The report.
+        most: Rows of a table and names of a list that are shown (None: all); the last line says
+            how many more there are.
+    """
     values = {row.name: getattr(report, row.name) for row in fields(report)}
     report = replace(report, **_written_out(values))
-    return [_operator_table(report), _site_table(report), _fact_table(report)]
+    return [
+        _operator_table(report, most),
+        _site_table(report, most),
+        _fact_table(report, most),
+    ]
 
 
-def _operator_table(report: Report) -> RenderableType:
+def _add_some(table: Table, rows: Sequence[Sequence[str]], most: int | None) -> None:
+    """Add rows to a table, at most so many, and a row that tells how many are left out."""
+    shown = rows[:most]
+    for row in shown:
+        table.add_row(*row)
+    left = len(rows) - len(shown)
+    if left:
+        table.add_row(f"{left} more in --report")
+
+
+def _operator_table(report: Report, most: int | None) -> RenderableType:
     table = Table(title="nodes per operator", title_justify="left")
     table.add_column("operator")
     for name in ("ANN", "SNN"):
         table.add_column(name, justify="right")
-    for row in report.operators:
-        table.add_row(*operator_cells(row))
+    _add_some(table, [operator_cells(row) for row in report.operators], most)
     return table
 
 
-def _site_table(report: Report) -> RenderableType:
+def _site_table(report: Report, most: int | None) -> RenderableType:
     relative = f"relative to the ANN at T = {report.timesteps}"
     table = _wide_table(f"neuron sites, largest rate error first ({relative})")
     table.add_column("site", overflow="fold", min_width=10)
     for name in ("neurons", "θ min/median/max", "rate", "error", "own", "inherited"):
         table.add_column(name, justify="right", no_wrap=True)
-    for site in sorted(report.sites, key=lambda site: -site["error"]["total"]):
-        table.add_row(*_site_cells(site))
+    worst_first = sorted(report.sites, key=lambda site: -site["error"]["total"])
+    _add_some(table, [_site_cells(site) for site in worst_first], most)
     return table
 
 
@@ -198,23 +220,23 @@ def _site_cells(site: SiteEntry) -> list[str]:
     return [site["name"], neurons, thresholds, rate, *error_cells(site["error"])]
 
 
-def _fact_table(report: Report) -> RenderableType:
+def _fact_table(report: Report, most: int | None) -> RenderableType:
     table = Table(title="conversion", title_justify="left", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     settings = sorted(report.settings)
-    folded = _listed_names(report.folded)
+    folded = _listed_names(report.folded, most)
     table.add_row("agreement with ANN", _agreement(report))
     if report.weighted is not None:
         table.add_row("fed by spikes", work_sentence(report.weighted))
     table.add_row("method", _facts(report.settings, settings))
     table.add_row("thresholds folded into", f"{len(report.folded)} nodes: {folded}")
-    table.add_row("left as Mul", _kept_scales(report))
-    table.add_row("pools moved before neurons", _listed_names(report.moved_pools, "none"))
-    table.add_row("telescoped, not spiking", _listed_names(report.analog, "none"))
-    table.add_row("silent channels", _silent_channels(report))
-    table.add_row("encoder hands over", _listed_names(report.parts["encoder"]))
-    table.add_row("readout takes", _listed_names(report.parts["readout"]))
+    table.add_row("left as Mul", _kept_scales(report, most))
+    table.add_row("pools moved before neurons", _listed_names(report.moved_pools, most, "none"))
+    table.add_row("telescoped, not spiking", _listed_names(report.analog, most, "none"))
+    table.add_row("silent channels", _silent_channels(report, most))
+    table.add_row("encoder hands over", _listed_names(report.parts["encoder"], most))
+    table.add_row("readout takes", _listed_names(report.parts["readout"], most))
     table.add_row("automatic delay", f"{report.delay_auto} steps")
     table.add_row("seconds", _seconds(report))
     if report.cost is not None:
@@ -224,8 +246,17 @@ def _fact_table(report: Report) -> RenderableType:
     return table
 
 
-def _listed_names(names: Sequence[str], otherwise: str = "") -> str:
-    return ", ".join(names) or otherwise
+def _listed_names(names: Sequence[str], most: int | None, otherwise: str = "") -> str:
+    return _listed(names, most, ", ") or otherwise
+
+
+def _listed(items: Sequence[str], most: int | None, between: str) -> str:
+    """Join items, at most so many, with the number of those that are left out behind them."""
+    shown = list(items[:most])
+    left = len(items) - len(shown)
+    if left:
+        shown.append(f"{left} more in --report")
+    return between.join(shown)
 
 
 def _agreement(report: Report) -> str:
@@ -247,18 +278,18 @@ def _interval(interval: Sequence[float] | None) -> str:
     return f" (95 % interval {low:.1%} to {high:.1%})"
 
 
-def _kept_scales(report: Report) -> str:
+def _kept_scales(report: Report, most: int | None) -> str:
     lines = [_kept_scale(kept) for kept in report.kept]
-    return "\n".join(lines) or "none"
+    return _listed(lines, most, "\n") or "none"
 
 
 def _kept_scale(kept: Mapping[str, Any]) -> str:
     return f"{kept['channels']} channels before {kept['before']}: {kept['reason']}"
 
 
-def _silent_channels(report: Report) -> str:
+def _silent_channels(report: Report, most: int | None) -> str:
     lines = [_silent_site(site) for site in report.sites if site["silent"]]
-    return "\n".join(lines) or "none"
+    return _listed(lines, most, "\n") or "none"
 
 
 def _silent_site(site: SiteEntry) -> str:

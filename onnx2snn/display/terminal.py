@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment, Segments
 from rich.text import Text
 
 from onnx2snn.aliases import Progress, silent_progress
@@ -23,6 +24,9 @@ PIPED_WIDTH = 10_000
 
 SECONDS_BETWEEN_LINES = 30.0
 """How often long work says how far it is where stderr is no terminal."""
+
+MOST_ROWS = (30, 20, 15, 10, 7, 5, 3, 2, 1)
+"""Rows that a table is tried with, where all of them are too many."""
 
 
 class _Stderr(Console):
@@ -49,6 +53,24 @@ def show(parts: Sequence[RenderableType]) -> None:
     console = _Stderr()
     for part in parts:
         console.print(part)
+
+
+def show_within(make: Callable[[int | None], Sequence[RenderableType]], lines: int) -> None:
+    """Print tables and lines with as many rows as fit into a number of lines.
+
+    Args:
+        make: Returns them with at most so many rows each (None: all of them).
+        lines: More are not printed, however narrow the terminal is.
+    """
+    console = _Stderr()
+    for most in (None, *MOST_ROWS):
+        rendered: list[list[Segment]] = []
+        for part in make(most):
+            rendered += console.render_lines(part, pad=False, new_lines=True)
+        if len(rendered) <= lines:
+            break
+    for line in rendered[:lines]:
+        console.print(Segments(line), end="")
 
 
 def warn(texts: Sequence[str]) -> None:

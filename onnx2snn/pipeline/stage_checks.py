@@ -71,8 +71,9 @@ def run_model(
     model: onnx.ModelProto | Graph, feed: Mapping[str, Array], threads: int | None
 ) -> list[Array]:
     """Return the outputs of a model or graph; it takes of the feed what it has inputs for."""
-    proto = model if isinstance(model, onnx.ModelProto) else to_proto(model)
-    session = open_session(proto, threads)
+    ours = not isinstance(model, onnx.ModelProto)
+    proto = to_proto(model) if not isinstance(model, onnx.ModelProto) else model
+    session = open_session(proto, threads, used_up=ours, once=True)
     taken = {value.name for value in session.get_inputs()}
     own = {name: value for name, value in feed.items() if name in taken}
     return list(session.run(None, own))

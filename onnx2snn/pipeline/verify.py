@@ -24,6 +24,7 @@ from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.makers import natures_of
 from onnx2snn.score.output_axes import output_axes
 from onnx2snn.score.targets import with_targets
+from onnx2snn.snn.step_model import read_step_model
 
 LOW_AGREEMENT = 0.9
 """A share of agreement below this is worth a warning."""
@@ -88,7 +89,9 @@ def compare(
         size: Samples that run together, at most.
     """
     ann = _with_activations(job)
-    session = Simulation(snn, Opening(threads=job.threads), count_spikes=True, count_activity=True)
+    step_model = read_step_model(snn, "model")
+    opening = Opening(threads=job.threads)
+    session = Simulation(step_model, opening, count_spikes=True, count_activity=True)
     outputs = len(job.graph.outputs)
     samples, timesteps = job.data.held_back, job.settings.steps
     proto = to_proto(job.graph)

@@ -68,7 +68,7 @@ def _estimate(proto: onnx.ModelProto) -> int:
     The limit leaves room for these. Measuring the whole model would serialise it.
     """
     weights = sum(len(tensor.raw_data) for tensor in heavy(proto))
-    rest = int(_without_weights(proto).ByteSize())
+    rest = int(without_weights(proto).ByteSize())
     return rest + weights
 
 
@@ -85,7 +85,7 @@ def digest(proto: onnx.ModelProto) -> hashlib._Hash:
     """
     if fits(proto):
         return hashlib.sha256(serialise(proto))
-    found = hashlib.sha256(serialise(_without_weights(proto)))
+    found = hashlib.sha256(serialise(without_weights(proto)))
     for tensor in heavy(proto):
         found.update(tensor.raw_data)
     return found
@@ -93,7 +93,7 @@ def digest(proto: onnx.ModelProto) -> hashlib._Hash:
 
 def light(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy in which heavy initializers are inputs, for tools that need no values."""
-    model = _without_weights(proto)
+    model = without_weights(proto)
     listed = {value.name for value in model.graph.input}
     for tensor in heavy(proto):
         if tensor.name not in listed:
@@ -150,7 +150,7 @@ def write(proto: onnx.ModelProto, path: Path, data: Path, location: str) -> None
         data: The file of these.
         location: Name that the model refers to `data` by, relative to its own folder.
     """
-    model = _without_weights(proto)
+    model = without_weights(proto)
     with data.open("wb") as file:
         for tensor in heavy(proto):
             _write_tensor(tensor, file, model.graph, location)
@@ -193,7 +193,7 @@ def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[byte
         yield str(path)
 
 
-def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy without its heavy initializers, which are never copied on the way."""
     model = _without_field(proto, "graph")
     model.graph.CopyFrom(_without_field(proto.graph, "initializer"))

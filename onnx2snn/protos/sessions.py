@@ -37,6 +37,9 @@ LEVELS = (
 )
 """Levels of optimisation below onnxruntime's default, the highest first."""
 
+NO_PACKING = "session.disable_prepacking"
+"""onnxruntime's option to leave weights as they are, once in memory."""
+
 FATAL = 4
 """onnxruntime's log level: a failed run is reported once, by this package."""
 
@@ -84,28 +87,42 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def open_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
+def open_session(
+    proto: onnx.ModelProto, threads: int | None, *, used_up: bool = False, once: bool = False
+) -> ort.InferenceSession:
     """Return a session of a model on the CPU.
+
+    Args:
+        proto: The model.
+        threads: As many as onnxruntime uses (None: its own choice).
+        used_up: Nobody needs the model afterwards, which is emptied.
+        once: It runs a few times only: weights are not packed for speed, which takes their size.
 
     Raises:
         ModelFileError: onnxruntime cannot load it.
     """
+    options = session_options(threads)
+    if once:
+        options.add_session_config_entry(NO_PACKING, "1")
     with loading():
-        return session_with(proto, session_options(threads))
+        return session_with(proto, options, used_up=used_up)
 
 
 def open_own_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
     """Return a session of a model that was made of the ANN, which onnxruntime has loaded.
 
+    The model is emptied: nobody needs it afterwards.
+
     Raises:
         ComputationError: onnxruntime opens it at no level of its optimisation.
     """
+    name = proto.graph.name
     try:
-        return open_session(proto, threads)
+        return open_session(proto, threads, used_up=True)
     except ModelFileError as error:
         reason = one_line(error.__cause__ or error)
         raise ComputationError(
-            f"onnxruntime cannot open a model made of '{proto.graph.name}', however little it "
+            f"onnxruntime cannot open a model made of '{name}', however little it "
             f"optimises ({reason}); please report this model"
         ) from error
 
@@ -200,7 +217,7 @@ def types_of(proto: onnx.ModelProto, names: Sequence[str]) -> dict[str, Inferred
 
     A tensor of a type that NumPy has not is left out.
     """
-    session = _unoptimised_session(_with_outputs(proto, names))
+    session = _unoptimised_session(_with_outputs(proto, names), used_up=True)
     asked = set(names)
     found: dict[str, InferredType] = {}
     for output in session.get_outputs():
@@ -233,7 +250,7 @@ def measured_shapes(
         asked.graph.node.append(helper.make_node("Shape", [name], [shape]))
         output = helper.make_tensor_value_info(shape, onnx.TensorProto.INT64, [None])
         asked.graph.output.append(output)
-    session = _unoptimised_session(asked)
+    session = _unoptimised_session(asked, used_up=True)
     taken = {value.name for value in session.get_inputs()}
     found = []
     for feed in feeds:
@@ -247,12 +264,13 @@ def measured_shapes(
     return found
 
 
-def _unoptimised_session(proto: onnx.ModelProto) -> ort.InferenceSession:
+def _unoptimised_session(proto: onnx.ModelProto, *, used_up: bool) -> ort.InferenceSession:
     """Return a session without optimisation, which would cost time and believe inferred sizes."""
     options = session_options(None)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry(NO_PACKING, "1")
     with loading():
-        return session_with(proto, options)
+        return session_with(proto, options, used_up=used_up)
 
 
 def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

@@ -28,7 +28,7 @@ from onnx2snn.runtime.steps import Step
 from onnx2snn.runtime.time_loop import TimeLoop
 from onnx2snn.snn.format import Metadata, NeuronEntry
 from onnx2snn.snn.neurons import BY_OP, neuron_nodes
-from onnx2snn.snn.step_model import read_step_model
+from onnx2snn.snn.step_model import StepModel, read_step_model
 from onnx2snn.snn.window import window_delay
 
 Read = TypeVar("Read")
@@ -44,7 +44,7 @@ class Simulation:
 
     def __init__(
         self,
-        model: ModelSource,
+        model: ModelSource | StepModel,
         opening: Opening | None = None,
         *,
         schedule: Schedule = "auto",
@@ -54,7 +54,8 @@ class Simulation:
         """Cut the model and open its sessions.
 
         Args:
-            model: A path, bytes or ModelProto as `convert` made it.
+            model: A path, bytes or ModelProto as `convert` made it, which are checked, or a step
+                model, which is not copied.
             opening: How sessions are opened; None: on the CPU, with as many threads as onnxruntime
                 chooses.
             schedule: How the core is run.
@@ -65,9 +66,7 @@ class Simulation:
             ModelFileError: The file is not a spiking model.
             UsageError: The schedule is "batched", and an operator forbids it.
         """
-        loaded = load_model(model)
-        name = os.fspath(loaded.name)
-        self.model = read_step_model(loaded.proto, name)
+        self.model = _step_model(model)
         proto = self.model.proto
         self.inputs = _with_names(self.model.inputs, input_specs(proto))
         self.outputs = _with_names(self.model.outputs, output_specs(proto))
@@ -287,6 +286,13 @@ class Simulation:
             return 0
         sums = self._answers.sums(run, copy=False)
         return sum(total.size for total in sums.values())
+
+
+def _step_model(model: ModelSource | StepModel) -> StepModel:
+    if isinstance(model, StepModel):
+        return model
+    loaded = load_model(model)
+    return read_step_model(loaded.proto, os.fspath(loaded.name))
 
 
 def _in_time(runs: ThreadRuns, run: Run, t: int, read: Callable[[], Read]) -> Read:

@@ -110,12 +110,20 @@ def all_values(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> dict[str, A
     session = session_with(probe, session_options(None), used_up=True)
     outputs = session.run(None, dict(feed))
     weights = proto.graph.initializer
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in weights}
+    found = {tensor.name: _constant(tensor) for tensor in weights}
     found.update(feed)
     made = zip(names, outputs, strict=True)
     # a sequence is no array
     found.update((name, _hollow(value)) for name, value in made if isinstance(value, np.ndarray))
     return found
+
+
+def _constant(tensor: onnx.TensorProto) -> Array:
+    """Return a constant's value; of weights, type and shape alone."""
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if len(tensor.dims) < 2 or dtype.kind != "f":
+        return numpy_helper.to_array(tensor)
+    return np.broadcast_to(np.zeros((), dtype), tuple(tensor.dims))
 
 
 def _hollow(values: Array) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from onnx import numpy_helper
 from rich.console import Console
 
 from onnx2snn import Conversion, SpikingSession
-from onnx2snn.display.tables import report_tables
+from onnx2snn.display import terminal
+from onnx2snn.display.tables import REPORT_LINES, report_tables
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.pipeline.report import Report
 from onnx2snn.settings import Settings
@@ -290,3 +293,76 @@ def test_what_calibrating_cost_is_told_in_passes_of_the_ann() -> None:
     assert most is not None
     assert most["balancing"] is None
     assert converted(mlp(), None).report.cost is None
+
+
+LARGE = {
+    "many sites": {"sites": 300},
+    "long names": {
+        "sites": 300,
+        "name": "encoder.stage.block.attention.projection.activation." * 3,
+    },
+    "many operators": {"sites": 40, "operators": 90},
+    "silent and kept": {"sites": 200, "kept": 150, "silent": True},
+    "many analog nodes": {"sites": 3, "listed": 2_000},
+}
+
+
+def grown(  # noqa: PLR0913 - each of them makes another part of a report long
+    report: Report,
+    sites: int,
+    name: str = "site",
+    operators: int = 3,
+    kept: int = 0,
+    listed: int = 0,
+    *,
+    silent: bool = False,
+) -> Report:
+    """A report of a network that is much larger in some respect."""
+    one = report.sites[0]
+    more: list[Any] = []
+    for number in range(sites):
+        channels = [1, 2, 3] if silent else []
+        more.append({**one, "name": f"{name}{number}", "silent": channels})
+    row = {"channels": 8, "before": name, "reason": "it feeds several nodes", "name": "x"}
+    names = [f"{name}/node{number}" for number in range(listed)]
+    return replace(
+        report,
+        sites=more,
+        operators=[{"op": f"Operator{number}", "ann": 1, "snn": 1} for number in range(operators)],
+        kept=[row] * kept,
+        analog=names,
+        folded=names,
+        parts={**report.parts, "encoder": names, "readout": names},
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("kind", LARGE)
+def test_a_report_in_a_terminal_stays_under_80_lines(
+    kind: str,
+    width: int,
+    conversions: dict[str, Conversion],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    report = grown(conversions["resnet"].report, **LARGE[kind])  # type: ignore[arg-type]
+    terminal.show_within(partial(report_tables, report), REPORT_LINES)
+    text = capsys.readouterr().err
+    lines = text.splitlines()
+    assert 10 < len(lines) < 80
+    assert max(map(len, lines)) <= width
+    if width > 40:
+        # whatever is left out, its number is told, and the agreement is there
+        assert "more in" in text
+        assert "agreement" in text
+
+
+def test_a_small_network_has_everything_in_its_report(
+    conversions: dict[str, Conversion], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = conversions["mlp"].report
+    terminal.show_within(partial(report_tables, report), REPORT_LINES)
+    text = capsys.readouterr().err
+    assert "more in" not in text
+    assert all(site["name"] in text for site in report.sites)
