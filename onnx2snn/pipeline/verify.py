@@ -29,6 +29,12 @@ from onnx2snn.snn.step_model import read_step_model
 LOW_AGREEMENT = 0.9
 """A share of agreement below this is worth a warning."""
 
+BUDGET = 2**32
+"""Samples times time-steps times neurons that the comparison takes at most."""
+
+LEAST_SAMPLES = 16
+"""Samples that are compared whatever it takes: fewer say little."""
+
 BATCH = 50
 """Samples that are compared together, at most."""
 
@@ -99,12 +105,13 @@ def compare(
     axes = output_axes(proto, job.specs, samples, ann)
     natures = with_targets(natures_of(proto), output_specs(proto), job.data.samples)
     agreement = Agreement(names, natures=natures)
+    count = affordable_samples(len(samples), timesteps, job.sites)
     rows = []
     exact = []
     errors = _Errors(job.sites, thresholds, timesteps)
     if job.fixed_batch is None:
         size = affordable_batch(session, samples.batch([0]), size)
-    for batch in batches(samples, size, job.fixed_batch):
+    for batch in batches(samples, size, job.fixed_batch, count):
         found = _ann_outputs(ann, batch)
         feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
         answer = session.run(feed, timesteps, delay)
@@ -113,12 +120,19 @@ def compare(
         rows.append(agreement.measure(answered, expected))
         exact.append(agreement.measure(expected, expected))
         errors.add(session, found[outputs:], batch.count)
-    sites = errors.relative(len(samples))
+    sites = errors.relative(count)
     name, how = agreement.judged(rows)
     error = agreement.beside(rows)["relative_error"]
-    (drop,) = drop_intervals(agreement, len(samples), exact, [rows])
+    (drop,) = drop_intervals(agreement, count, exact, [rows])
     interval = _agreement_interval(drop)
-    return Comparison(agreement.score(rows), len(samples), sites, name, how, error, interval)
+    return Comparison(agreement.score(rows), count, sites, name, how, error, interval)
+
+
+def affordable_samples(available: int, timesteps: int, sites: Sequence[Site]) -> int:
+    """Return how many samples ANN and SNN are compared on: as many as `BUDGET` pays for."""
+    neurons = sum(site.neurons for site in sites)
+    paid = BUDGET // max(1, neurons * timesteps)
+    return min(available, max(LEAST_SAMPLES, paid))
 
 
 def _agreement_interval(drop: tuple[float, float] | None) -> tuple[float, float] | None:
