@@ -8,6 +8,7 @@ at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx2snn.cli.limits import within_memory
 from onnx2snn.cli.machine import STDOUT, json_text, write_json, write_stdout
 from onnx2snn.cli.outcomes import done_already, exit_code_of
 from onnx2snn.cli.parsers import (
@@ -24,6 +26,7 @@ from onnx2snn.cli.parsers import (
     inspect_parser,
     run_parser,
 )
+from onnx2snn.cli.stopping import stoppable, within
 from onnx2snn.errors import UsageError
 from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
@@ -41,9 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, act = COMMANDS[command]
 
     def work() -> None:
-        act(parser().parse_args(arguments))
+        given = parser().parse_args(arguments)
+        with within(given.time_limit), within_memory(given.memory_limit):
+            act(given)
 
-    return exit_code_of(work, debug="--debug" in arguments)
+    debug = "--debug" in arguments
+    if argv is not None:  # called by a program, whose signals are its own
+        return exit_code_of(work, debug=debug)
+    # onnxruntime would leave a file of its session among the temporary ones
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    with stoppable():
+        return exit_code_of(work, debug=debug)
 
 
 def _convert(given: argparse.Namespace) -> None:
@@ -65,12 +76,14 @@ def _convert(given: argparse.Namespace) -> None:
 
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.convert import run_conversion
+    from onnx2snn.protos.save import save_model
 
     site = None if given.html is None else given.html_site
     with terminal.progress_bar(given.quiet) as progress:
         conversion = run_conversion(given.model, given.calibration, settings, progress, site)
     # before all that may fail: a page, a full disk, a closed pipe
-    conversion.save(given.output)
+    beside = [given.save_thresholds, _file(given.report), given.html]
+    save_model(given.output, conversion.model, older=beside)
     with done_already(f"'{given.output}' is written"):
         if given.save_thresholds is not None:
             conversion.save_thresholds(given.save_thresholds)

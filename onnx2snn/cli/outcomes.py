@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from onnx2snn.cli.machine import say, silence
+from onnx2snn.cli.stopping import exit_code
 from onnx2snn.errors import Onnx2snnError, UsageError, one_line, out_of_memory, printable
 
 INTERRUPTED = 130
@@ -70,7 +71,7 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         done = error.args[0] if error.args else "nothing was written"
         say(f"interrupted; {printable(done)}")
-        return INTERRUPTED
+        return exit_code(INTERRUPTED)
     say(
         f"error: unexpected {type(error).__name__} ({printable(one_line(error))}); please report "
         "it at the project's issues; --debug shows the traceback"

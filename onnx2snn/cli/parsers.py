@@ -10,12 +10,16 @@ from typing import Any, NoReturn
 from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
 from onnx2snn.options import parse_delay
+from onnx2snn.protos.budget import parse_bytes
 from onnx2snn.settings import Settings
 from onnx2snn.version import __version__
 
 DELAY_HELP = "steps left out of the answer: a number, half or auto; default: as stored in the model"
 TIMESTEPS_HELP = "default: as stored in the model"
 THREADS_HELP = "onnxruntime's threads; default: its own choice"
+
+MOST_SECONDS = 1e8
+"""Three years: what no system has an alarm for is refused."""
 
 DESCRIPTION = """\
 Turn a pretrained ONNX network into a spiking one, without training:
@@ -40,8 +44,20 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are this package's own, with the option that all commands have."""
 
     def __init__(self, **options: Any) -> None:
-        """Add `--debug`."""
+        """Add `--debug` and the limits."""
         super().__init__(**options)
+        self.add_argument(
+            "--memory-limit",
+            type=parse_bytes,
+            metavar="BYTES",
+            help="refuse what would take more memory, like 4G; default: what is free",
+        )
+        self.add_argument(
+            "--time-limit",
+            type=_seconds,
+            metavar="SECONDS",
+            help="stop with exit code 2 if the work takes longer; default: none",
+        )
         self.add_argument(
             "--debug", action="store_true", help="print the traceback of an error, too"
         )
@@ -265,6 +281,16 @@ def _threads(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of threads, 1 or more")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
+    return seconds
 
 
 def _points(text: str) -> float:

@@ -8,8 +8,6 @@ array that cannot be read in place is spooled to a folder that `Samples.close` r
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from onnx2snn.data.intake import Intake
 from onnx2snn.data.rows import Rows, chosen
 from onnx2snn.data.sources import open_source
 from onnx2snn.errors import DataError, quoted
+from onnx2snn.protos import temporary
 from onnx2snn.protos.specs import TensorSpec
 
 TARGETS = ("labels", "masks", "boxes", "classes")
@@ -45,7 +44,7 @@ class Samples:
         self.targets = tuple(self._targets)
         self.close: Callable[[], object] = lambda: None
         if self._folder is not None:
-            self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self.close = weakref.finalize(self, temporary.remove, self._folder)
 
     def __len__(self) -> int:
         """N, the number of samples."""
@@ -134,7 +133,7 @@ def open_samples(
         DataError: Where something is missing, unreadable, misnamed, misshapen, of a wrong type, or
             not finite.
     """
-    folder = Path(tempfile.mkdtemp(prefix="onnx2snn-"))
+    folder = temporary.made_folder()
     specs = {spec.name: spec for spec in inputs}
     intake = Intake(specs, tuple(targets_allowed), folder)
     is_path = isinstance(source, str | os.PathLike)
@@ -143,7 +142,7 @@ def open_samples(
         open_source(intake, where, source)
         joined = intake.joined(where)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        temporary.remove(folder)
         if isinstance(error, OSError):
             raise DataError(
                 f"{where} cannot be read ({error}): check permissions and free disk space"

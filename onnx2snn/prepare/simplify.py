@@ -7,10 +7,8 @@ and inlines functions.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import onnx
 import onnxruntime as ort
@@ -22,6 +20,7 @@ from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
 from onnx2snn.protos.opset import raised
 from onnx2snn.protos.reach import spread
 from onnx2snn.protos.sessions import session_options, session_with
+from onnx2snn.protos.temporary import temporary_folder
 from onnx2snn.protos.walk import bodies, graphs
 
 MINIMUM_OPSET = 18
@@ -176,8 +175,8 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # otherwise quantised weights would not be folded
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    with tempfile.TemporaryDirectory(prefix="onnx2snn-", ignore_cleanup_errors=True) as folder:
-        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+    with temporary_folder() as folder:
+        options.optimized_model_filepath = str(folder / "optimised.onnx")
         if not large.fits(proto):
             external = "session.optimized_model_external_initializers_"
             options.add_session_config_entry(f"{external}file_name", "optimised.data")
@@ -188,9 +187,22 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
             if out_of_memory(error):
                 raise MemoryError(one_line(error)) from error
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
-        optimised = onnx.load(options.optimized_model_filepath)
+        optimised = _read_back(options.optimized_model_filepath, name)
     _drop_unused_domains(optimised)
     return optimised
+
+
+def _read_back(path: str, name: str) -> onnx.ModelProto:
+    """Return the model that onnxruntime has written."""
+    try:
+        return onnx.load(path)
+    except Exception as error:
+        if out_of_memory(error):
+            raise MemoryError(one_line(error)) from error
+        raise ModelFileError(
+            f"what onnxruntime makes of '{name}' cannot be read back ({one_line(error)}); set "
+            "TMPDIR to a folder with free space, or export the model again"
+        ) from error
 
 
 def _drop_unused_domains(model: onnx.ModelProto) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnx2snn.errors import ModelFileError, one_line, out_of_memory
+from onnx2snn.protos.temporary import temporary_folder
 
 LIMIT = 2**31 - 2**20
 """Bytes a serialised model may have: protobuf's 2 GiB, less a margin."""
@@ -186,9 +186,9 @@ def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[byte
         yield serialise(proto)
         return
     # where mapped files cannot be removed (Windows), the system's own clean-up has to
-    with tempfile.TemporaryDirectory(prefix="onnx2snn-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder, "model.onnx")
-        data = Path(folder, "model.data")
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
+        data = folder / "model.data"
         write(proto, path, data, data.name)
         yield str(path)
 

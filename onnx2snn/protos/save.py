@@ -10,7 +10,7 @@ import secrets
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.errors import OutputError
 from onnx2snn.protos import large
 from onnx2snn.protos.destination import Destination, destination
+from onnx2snn.protos.temporary import listed
 
 ORDINARY_MODE = 0o666
 """Permissions of a new file, of which the system takes the process's umask away."""
@@ -65,20 +66,32 @@ def _temporary(target: Destination) -> Iterator[Path]:
     folder = Path(tempfile.gettempdir()) if target.direct else target.file.parent
     path = folder / f".{target.file.name}.{secrets.token_hex(4)}"
     # made without tempfile, whose files are private whatever the umask says
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, ORDINARY_MODE)
-    os.close(handle)
-    try:
+    with listed(path):
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, ORDINARY_MODE)
+        os.close(handle)
         if not target.direct and target.file.exists():
             path.chmod(stat.S_IMODE(target.file.stat().st_mode))
         yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file whole or not at all (OutputError)."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def discard(paths: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Remove results of an earlier run, so that none of them stands beside one of this run.
+
+    Only ordinary files are: pipes, devices and what is not there yet stay (OutputError).
+    """
+    for path in paths:
+        if path is None:
+            continue
+        target = destination(path)
+        if not target.direct:
+            with blaming(target.path):
+                target.file.unlink(missing_ok=True)
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
@@ -92,13 +105,25 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None
                 np.lib.format.write_array(file, value, allow_pickle=False)
 
 
-def save_model(path: str | os.PathLike[str], proto: onnx.ModelProto) -> None:
+def save_model(
+    path: str | os.PathLike[str],
+    proto: onnx.ModelProto,
+    older: Iterable[str | os.PathLike[str] | None] = (),
+) -> None:
     """Write a model whole or not at all (OutputError).
 
     Past protobuf's 2 GiB its weights go to a second file, `PATH.data`.
+
+    Args:
+        path: The model's file.
+        proto: The model.
+        older: Results that an earlier run may have left beside it, which are removed once the new
+            model is written and before it takes the old one's place.
     """
     if large.fits(proto):
-        atomic_write(path, large.serialise(proto))
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(large.serialise(proto))
+            discard(older)
         return
     target = destination(path)
     if target.direct:
@@ -106,10 +131,12 @@ def save_model(path: str | os.PathLike[str], proto: onnx.ModelProto) -> None:
             f"'{target.path}' cannot be written: the model is over 2 GiB and needs a second file; "
             "name an ordinary file"
         )
-    _save_in_two(target, proto)
+    _save_in_two(target, proto, older)
 
 
-def _save_in_two(target: Destination, proto: onnx.ModelProto) -> None:
+def _save_in_two(
+    target: Destination, proto: onnx.ModelProto, older: Iterable[str | os.PathLike[str] | None]
+) -> None:
     """Write a model and its weights; no moment pairs an old model with new weights.
 
     The old model leaves first, then the weights are replaced, then the new model comes: whoever
@@ -118,6 +145,7 @@ def _save_in_two(target: Destination, proto: onnx.ModelProto) -> None:
     beside = destination(target.file.with_name(f"{target.file.name}.data"))
     with blaming(target.path), _temporary(target) as model, _temporary(beside) as data:
         large.write(proto, model, data, beside.path.name)
+        discard(older)
         old = model.with_name(f"{model.name}.old")
         with suppress(FileNotFoundError):
             target.file.rename(old)

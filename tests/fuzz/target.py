@@ -1,0 +1,67 @@
+"""What is fuzzed: a model file on its way through every entry of the package."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+
+import onnx2snn
+from onnx2snn.errors import Onnx2snnError
+from onnx2snn.protos import budget
+from onnx2snn.protos.specs import TensorSpec
+
+MEMORY = 2**30
+"""Bytes that a fuzzed model may ask for."""
+
+SIZE = 3
+"""The size that a free dimension is given."""
+
+MOST_VALUES = 2**16
+"""Values of an input beyond which a spiking model is not run."""
+
+
+def one_input(data: bytes) -> None:
+    """Take bytes through the package; any other exception than its own is a finding."""
+    budget.allow(MEMORY)
+    with contextlib.redirect_stdout(io.StringIO()):
+        _attempt(lambda: onnx2snn.inspect(data))
+        _attempt(lambda: _converted(data))
+        _attempt(lambda: _run(data))
+        _attempt(lambda: onnx2snn.rollout(data, timesteps=3))
+
+
+def _attempt(work: Callable[[], object]) -> None:
+    with contextlib.suppress(Onnx2snnError, MemoryError):
+        work()
+
+
+def _converted(data: bytes) -> None:
+    made = onnx2snn.convert(data, method="max", timesteps=2)
+    _run(made.to_bytes())
+
+
+def _run(data: bytes) -> None:
+    session = onnx2snn.SpikingSession(data, threads=1)
+    feed = {spec.name: _zeros(spec) for spec in session.inputs}
+    if sum(array.size for array in feed.values()) < MOST_VALUES:
+        session.run(None, feed, timesteps=3)
+
+
+def _zeros(spec: TensorSpec) -> np.ndarray:
+    shape = [size if isinstance(size, int) else SIZE for size in spec.shape or (1, SIZE)]
+    if np.prod(shape, dtype=np.float64) >= MOST_VALUES:
+        shape = [0]
+    return np.zeros(shape, spec.dtype)
+
+
+def parses(data: bytes) -> bool:
+    """Whether protobuf takes the bytes for a model."""
+    try:
+        onnx.ModelProto.FromString(data)
+    except Exception:  # noqa: BLE001 - DecodeError, or one of upb's own
+        return False
+    return True
