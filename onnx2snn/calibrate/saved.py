@@ -24,6 +24,10 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.errors import ModelFileError, UsageError
 from onnx2snn.prepare.partition import Site
+from onnx2snn.protos.reading import require_file
+
+MOST_BYTES = 2**28
+"""Bytes of all arrays of a calibration: a few numbers for each channel."""
 
 SOURCE = "source_sha256"
 SETTINGS = "settings"
@@ -127,10 +131,15 @@ def _arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     """Return all arrays of an archive, or raise ModelFileError."""
     try:
         # left to open the file itself, numpy leaves a damaged one open
+        require_file(Path(path))
         with Path(path).open("rb") as raw:
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadZipFile("a lone array")
+            members = [] if file.zip is None else file.zip.infolist()
+            sizes = [int(member.file_size) for member in members]
+            if sum(sizes) > MOST_BYTES:
+                raise BadZipFile("more than thresholds take")
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         said = getattr(error, "strerror", None) or "not a whole .npz archive"

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx2snn.cli.limits import within_memory
 from onnx2snn.cli.machine import STDOUT, json_text, write_json, write_stdout
 from onnx2snn.cli.outcomes import done_already, exit_code_of
+from onnx2snn.cli.overwriting import require_distinct
 from onnx2snn.cli.parsers import (
     convert_parser,
     eval_parser,
@@ -27,7 +27,6 @@ from onnx2snn.cli.parsers import (
     run_parser,
 )
 from onnx2snn.cli.stopping import stoppable, within
-from onnx2snn.errors import UsageError
 from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
 
@@ -72,7 +71,7 @@ def _convert(given: argparse.Namespace) -> None:
     }
     _check_written(written)
     # it is checked with the options, once the model is read
-    _require_distinct(read, written | {"--save-thresholds": given.save_thresholds})
+    require_distinct(read, written | {"--save-thresholds": given.save_thresholds})
 
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.convert import run_conversion
@@ -127,7 +126,7 @@ def _write_conversion_page(
 
 def _run(given: argparse.Namespace) -> None:
     _check_written({"-o": given.output})
-    _require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
+    require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
 
     from onnx2snn.data.samples import open_samples
     from onnx2snn.display import terminal
@@ -149,7 +148,8 @@ def _eval(given: argparse.Namespace) -> None:
     _require_page_libraries(given)
     written = {"--json": _file(given.json), "--html": given.html}
     _check_written(written)
-    _require_distinct({"ANN": given.ann, "SNN": given.snn, "--data": given.data}, written)
+    read = {"ANN": given.ann, "SNN": given.snn, "--data": given.data, "--metric": _script(given)}
+    require_distinct(read, written)
 
     from onnx2snn.display import tables, terminal
     from onnx2snn.pipeline.page_site import check_site
@@ -225,7 +225,7 @@ def _inspect(given: argparse.Namespace) -> None:
 
 def _export(given: argparse.Namespace) -> None:
     _check_written({"-o": given.output})
-    _require_distinct({"SNN": given.snn}, {"-o": given.output})
+    require_distinct({"SNN": given.snn}, {"-o": given.output})
 
     from onnx2snn.protos.save import save_model
     from onnx2snn.runtime.rollout import rollout
@@ -243,6 +243,15 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Command]] = {
     "export": (export_parser, _export),
 }
 """The commands by name: how their arguments are read, and what they do."""
+
+
+def _script(given: argparse.Namespace) -> str | None:
+    """Return the metric where it is a script, not a name."""
+    from onnx2snn.data.scripts import names_script
+
+    if given.metric is not None and names_script(given.metric):
+        return str(given.metric)
+    return None
 
 
 def _file(path: str | None) -> str | None:
@@ -265,18 +274,3 @@ def _require_page_libraries(given: argparse.Namespace) -> None:
 
     if given.html is not None:
         require_libraries()
-
-
-def _require_distinct(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:
-    """Refuse to write over what is read, or over another result; devices take several."""
-    from onnx2snn.protos.destination import is_replaced
-
-    seen = {Path(path).resolve(): name for name, path in read.items() if path is not None}
-    for name, path in written.items():
-        if path is None or not is_replaced(path):
-            continue
-        other = seen.setdefault(Path(path).resolve(), name)
-        if other != name:
-            raise UsageError(
-                f"{name} would overwrite '{path}', which is {other}; name another file"
-            )

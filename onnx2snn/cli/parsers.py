@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--memory-limit",
             type=parse_bytes,
-            metavar="BYTES",
+            metavar="SIZE",
             help="refuse what would take more memory, like 4G; default: what is free",
         )
         self.add_argument(

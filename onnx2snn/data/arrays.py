@@ -15,6 +15,13 @@ from onnx2snn.data.blame import reading
 from onnx2snn.data.intake import Intake
 from onnx2snn.data.rows import Rows, in_memory
 from onnx2snn.errors import DataError, quoted
+from onnx2snn.protos.budget import as_text
+
+MOST_UNSUSPICIOUS = 2**30
+"""Bytes up to which an archive may be packed as densely as it likes."""
+
+MOST_PACKED = 200
+"""How many times its size a large archive may unpack to."""
 
 HEADER_BYTES = 1024
 """Bytes of a .npy file that hold the type in its header."""
@@ -47,6 +54,7 @@ def npz_group(intake: Intake, path: Path) -> dict[str, Rows]:
     with reading(path, ".npz archive"), zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         intake.check_names(str(path), members)
+        _check_sizes(path, archive, intake.folder)
         for key, member in members.items():
             files[key] = intake.temporary()
             _unpack(archive, member, files[key])
@@ -54,6 +62,24 @@ def npz_group(intake: Intake, path: Path) -> dict[str, Rows]:
     for key, file in files.items():
         group[key] = npy_rows(file, f"'{key}' in {path}")
     return group
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile, folder: Path) -> None:
+    """Refuse an archive that unpacks to more than its folder holds, or to a bomb."""
+    members = archive.infolist()
+    packed = sum(member.compress_size for member in members)
+    unpacked = sum(member.file_size for member in members)
+    free = shutil.disk_usage(folder).free
+    if unpacked > free:
+        raise DataError(
+            f"{path} unpacks to {as_text(unpacked)}, and {as_text(free)} are free in {folder}: "
+            "set TMPDIR to a larger disk, or give the arrays as .npy"
+        )
+    if unpacked > MOST_UNSUSPICIOUS and unpacked > MOST_PACKED * packed:
+        raise DataError(
+            f"{path} unpacks to {as_text(unpacked)}, over {MOST_PACKED} times its size: "
+            "give the arrays as .npy"
+        )
 
 
 def _unpack(archive: zipfile.ZipFile, member: str, target: Path) -> None:

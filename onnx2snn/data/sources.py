@@ -23,6 +23,7 @@ from onnx2snn.data.intake import Intake
 from onnx2snn.data.objects import open_object
 from onnx2snn.data.scripts import Script, names_script, script_function
 from onnx2snn.errors import DataError
+from onnx2snn.protos.reading import require_file
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 
@@ -61,6 +62,7 @@ def _open_script(intake: Intake, path: Path, function: str) -> None:
 
 def _open_file(intake: Intake, path: Path) -> None:
     where = str(path)
+    require_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
         name = intake.only(where)
@@ -83,6 +85,8 @@ def _open_folder(intake: Intake, folder: Path) -> None:
     arrays = _with_suffix(files, ARRAY_SUFFIXES)
     images = _with_suffix(files, IMAGE_SUFFIXES)
     sets = _test_data_sets(folder, files)
+    for path in [*arrays, *images]:
+        require_file(path)
     if not files:
         raise DataError(f"folder {folder} is empty: put arrays or images there")
     if arrays and images:

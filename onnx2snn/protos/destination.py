@@ -66,6 +66,15 @@ def destination(path: str | os.PathLike[str]) -> Destination:
             links do not allow it.
     """
     given = Path(path)
+    try:
+        return _destination(given)
+    except OSError as error:
+        raise OutputError(f"'{given}' cannot be written: {error.strerror or error}") from error
+    except ValueError as error:  # NUL
+        raise OutputError(f"'{given}' cannot be written: it is no path ({error})") from error
+
+
+def _destination(given: Path) -> Destination:
     descriptor = _descriptor(given)
     if descriptor is not None:
         return _open_descriptor(given, descriptor)

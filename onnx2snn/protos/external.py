@@ -14,10 +14,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from onnx2snn.errors import ModelFileError
+from onnx2snn.protos.reading import read_whole
 from onnx2snn.protos.storage import stored_bytes
+from onnx2snn.protos.walk import tensors
 
 MOST_CHARACTERS = 4096
 """Characters of a location; Linux takes no longer path."""
@@ -40,6 +44,19 @@ class _Place:
 def is_external(tensor: TensorProto) -> bool:
     """Return whether a tensor's values lie in another file."""
     return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def locations(path: str) -> list[str]:
+    """Return the files that a model's external data name; none where it cannot be read."""
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(read_whole(Path(path)))
+    except (OSError, ValueError, DecodeError):
+        return []
+    named = [entry for tensor in tensors(model) for entry in tensor.external_data]
+    # a text that is not UTF-8 is bytes
+    texts = [entry.value for entry in named if entry.key == "location"]
+    return [text for text in dict.fromkeys(texts) if isinstance(text, str)]
 
 
 def read_external(tensor: TensorProto, folder: Path, model: str) -> bytes:

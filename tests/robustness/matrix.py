@@ -17,6 +17,7 @@ from io import StringIO
 from pathlib import Path
 
 from onnx2snn.cli.commands import main
+from onnx2snn.protos import reading
 
 Arguments = list[str]
 
@@ -66,16 +67,16 @@ def run(case: Case, folder: Path) -> Outcome:
     spare.mkdir()
     arguments = case.make(work)
     before = _files(work)
-    errors, kept = StringIO(), tempfile.tempdir
+    errors, kept = StringIO(), (tempfile.tempdir, reading.PATIENCE)
     start = time.monotonic()
-    tempfile.tempdir = str(spare)
+    tempfile.tempdir, reading.PATIENCE = str(spare), 0.2
     try:
         with redirect_stderr(errors), redirect_stdout(StringIO()):
             code = main(arguments)
     except SystemExit as left:
         code = int(left.code or 0)
     finally:
-        tempfile.tempdir = kept
+        tempfile.tempdir, reading.PATIENCE = kept
     seconds = time.monotonic() - start
     said = errors.getvalue()
     faults = list(_faults(case, code, said, seconds))

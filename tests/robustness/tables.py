@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness import ann_cases, snn_cases
+from robustness import ann_cases, file_cases, snn_cases
 from robustness.matrix import Case
 
 
 def every_case() -> Iterator[Case]:
     yield from ann_cases.cases()
     yield from snn_cases.cases()
+    yield from file_cases.cases()
