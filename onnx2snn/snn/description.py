@@ -148,6 +148,10 @@ def _faults_of_neurons(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[s
     neurons = neuron_nodes(nodes_with_neurons(proto, metadata))
     nodes = {node.name: node for node in neurons}
     states = {state["input"]: state for state in metadata["states"]}
+    written_out = {(function.domain, function.name) for function in proto.functions}
+    for node in neuron_nodes(proto.graph.node):
+        if (node.domain, node.op_type) not in written_out:
+            yield f"neuron '{node.name}' has no function for {node.op_type}"
     listed = [neuron["name"] for neuron in metadata["neurons"]]
     if sorted(listed) != sorted(nodes):
         yield "'neurons' are not the neurons of the graph"

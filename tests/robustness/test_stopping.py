@@ -99,7 +99,7 @@ def test_a_signal_ends_a_library_that_does_not_listen(number: int, tmp_path: Pat
     process.send_signal(number)
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 25
     assert process.returncode == 128 + number
     assert said.startswith("interrupted; ")
     assert left(tmp_path) == []
