@@ -1,7 +1,7 @@
 """The most memory that converting, correcting, counting SOPs and a page's raster take, at three
 sizes, as a Markdown table.
 
-    python benchmarks/memory.py [--only convert correct sops raster] [--write docs/performance.md]
+    python benchmarks/memory.py [--only "convert, paper" SOPs raster ...]
 
 Each figure is that of a process of its own: the most memory it held during the work, less what it
 held just before, when the package and onnxruntime were imported and the inputs made. Beside it
