@@ -14,7 +14,7 @@ from typing import Any, Never
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.display.libraries import require_libraries
 from onnx2snn.errors import Onnx2snnError, UsageError
-from onnx2snn.options import Granularity, MaxPool, Method, NeuronKind, Preset
+from onnx2snn.options import Coding, Granularity, MaxPool, Method, NeuronKind, Preset, Start
 from onnx2snn.pipeline.convert import Conversion, run_conversion
 from onnx2snn.pipeline.page_site import check_site
 from onnx2snn.protos.save import atomic_write, check_writable
@@ -31,15 +31,20 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     model: ModelSource,
     calibration: object = None,
     *,
-    preset: Preset = "paper",
-    timesteps: int | str = 32,
+    preset: Preset = "auto",
+    coding: Coding | None = None,
+    timesteps: int | str | None = None,
     delay: Delay = None,
     method: Method | None = None,
-    percentile: float = 99.0,
+    percentile: float | None = None,
     granularity: Granularity = "channel",
     maxpool: MaxPool = "accumulate",
     neuron: NeuronKind | None = None,
     levels: int | None = None,
+    octaves: int | None = None,
+    digits: int | None = None,
+    start: Start | None = None,
+    encode_input: bool = False,
     correct: str | None = None,
     rounds: int = 0,
     keep: Sequence[str] | None = None,
@@ -66,16 +71,25 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         calibration: Typical inputs: a path (.npy, .npz, .pb, a folder), a `script`, an
             array [N, ...], a dict of arrays by input name, or batches of those; None converts with
             random inputs, and warns.
-        preset: A set of defaults: the paper's method, or the best answers after few time-steps.
+        preset: A set of defaults: the paper's method, the best answers of it after few time-steps,
+            or differential coding; "auto": the paper's method where its neurons feed every weighted
+            operator behind the first ones, else differential coding.
+        coding: What a spike says: a value is there ("rate"), or it has changed ("differential").
         timesteps: Time-steps T the model is converted and scored for, and its default at run time;
-            "auto": the fewest that lose at most `max_drop` points of agreement.
+            "auto": the fewest that lose at most `max_drop` points of agreement; None: 32, in
+            differential coding 4.
         delay: Steps left out of the answer: a number, "half" or "auto".
         method: How thresholds are found.
-        percentile: The percentile of method "percentile", above 0 and at most 100.
+        percentile: The percentile of method "percentile", above 0 and at most 100; None: 99, in
+            differential coding 99.9.
         granularity: A threshold per channel, or one per layer.
         maxpool: Whether max-pools between neurons pool the accumulated input, or each step's.
         neuron: Integrate-and-fire, or signed: it also takes spikes back.
         levels: The most thresholds one spike is high.
+        octaves: Differential coding: powers of two a spike can have; None: by site, 8 to 12.
+        digits: Differential coding: spikes a neuron may send in one step.
+        start: Differential coding: estimates start at the mean over the data, or at zero.
+        encode_input: Differential coding: the input arrives as spikes, too.
         correct: "none", or a list of "bias", "potential" and "weights" like "bias,weights".
         rounds: Correct all layers at once in so many simulated rounds; 0: layer by layer.
         keep: Names of activations that are left as they are; what lies around them converts.
@@ -109,6 +123,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     """
     given: dict[str, Any] = {
         "preset": preset,
+        "coding": coding,
         "timesteps": timesteps,
         "delay": delay,
         "method": method,
@@ -117,6 +132,10 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         "maxpool": maxpool,
         "neuron": neuron,
         "levels": levels,
+        "octaves": octaves,
+        "digits": digits,
+        "start": start,
+        "encode_input": encode_input,
         "correct": correct,
         "rounds": rounds,
         "keep": keep,

@@ -12,7 +12,9 @@ from typing import Any, Literal, TypeGuard
 
 from onnx2snn.errors import UsageError
 
-Preset = Literal["paper", "low-latency"]
+Preset = Literal["auto", "paper", "low-latency", "differential"]
+Coding = Literal["rate", "differential"]
+Start = Literal["mean", "zero"]
 Method = Literal["local", "percentile", "max", "mmse"]
 Granularity = Literal["channel", "layer"]
 MaxPool = Literal["accumulate", "current"]
@@ -30,8 +32,34 @@ PRESETS: dict[str, dict[str, Any]] = {
         "correct": "weights",
         "delay": 0,
     },
+    "differential": {
+        "method": "percentile",
+        "octaves": 8,
+        "digits": 1,
+        "start": "mean",
+        "correct": "none",
+        "delay": 0,
+    },
 }
 """The values of options that are not given, by preset."""
+
+AUTO = "auto"
+"""The preset that the network decides: the paper's, or differential coding."""
+
+TIMESTEPS = {"rate": 32, "differential": 4}
+"""Time-steps unless told, by coding."""
+
+PERCENT = {"rate": 99.0, "differential": 99.9}
+"""The percentile of method "percentile" unless told, by coding."""
+
+MOST_OCTAVES = 16
+MOST_DIGITS = 8
+
+RATE_ONLY = ("delay", "neuron", "levels", "correct", "keep")
+"""Options that belong to rate coding, None where they are not given."""
+
+DIFFERENTIAL_ONLY = ("octaves", "digits", "start")
+"""Options that belong to differential coding, None where they are not given."""
 
 LEAST = {
     "timesteps": 1,
@@ -41,6 +69,8 @@ LEAST = {
     "threads": 1,
     "levels": 1,
     "rounds": 0,
+    "octaves": 1,
+    "digits": 1,
 }
 """The smallest value of every whole number."""
 
@@ -80,12 +110,22 @@ def check_whole_numbers(values: Mapping[str, object]) -> None:
     """Raise UsageError for a whole number of another type, or below its least."""
     for name, least in LEAST.items():
         value = values[name]
-        if value is None or (name == "timesteps" and value == "auto"):
+        if value is None or (name == "timesteps" and value == AUTO):
             continue
         if not is_whole(value) or value < least:
             raise UsageError(
                 f"{name} is {value!r}; it has to be a whole number of at least {least}"
             )
+
+
+def check_ladder(octaves: int | None, digits: int | None) -> None:
+    """Raise UsageError for more octaves or digits than a spike or a step can have."""
+    for name, value, most in (
+        ("octaves", octaves, MOST_OCTAVES),
+        ("digits", digits, MOST_DIGITS),
+    ):
+        if value is not None and value > most:
+            raise UsageError(f"{name} is {value}; it has to be at most {most}")
 
 
 def is_whole(value: object) -> TypeGuard[int]:
@@ -116,6 +156,8 @@ def check_keep(value: object) -> None:
 
 def check_percentile(value: Any) -> None:
     """Raise UsageError for a percentile outside 0 to 100."""
+    if value is None:
+        return
     if not is_number(value) or not 0 < value <= 100:
         raise UsageError(f"percentile is {value}; it has to be above 0 and at most 100")
 
@@ -126,10 +168,12 @@ def check_max_drop(value: Any) -> None:
         raise UsageError(f"max_drop is {value}; it has to be 0 or more percentage points")
 
 
-def check_strict(value: object) -> None:
-    """Raise UsageError for anything but True and False."""
-    if not isinstance(value, bool):
-        raise UsageError(f"strict is {value!r}; it has to be True or False")
+def check_flags(values: Mapping[str, object]) -> None:
+    """Raise UsageError for a flag that is neither True nor False."""
+    for name in ("strict", "encode_input"):
+        value = values[name]
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} is {value!r}; it has to be True or False")
 
 
 def check_correct(correct: object, corrections: tuple[str, ...], rounds: int) -> None:
@@ -152,7 +196,7 @@ def check_correct(correct: object, corrections: tuple[str, ...], rounds: int) ->
         )
 
 
-def check_window(timesteps: int | str, delay: object, max_drop: float | None) -> None:
+def check_window(timesteps: int | str | None, delay: object, max_drop: float | None) -> None:
     """Raise UsageError for a delay that leaves no time-step, or an automatic T without a gate."""
     if timesteps == "auto":
         if max_drop is None:
@@ -166,8 +210,32 @@ def check_window(timesteps: int | str, delay: object, max_drop: float | None) ->
         return
     if delay in (None, "auto", "half"):
         return
+    if timesteps is None:
+        timesteps = TIMESTEPS["rate"]
     if not isinstance(timesteps, int) or not isinstance(delay, int) or not 0 <= delay < timesteps:
         raise UsageError(
             f"delay is {delay!r}; it has to be 'auto', 'half' or a number from 0 to "
             f"{int(timesteps) - 1} at {timesteps} time-steps"
+        )
+
+
+def check_coding(coding: str | None, of_rate: str | None, of_differential: str | None) -> None:
+    """Raise UsageError for an option that belongs to the other coding.
+
+    Args:
+        coding: The coding asked for, if any.
+        of_rate: An option that was given and belongs to rate coding, if any.
+        of_differential: The same of differential coding.
+    """
+    if coding == "differential" and of_rate is not None:
+        raise UsageError(f"{of_rate} is an option of rate coding; leave it out, or the coding")
+    if coding == "rate" and of_differential is not None:
+        raise UsageError(
+            f"{of_differential} is an option of differential coding; "
+            "give --preset differential, or leave it out"
+        )
+    if of_rate is not None and of_differential is not None:
+        raise UsageError(
+            f"{of_rate} is an option of rate coding and {of_differential} of differential coding; "
+            "leave one of them out"
         )

@@ -5,26 +5,30 @@ Imports nothing heavy: `onnx2snn --help` is made of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from onnx2snn.errors import UsageError
+from onnx2snn.option_table import OptionTable
 from onnx2snn.options import (
-    METHODS,
+    AUTO,
+    DIFFERENTIAL_ONLY,
+    PERCENT,
     PRESETS,
+    RATE_ONLY,
+    TIMESTEPS,
+    check_coding,
     check_correct,
+    check_flags,
     check_given,
     check_keep,
+    check_ladder,
     check_max_drop,
     check_paths,
     check_percentile,
-    check_strict,
     check_whole_numbers,
     check_window,
-    option,
-    parse_delay,
-    parse_timesteps,
 )
 
 if TYPE_CHECKING:
@@ -32,93 +36,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(OptionTable):
     """The options of `convert`. Raises UsageError for a value that makes no sense."""
-
-    preset: str = option(
-        "paper", "a set of defaults; single options override it", choices=tuple(PRESETS)
-    )
-    timesteps: int | str = option(
-        32,
-        "time-steps T the model is converted and scored for; "
-        "auto: the fewest that keep within --max-drop",
-        type=parse_timesteps,
-        metavar="T|auto",
-    )
-    delay: int | str | None = option(
-        None,
-        "steps left out of the answer: a number, half (T/2) or auto (first-spike times); "
-        "default: half, low-latency 0",
-        type=parse_delay,
-        metavar="D|auto|half",
-    )
-    method: str | None = option(
-        None,
-        "how thresholds are found: local threshold balancing, a percentile or the maximum of the "
-        "activations, or the least squared error at T; default: local, low-latency mmse, "
-        "without calibration data max",
-        choices=METHODS,
-    )
-    percentile: float = option(99.0, "the percentile of --method percentile", metavar="P")
-    granularity: str = option(
-        "channel", "one threshold per channel, or one per layer", choices=("channel", "layer")
-    )
-    maxpool: str = option(
-        "accumulate",
-        "max-pools between neurons pool the accumulated input (exact), or each step's current "
-        "(the paper's rule)",
-        choices=("accumulate", "current"),
-    )
-    neuron: str | None = option(
-        None,
-        "integrate-and-fire, or signed: it also takes back spikes it fired too early; "
-        "default: if, low-latency signed",
-        choices=("if", "signed"),
-    )
-    levels: int | None = option(
-        None,
-        "the most thresholds one spike is high (1: binary spikes); default: 1, low-latency 2",
-        metavar="N",
-    )
-    correct: str | None = option(
-        None,
-        "what is corrected with the SNN's own answers on the calibration data: none, or a list of "
-        "bias, potential and weights; default: none, low-latency weights",
-        metavar="bias,potential,weights",
-    )
-    rounds: int = option(
-        0,
-        "correct all layers at once, in N rounds (not weights); 0: layer by layer, in one "
-        "simulation",
-        metavar="N",
-    )
-    keep: Sequence[str] | None = option(
-        None,
-        "leave an activation as it is: it becomes no neurons, what lies around it does; "
-        "may be given several times",
-        action="append",
-        metavar="NODE",
-    )
-    iterations: int = option(1000, "mini-batches of local threshold balancing", metavar="N")
-    batch_size: int = option(100, "samples per mini-batch", metavar="N")
-    seed: int = option(0, "seed of every random choice", metavar="N")
-    threads: int | None = option(
-        None, "threads onnxruntime uses; default: its own choice", metavar="N"
-    )
-    save_thresholds: str | None = option(
-        None, "keep the calibration in this file", metavar="FILE.npz"
-    )
-    thresholds: str | None = option(None, "take the calibration from this file", metavar="FILE.npz")
-    max_drop: float | None = option(
-        None,
-        "fail (exit code 1) if agreement with the ANN is more than X percentage points below 100",
-        metavar="X",
-    )
-    strict: bool = option(
-        False,
-        "fail (exit code 1) if an operator of the spiking part would be analog: telescoped",
-        action="store_true",
-    )
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -126,13 +45,15 @@ class Settings:
         for row in fields(self):
             check_given(row, values[row.name])
         check_whole_numbers(values)
-        check_strict(self.strict)
+        check_flags(values)
+        check_ladder(self.octaves, self.digits)
         check_paths(values)
         check_keep(self.keep)
         check_percentile(self.percentile)
         check_max_drop(self.max_drop)
         check_correct(self.correct, self.corrections, self.rounds)
         check_window(self.timesteps, self.delay, self.max_drop)
+        check_coding(self.asked_coding, self._asked_of_rate, self._asked_of_differential)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
@@ -144,6 +65,77 @@ class Settings:
                 f"there is no option '{unknown[0]}'; the options are {', '.join(known)}"
             )
         return cls(**options)
+
+    @property
+    def _asked_of_rate(self) -> str | None:
+        """An option that was given and belongs to rate coding."""
+        given = [name for name in RATE_ONLY if getattr(self, name) is not None]
+        others = ("maxpool", "rounds", "iterations")
+        given += [name for name in others if getattr(self, name) != _default(name)]
+        if self.method == "local":
+            given.append("method")
+        return given[0] if given else None
+
+    @property
+    def _asked_of_differential(self) -> str | None:
+        """An option that was given and belongs to differential coding."""
+        given = [name for name in DIFFERENTIAL_ONLY if getattr(self, name) is not None]
+        if self.encode_input:
+            given.append("encode_input")
+        return given[0] if given else None
+
+    @property
+    def asked_coding(self) -> str | None:
+        """The coding asked for by name or by preset; None: it is left open."""
+        if self.preset != AUTO:
+            return "differential" if self.preset == "differential" else "rate"
+        return self.coding
+
+    @property
+    def chosen_coding(self) -> str | None:
+        """The coding that the options decide; None: the network does."""
+        if self.asked_coding is not None:
+            return self.asked_coding
+        if self._asked_of_differential is not None:
+            return "differential"
+        if self._asked_of_rate is not None:
+            return "rate"
+        return None
+
+    def coded(self, coding: str) -> Settings:
+        """Return the same with a coding, and the preset and time-steps that follow from it."""
+        preset = self.preset
+        if preset == AUTO:
+            preset = "differential" if coding == "differential" else "paper"
+        timesteps = TIMESTEPS[coding] if self.timesteps is None else self.timesteps
+        return replace(self, preset=preset, coding=coding, timesteps=timesteps)
+
+    @property
+    def differential(self) -> bool:
+        """Whether the coding is differential, once it is known."""
+        return self.coding == "differential"
+
+    @property
+    def octave_count(self) -> int:
+        """Powers of two that a spike of differential coding can have."""
+        return int(self._chosen("octaves"))
+
+    @property
+    def digit_count(self) -> int:
+        """Spikes that a neuron of differential coding may send in one step."""
+        return int(self._chosen("digits"))
+
+    @property
+    def starts_at_mean(self) -> bool:
+        """Whether estimates of differential coding start at the mean."""
+        return bool(self._chosen("start") == "mean")
+
+    @property
+    def percent(self) -> float:
+        """The percentile of method "percentile"."""
+        if self.percentile is not None:
+            return self.percentile
+        return PERCENT[self.coding or "rate"]
 
     @property
     def steps(self) -> int:
@@ -183,7 +175,8 @@ class Settings:
     def _chosen(self, name: str) -> Any:
         """Return an option as it was given, or else as the preset has it."""
         given = getattr(self, name)
-        return PRESETS[self.preset].get(name) if given is None else given
+        preset = "paper" if self.preset == AUTO else self.preset
+        return PRESETS[preset].get(name) if given is None else given
 
     def without_data(self) -> Settings:
         """Return the same for random inputs: the maximum is the method, and nothing is corrected.
@@ -191,7 +184,8 @@ class Settings:
         Raises:
             UsageError: Something was asked for that takes data.
         """
-        if self.thresholds is None and self.method not in (None, "max"):
+        any_method = self.differential or self.method in (None, "max")
+        if self.thresholds is None and not any_method:
             raise UsageError(
                 f"method '{self.method}' needs calibration data; "
                 "give --calibration, or use --method max"
@@ -201,19 +195,28 @@ class Settings:
                 f"correcting '{self.correct}' needs calibration data; "
                 "give --calibration, or use --correct none"
             )
+        if self.differential:
+            return self
         return replace(self, method="max", correct="none")
 
     def calibration(self, method: str) -> dict[str, Any]:
         """Return the options that decide the thresholds of a method; they are kept with them."""
         names = ("granularity", "seed", *_DECIDING.get(method, ()))
         kept = {"method": method} | {name: getattr(self, name) for name in names}
+        if method == "percentile":
+            kept["percentile"] = self.percent
+        if self.differential:
+            kept |= {"fitted_octaves": self.octave_count, "start": self._chosen("start")}
+            if method == "mmse":
+                kept |= {"fitted_timesteps": self.timesteps, "fitted_digits": self.digit_count}
+            return kept
         if method == "mmse":
             kept |= {"fitted_timesteps": self.timesteps, "fitted_levels": self.height}
         return kept
 
     def conversion(self) -> dict[str, Any]:
         """Return the options that decide the emitted model beside those, for its metadata."""
-        names = (
+        names: tuple[str, ...] = (
             "preset",
             "timesteps",
             "maxpool",
@@ -223,6 +226,8 @@ class Settings:
             "rounds",
             "delay",
         )
+        if self.differential:
+            names = ("preset", "coding", "timesteps", "octaves", "digits", "start", "encode_input")
         decided = {name: self._chosen(name) for name in names}
         if self.keep:
             decided["keep"] = list(self.keep)
@@ -231,6 +236,10 @@ class Settings:
 
 _DECIDING = {
     "local": ("iterations", "batch_size"),
-    "percentile": ("percentile",),
 }
 """The options beside granularity and seed that decide a method's thresholds."""
+
+
+def _default(name: str) -> object:
+    (found,) = [row.default for row in fields(Settings) if row.name == name]
+    return found

@@ -61,7 +61,7 @@ def _by_method(run: Calibrator, method: str, job: Job) -> list[Array]:
     if method == "local":
         return run.local(settings.iterations, settings.seed, progress)
     if method == "percentile":
-        robust = partial(rules.percentile, percent=settings.percentile)
+        robust = partial(rules.percentile, percent=settings.percent)
         return run.from_histograms(robust, progress)
     if method == "mmse":
         # spikes of several thresholds' height are like so many more steps
@@ -78,6 +78,8 @@ class Calibrator:
     def __init__(self, job: Job) -> None:
         """Choose the sizes of a batch and of a pass."""
         self.job = job
+        self.centres: Sequence[Array] | None = None
+        """What is subtracted of each site before sizes are measured (`instrument`)."""
         self.sites = job.sites
         self.passes = SamplePasses(job)
 
@@ -86,7 +88,9 @@ class Calibrator:
         job = self.job
         granularity = job.settings.granularity
         samples = len(job.samples)
-        graph = instrument(job.graph, self.sites, statistic, granularity, samples=samples)
+        graph = instrument(
+            job.graph, self.sites, statistic, granularity, samples=samples, centres=self.centres
+        )
         proto = to_proto(graph)
         return open_own_session(proto, job.threads)
 

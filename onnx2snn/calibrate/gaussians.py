@@ -51,6 +51,8 @@ Rule = Callable[[Node, Known], Gaussian | None]
 def site_statistics(graph: Graph, sites: Sequence[Site], recorded: Known) -> list[Gaussian | None]:
     """Return the statistics of each site's input current z, or None where they are unknown.
 
+    Of a site in front of a weighted operator they are those of its tensor.
+
     Args:
         graph: The arranged ANN, its nodes sorted.
         sites: Its neuron sites.
@@ -67,7 +69,7 @@ def site_statistics(graph: Graph, sites: Sequence[Site], recorded: Known) -> lis
             known[name] = found
         if node.inputs:
             currents[node.name] = node.inputs[0].name
-    names = [currents[site.name] for site in sites]
+    names = [currents.get(site.name, site.tensor) for site in sites]
     return [known.get(name) for name in names]
 
 

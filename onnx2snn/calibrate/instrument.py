@@ -20,7 +20,7 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.data.positions import spread_positions
 from onnx2snn.graph.editing import Editor, redirect, tidy, variable
-from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.prepare.partition import Site
 
 BINS = 2048
@@ -225,6 +225,19 @@ def _thinning(site: Site, least: int) -> _Thinning | None:
     )
 
 
+def _distance(editor: Editor, site: Site, tensor: Tensor, centre: Array) -> Tensor:
+    """Return |y - centre| of a tensor."""
+    name = f"{PREFIX}{site.name}"
+    moved = tensor
+    if np.any(centre):
+        minus = editor.constant(f"{name}/centre", (-centre).astype(np.float32))
+        moved = editor.variable(f"{name}/moved", like=tensor)
+        editor.node("Add", f"{name}/moved", [tensor, minus], [moved])
+    size = editor.variable(f"{name}/size", like=tensor)
+    editor.node("Abs", f"{name}/size", [moved], [size])
+    return size
+
+
 @dataclass(frozen=True)
 class Probe:
     """A statistic: the nodes that take it at a place, and the inputs they need."""
@@ -244,7 +257,7 @@ PROBES = {
 """The statistics, by the names they are asked for."""
 
 
-def instrument(
+def instrument(  # noqa: PLR0913 - one call says what is measured, where and of what
     graph: Graph,
     sites: Sequence[Site],
     statistic: str,
@@ -252,6 +265,7 @@ def instrument(
     *,
     keep_outputs: bool = False,
     samples: int | None = None,
+    centres: Sequence[Array] | None = None,
 ) -> Graph:
     """Return a copy of the ANN that returns one statistic a site.
 
@@ -264,6 +278,8 @@ def instrument(
             with every activation clipped.
         samples: The number of all samples together, as far as it is known: histograms of fewer
             count more positions of each.
+        centres: Of each site, what is subtracted from its values before their sizes |y - centre|
+            are taken for the activations; None: activations are taken as they are.
 
     Returns:
         A graph whose inputs are the ANN's own and, as far as the statistic needs them, the
@@ -271,18 +287,20 @@ def instrument(
     """
     probe = PROBES[statistic]
     graph = graph.copy()
-    by_name: dict[str, Node] = {node.name: node for node in graph.nodes}
+    tensors = graph.tensors()
     editor = Editor(graph)
     rate = variable(RATE, dtype=np.float32, shape=[1])
     positions = POSITIONS
     if samples is not None:
         positions = max(POSITIONS, COUNTED // samples)
     statistics: list[Tensor] = []
-    for site in sites:
+    for index, site in enumerate(sites):
         shape = site.threshold_shape(granularity)
         name = threshold_input(site)
         theta = variable(name, dtype=np.float32, shape=list(shape))
-        activation = by_name[site.name].outputs[0]
+        activation = tensors[site.tensor]
+        if centres is not None:
+            activation = _distance(editor, site, activation, centres[index])
         place = Place(editor, site, activation, theta, rate, shape, positions)
         found = probe.build(place)
         found.dtype = np.dtype(probe.dtype)

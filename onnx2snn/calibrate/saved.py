@@ -3,6 +3,7 @@
 The file is an .npz with these arrays:
 
 - `threshold:SITE` and `mean:SITE`, of the site's threshold shape, for each site by name.
+- `octaves:SITE`, in differential coding: the powers of two of its spikes.
 - `source_sha256`: the hash of the source model.
 - `settings`: those that decided the thresholds, as JSON.
 - `calibrated`: whether there were data.
@@ -49,6 +50,9 @@ class CalibrationSettings(TypedDict):
     percentile: NotRequired[float]
     fitted_timesteps: NotRequired[int]
     fitted_levels: NotRequired[int]
+    fitted_octaves: NotRequired[int]
+    fitted_digits: NotRequired[int]
+    start: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Calibration:
     means: tuple[Array, ...]
     settings: CalibrationSettings
     calibrated: bool
+    octaves: tuple[int, ...] = ()
 
 
 def stored(calibration: Calibration, sites: Sequence[Site], sha256: str) -> dict[str, Array]:
@@ -78,6 +83,8 @@ def stored(calibration: Calibration, sites: Sequence[Site], sha256: str) -> dict
         arrays[f"threshold:{site.name}"] = theta
     for site, mean in zip(sites, calibration.means, strict=True):
         arrays[f"mean:{site.name}"] = mean
+    for site, octaves in zip(sites, calibration.octaves, strict=False):
+        arrays[f"octaves:{site.name}"] = np.array(octaves)
     arrays[SOURCE] = np.array(sha256)
     arrays[SETTINGS] = np.array(json.dumps(calibration.settings))
     arrays[CALIBRATED] = np.array(calibration.calibrated)
@@ -124,7 +131,14 @@ def load(
             arrays.append(value)
     settings: CalibrationSettings = json.loads(str(found[SETTINGS]))
     calibrated = bool(found[CALIBRATED])
-    return Calibration(tuple(values["threshold"]), tuple(values["mean"]), settings, calibrated)
+    octaves = [found[f"octaves:{site.name}"] for site in sites if f"octaves:{site.name}" in found]
+    return Calibration(
+        tuple(values["threshold"]),
+        tuple(values["mean"]),
+        settings,
+        calibrated,
+        tuple(int(value) for value in octaves),
+    )
 
 
 def _arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -155,6 +169,9 @@ def _of_site(arrays: Mapping[str, Array], kind: str, site: Site, granularity: st
         return None
     if value.dtype.kind != "f":
         return None
-    if not np.all(np.isfinite(value)) or np.any(value < 0):
+    if not np.all(np.isfinite(value)):
+        return None
+    # where estimates of differential coding start may have any sign
+    if kind == "threshold" and np.any(value < 0):
         return None
     return value

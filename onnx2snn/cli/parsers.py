@@ -194,6 +194,11 @@ def inspect_parser() -> argparse.ArgumentParser:
         description="What a model is: what would be converted, or what was.",
     )
     parser.add_argument("model", metavar="MODEL", help="an ANN or a spiking model")
+    parser.add_argument(
+        "--coding",
+        choices=("rate", "differential"),
+        help="of an ANN: the roles its nodes would have; default: as a conversion chooses",
+    )
     parser.add_argument("--json", action="store_true", help="write it to stdout as JSON")
     return parser
 

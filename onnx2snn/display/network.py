@@ -51,10 +51,10 @@ def _operators_by_part(model: StepModel) -> dict[str, Counter[str]]:
     with_spikes = time_varying_tensors(model.proto, clockless)
     with_time = time_varying_tensors(model.proto, model.states)
     needed = needed_tensors(model.proto, model.states)
-    averages = set(model.means)
+    averages = set()
     for state in model.states:
         if state.mean is not None:
-            averages.add(state.output)
+            averages |= {state.mean, state.output}
 
     def part_of(node: onnx.NodeProto) -> str:
         made = set(node.output)

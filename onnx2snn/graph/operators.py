@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onnx2snn.graph.editing import constant
-from onnx2snn.graph.types import Node
+from onnx2snn.graph.types import Node, Tensor
 from onnx2snn.protos.nodes import WEIGHTED, standard
 
-Role = Literal["encoder", "neuron", "linear", "pooled", "analog", "readout", "refused"]
+Role = Literal[
+    "encoder", "neuron", "linear", "pooled", "spiking", "estimated", "analog", "readout", "refused"
+]
 """What becomes of a node.
 
 `neuron`: fires; `linear`: runs per step as it is; `pooled`: a max-pool that stands before a neuron,
 on the input current; `analog`: not driven by spikes, it acts on the accumulated input; `encoder`,
-`readout`: before the first and behind the last neurons; `refused`: cannot be converted.
+`readout`: before the first and behind the last neurons; `refused`: cannot be converted. In
+differential coding `spiking` is a weighted operator that spikes drive, and `estimated` an operator
+between two of them, which acts on estimates.
 """
 
 
@@ -169,6 +173,45 @@ SHAPING: dict[str, tuple[int, ...]] = {
 
 No state can be kept where that changes from step to step.
 """
+
+
+CONTROL = ("If", "Loop", "Scan")
+"""Control flow."""
+
+RANDOM = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
+"""Operators that draw random numbers."""
+
+SHAPED_BY_VALUES = ("NonZero", "Unique", "NonMaxSuppression")
+"""Operators whose output has a shape that depends on values."""
+
+
+def shaped_by(node: Node, varies: Callable[[int], bool]) -> bool:
+    """Return whether the shape of what a node makes depends on the values of inputs that vary.
+
+    `varies` says of an input's index whether that input varies in time. Control flow may make any
+    shape that is not inferred.
+    """
+    indices = range(len(node.inputs))
+    if not standard(node) or node.op in CONTROL:
+        known = all(_fully_known(tensor) for tensor in node.outputs)
+        return not known and any(varies(index) for index in indices)
+    if node.op in SHAPED_BY_VALUES:
+        return any(varies(index) for index in indices)
+    deciding = SHAPING.get(node.op, ())
+    return any(index < len(node.inputs) and varies(index) for index in deciding)
+
+
+def _fully_known(tensor: Tensor) -> bool:
+    if tensor.shape is None:
+        return False
+    return all(dim is not None for dim in tensor.shape)
 
 
 def is_weighted(node: Node) -> bool:

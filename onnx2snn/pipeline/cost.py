@@ -74,7 +74,8 @@ def cost(inference: float, seconds: dict[str, float], samples: int, settings: Se
         settings: How thresholds were found.
     """
     one_pass = inference * samples
-    passes = {name: round(seconds[name] / one_pass, 2) for name in ("calibrate", "correct")}
+    costly: list[str] = [name for name in ("calibrate", "correct") if name in seconds]
+    passes = {name: round(seconds[name] / one_pass, 2) for name in costly}
     balancing = None
     if settings.threshold_method == "local" and settings.thresholds is None:
         balanced = settings.iterations * min(settings.batch_size, samples)

@@ -16,16 +16,17 @@ from onnx2snn.data.split import open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError
 from onnx2snn.graph.shape_inference import Trial
 from onnx2snn.pipeline.prepared import trial_of
-from onnx2snn.prepare.arrange import arrange
+from onnx2snn.prepare.codings import choose_coding
 from onnx2snn.prepare.normalise import normalise
-from onnx2snn.prepare.partition import partition
 from onnx2snn.prepare.roles import Row
+from onnx2snn.prepare.weighted_sites import WeightedPartition
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs, output_specs
 from onnx2snn.score.results import WeightedWork
 from onnx2snn.score.synapses import weighted_work
+from onnx2snn.settings import Settings
 from onnx2snn.snn.description import read_rollout_metadata
-from onnx2snn.snn.format import ROLLOUT_KEY, metadata_of
+from onnx2snn.snn.format import ROLLOUT_KEY, WeightedEntry, metadata_of
 from onnx2snn.snn.step_model import read_step_model
 
 
@@ -41,8 +42,9 @@ class NodeRole(TypedDict):
 class Inspection(TypedDict):
     """Description of a model; `inputs` and `outputs` are its own, states left out.
 
-    An ANN has `convertible`, `reason` (None where it is convertible), `summary` (nodes by role) and
-    `nodes`; a spiking model, and a rollout of one, has `metadata`, the former
+    An ANN has `convertible`, `reason` (None where it is convertible), `summary` (nodes by role),
+    `nodes`, the `coding` it would get, and in differential coding what drives its weighted
+    operators (`driven`); a spiking model, and a rollout of one, has `metadata`, the former
     `weighted`, too, where its inputs have fixed sizes.
     """
 
@@ -56,13 +58,16 @@ class Inspection(TypedDict):
     nodes: NotRequired[list[NodeRole]]
     metadata: NotRequired[Mapping[str, Any]]
     weighted: NotRequired[WeightedWork]
+    coding: NotRequired[str]
+    driven: NotRequired[list[WeightedEntry]]
 
 
-def inspect(model: ModelSource) -> Inspection:
+def inspect(model: ModelSource, coding: str | None = None) -> Inspection:
     """Describe a model of either kind, as plain data; the converter goes by the very same table.
 
     Args:
         model: Path, bytes or ModelProto of an ANN, a spiking model or a rollout.
+        coding: "rate" or "differential", for an ANN; None: as `convert` chooses.
 
     Returns:
         Plain data, ready for JSON.
@@ -75,7 +80,7 @@ def inspect(model: ModelSource) -> Inspection:
         return _inspect_rollout(source)
     if metadata_of(source.proto) is not None:
         return _inspect_snn(source)
-    return _inspect_ann(source)
+    return _inspect_ann(source, Settings(coding=coding))
 
 
 def _inspect_rollout(source: LoadedModel) -> Inspection:
@@ -112,29 +117,37 @@ def _sizes(spec: TensorSpec) -> list[int | None]:
     return [dim if isinstance(dim, int) else None for dim in dims]
 
 
-def _inspect_ann(source: LoadedModel) -> Inspection:
+def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
     reason = None
+    coding = settings.coding or "rate"
+    driven: Sequence[WeightedEntry] = ()
     rows: Sequence[Row] = ()
     try:
         trial = _random_trial(source)
-        graph, arrangement = arrange(normalise(source, trial), trial)
-        parts = partition(graph, arrangement)
+        way = choose_coding(normalise(source, trial), trial, settings)
+        coding, parts = way.coding, way.partition
         rows = parts.rows
+        if isinstance(parts, WeightedPartition):
+            driven = parts.weighted
         parts.require_convertible()
     except UnsupportedGraphError as error:
         reason = str(error)
         if not rows and error.op:  # refused before there was a table
             rows = [Row(error.node, error.op, "refused", error.reason)]
-    return {
+    about: Inspection = {
         "kind": "ann",
         "model": source.name,
         "inputs": _as_texts(input_specs(source.proto)),
         "outputs": _as_texts(output_specs(source.proto)),
+        "coding": coding,
         "convertible": reason is None,
         "reason": reason,
         "summary": dict(Counter(row.role for row in rows)),
         "nodes": [_node_role(row) for row in rows],
     }
+    if driven:
+        about["driven"] = list(driven)
+    return about
 
 
 def _random_trial(source: LoadedModel) -> Trial | None:

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnx2snn.aliases import Array, ModelSource, Progress
 from onnx2snn.calibrate.batchnorm import recorded_statistics
 from onnx2snn.calibrate.gaussians import Gaussian, site_statistics
+from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.data.batches import batches
 from onnx2snn.data.random import index_bounds
 from onnx2snn.data.split import CalibrationData, open_calibration
@@ -22,7 +25,8 @@ from onnx2snn.graph.types import Graph
 from onnx2snn.pipeline.batch_check import require_batch_axis
 from onnx2snn.pipeline.cost import Clock, inference_seconds
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
-from onnx2snn.prepare.arrange import Arrangement, arrange
+from onnx2snn.prepare.arrange import Arrangement
+from onnx2snn.prepare.codings import choose_coding
 from onnx2snn.prepare.finite import not_a_number
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.normalise import normalise
@@ -52,6 +56,8 @@ class Prepared:
     statistics: Sequence[Gaussian | None]
     inference: float | None
     clock: Clock
+    chosen: str = ""
+    """Why the coding was chosen, where the network decided."""
 
 
 @contextmanager
@@ -84,8 +90,6 @@ def prepared(
         # without data and a method, BatchNormalization may know how activations are distributed
         informed = calibration is None and settings.method is None
         recorded = recorded_statistics(source.proto) if informed else {}
-        if calibration is None:
-            settings = settings.without_data()
         data = open_calibration(calibration, specs, settings.seed, index_bounds(source.proto))
     with data.samples:
         feed = data.check_feed(specs)
@@ -96,8 +100,13 @@ def prepared(
             _require_numbers(source, data, original)
             normalised = run_model(graph, feed, settings.threads)
         with clock("arrange"):
-            graph, arrangement = arrange(graph, trial)
-            parts = _parts(graph, arrangement, settings.keep or ())
+            way = choose_coding(graph, trial, settings)
+            settings = settings.coded(way.coding)
+            if calibration is None:
+                settings = settings.without_data()
+            graph, arrangement, parts = way.graph, way.arrangement, way.partition
+            if settings.keep:
+                parts = _kept(graph, arrangement, parts, settings.keep)
             # before the stages are compared: random numbers would differ from run to run
             parts.require_convertible()
             if settings.strict:
@@ -108,18 +117,17 @@ def prepared(
         job = Job(graph, parts, specs, data, settings, progress)
         inference = None if data.random else inference_seconds(job, source.proto)
         statistics = site_statistics(graph, job.sites, recorded)
-        yield Prepared(job, source, arrangement, feed, statistics, inference, clock)
+        yield Prepared(job, source, arrangement, feed, statistics, inference, clock, way.reason)
 
 
-def _parts(graph: Graph, arrangement: Arrangement, keep: Sequence[str]) -> Partition:
+def _kept(
+    graph: Graph, arrangement: Arrangement, parts: Partition, keep: Sequence[str]
+) -> Partition:
     """Return the parts of a network some of whose activations are left as they are.
 
     Raises:
         UsageError: One of these is none that would fire.
     """
-    parts = partition(graph, arrangement)
-    if not keep:
-        return parts
     sources = [site.source for site in parts.sites]
     names = [site.name for site in parts.sites]
     for name in keep:
@@ -236,3 +244,14 @@ def _require_computable(ready: Prepared) -> None:
     for batch in batches(job.data.samples, job.settings.batch_size, job.fixed_batch):
         with computing(job.specs):
             session.run(None, batch.feed)
+
+
+def require_finite(job: Job, found: Calibration) -> None:
+    """Refuse a network whose tensors are NaN or infinite on the samples."""
+    for site, theta, mean in zip(job.sites, found.thresholds, found.means, strict=True):
+        if not (np.isfinite(theta).all() and np.isfinite(mean).all()):
+            reason = (
+                "its activations are NaN or infinite on the calibration data; mend the model, or "
+                "give data that it can compute"
+            )
+            raise UnsupportedGraphError(site.source, "activation", reason)

@@ -17,7 +17,13 @@ from onnx2snn.protos.sessions import open_session
 from onnx2snn.score.closeness import deviation
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP
-from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
+from onnx2snn.snn.stateful import (
+    ACCUMULATED_MAX_POOL,
+    INCREASE,
+    MEAN_SO_FAR,
+    RUNNING_MEAN,
+    SPIKING_PRODUCT,
+)
 
 TOLERANCE = 1e-3
 """Largest relative L2 difference between two stages; float32 rounding alone stays near 1e-6."""
@@ -117,6 +123,25 @@ def as_clipped(graph: Graph) -> Graph:
             node.attrs = dict(node.attrs)
             node.op = node.attrs.pop("pool")
         node.domain = None
+    return graph
+
+
+def as_converged(graph: Graph) -> Graph:
+    """Return a copy of a graph of differential coding in the limit of many steps.
+
+    What a neuron has sent is then its input, and what an operator made of it its output.
+    """
+    graph = graph.copy()
+    for node in graph.nodes:
+        if node.domain != SNN_DOMAIN:
+            continue
+        node.domain = None
+        if node.op == SPIKING_PRODUCT:
+            node.attrs = dict(node.attrs)
+            node.op = node.attrs.pop("product")
+            continue
+        node.attrs = {}
+        node.op = "Add" if len(node.inputs) > 1 else "Identity"
     return graph
 
 

@@ -98,6 +98,42 @@ def compare(
     step_model = read_step_model(snn, "model")
     opening = Opening(threads=job.threads)
     session = Simulation(step_model, opening, count_spikes=True, count_activity=True)
+    errors = _Errors(job.sites, thresholds, job.settings.steps)
+    return _compared(job, ann, session, errors, delay, size)
+
+
+def compare_estimates(
+    job: Job,
+    scales: Sequence[Array],
+    starts: Sequence[Array],
+    snn: onnx.ModelProto,
+    size: int = BATCH,
+) -> Comparison:
+    """Compare as `compare` does, a model of differential coding.
+
+    Args:
+        job: The prepared network and its data.
+        scales: λ per site, in ANN units.
+        starts: Where estimates start per site, in ANN units.
+        snn: The emitted spiking model.
+        size: Samples that run together, at most.
+    """
+    ann = _with_activations(job)
+    step_model = read_step_model(snn, "model")
+    session = Simulation(step_model, Opening(threads=job.threads), count_activity=True)
+    errors = _EstimateErrors(job.sites, scales, job.settings.steps, starts)
+    return _compared(job, ann, session, errors, 0, size)
+
+
+def _compared(
+    job: Job,
+    ann: ort.InferenceSession,
+    session: Simulation,
+    errors: _Errors,
+    delay: int,
+    size: int,
+) -> Comparison:
+    """Run both batch by batch."""
     outputs = len(job.graph.outputs)
     samples, timesteps = job.data.held_back, job.settings.steps
     proto = to_proto(job.graph)
@@ -108,7 +144,6 @@ def compare(
     count = affordable_samples(len(samples), timesteps, job.sites)
     rows = []
     exact = []
-    errors = _Errors(job.sites, thresholds, timesteps)
     if job.fixed_batch is None:
         size = affordable_batch(session, samples.batch([0]), size)
     for batch in batches(samples, size, job.fixed_batch, count):
@@ -191,6 +226,35 @@ class _Errors:
             SiteError(site.name, float(total), float(own), float(inherited), float(rate))
             for site, (total, own, inherited), rate in zip(self.sites, shares, rates, strict=True)
         )
+
+
+class _EstimateErrors(_Errors):
+    """The same in differential coding, r being the receivers' estimate of the tensor a.
+
+    `own` is the estimate less the tensor that the SNN really computed, `inherited` that tensor less
+    the ANN's.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        thresholds: Sequence[Array],
+        timesteps: int,
+        starts: Sequence[Array],
+    ) -> None:
+        super().__init__(sites, thresholds, timesteps)
+        self.starts = starts
+
+    def add(self, session: Simulation, activations: Sequence[Array], count: int) -> None:
+        """Add what a batch's run left in the session; `count` samples of it are its own."""
+        sent, given, activity = session.sent(), session.given(), session.activity()
+        for index, site in enumerate(self.sites):
+            scale, start, a = self.thresholds[index], self.starts[index], activations[index]
+            estimate = scale * sent[site.name] + start
+            computed = scale * given[site.name] + start
+            differences = (estimate - a, estimate - computed, computed - a, a)
+            self.squares[index] += [_squared_norm(values) for values in differences]
+            self.spikes[index] += activity[site.name].mean() / self.timesteps * count
 
 
 def _squared_norm(values: Array) -> float:

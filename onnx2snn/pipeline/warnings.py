@@ -30,6 +30,26 @@ def conversion_warnings(
             yield f"site '{name}' never fired on the calibration data: its threshold is set to 1"
 
 
+def differential_warnings(
+    ready: Prepared, job: Job, calibration: Calibration, settled: Sequence[Thresholds]
+) -> Iterator[str]:
+    """Yield what is to be said about a conversion to differential coding.
+
+    Args:
+        ready: The prepared network.
+        job: The same with the number of time-steps at hand.
+        calibration: Where λ comes from.
+        settled: λ as it is used, per site.
+    """
+    if ready.chosen:
+        yield f"differential coding: with neurons in place of activations {ready.chosen}"
+    yield from _about_data(ready, job, calibration)
+    yield from _about_fitting(job, calibration)
+    for site, thresholds in zip(job.sites, settled, strict=True):
+        if thresholds.all_silent:
+            yield f"'{site.tensor}' never changed on the calibration data: its λ is set to 1"
+
+
 def _about_data(ready: Prepared, job: Job, calibration: Calibration) -> Iterator[str]:
     """Say that there are no data, and where thresholds come from then."""
     guessed = job.data.guesses
@@ -57,7 +77,11 @@ def _about_data(ready: Prepared, job: Job, calibration: Calibration) -> Iterator
 def _about_fitting(job: Job, calibration: Calibration) -> Iterator[str]:
     """Say where thresholds from a file were fitted to other settings than these."""
     settings = job.settings
-    asked = {"fitted_timesteps": settings.steps, "fitted_levels": settings.height}
+    asked = {"fitted_timesteps": settings.steps}
+    if settings.differential:
+        asked |= {"fitted_octaves": settings.octave_count, "fitted_digits": settings.digit_count}
+    else:
+        asked["fitted_levels"] = settings.height
     for name, fitted in calibration.settings.items():
         if asked.get(name, fitted) != fitted:
             option = name.removeprefix("fitted_")

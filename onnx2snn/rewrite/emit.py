@@ -19,12 +19,15 @@ from onnx2snn.aliases import Dim
 from onnx2snn.graph.editing import constant, to_proto
 from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.prepare.partition import Partition
+from onnx2snn.prepare.weighted_sites import WeightedPartition
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard_opset
 from onnx2snn.rewrite.lowering import Lowering, onnx_type
+from onnx2snn.rewrite.lowering_differential import Ladder, lower_differential
 from onnx2snn.rewrite.lowering_rules import lower
 from onnx2snn.snn.fast_neurons import function_for
 from onnx2snn.snn.format import (
+    DIFFERENTIAL_FORMAT,
     FORMAT,
     SNN_DOMAIN,
     SNN_OPSET,
@@ -34,7 +37,7 @@ from onnx2snn.snn.format import (
     describe,
 )
 from onnx2snn.snn.neurons import BY_OP
-from onnx2snn.snn.step_model import State, boundaries
+from onnx2snn.snn.step_model import State, boundaries, estimate_boundaries
 from onnx2snn.version import __version__
 
 MINIMUM_IR = 10
@@ -82,6 +85,48 @@ def annotate(
         analog=[node.name for node in graph.nodes if node.name in analog],
         parts=PartsEntry(encoder=list(to_core), readout=means),
         calibrated=about.calibrated,
+    )
+    describe(proto, metadata)
+    return proto
+
+
+def annotate_differential(
+    graph: Graph,
+    parts: WeightedPartition,
+    model: LoadedModel,
+    about: ConversionFacts,
+    ladder: Ladder,
+) -> onnx.ModelProto:
+    """Return the emitted model of differential coding.
+
+    Args:
+        graph: The folded spiking graph, which is changed.
+        parts: The partition of the normalised ANN.
+        model: The ANN as it was loaded.
+        about: Facts for the description.
+        ladder: What spikes can say.
+    """
+    low = lower_differential(graph, model, ladder)
+    proto = export_lowered(low, model)
+    states = [State.of(entry) for entry in low.states]
+    border = estimate_boundaries(proto, states)
+    metadata = Metadata(
+        format=DIFFERENTIAL_FORMAT,
+        tool=f"onnx2snn {__version__}",
+        source_sha256=model.sha256,
+        settings=about.settings,
+        timesteps=about.timesteps,
+        delay=0,
+        delay_auto=0,
+        states=low.states,
+        neurons=neuron_entries(low, parts),
+        analog=[entry["node"] for entry in parts.weighted if entry["drive"] == "analog"],
+        parts=PartsEntry(encoder=list(border.to_core), readout=list(border.taken)),
+        calibrated=about.calibrated,
+        coding="differential",
+        octaves=max(ladder.octaves.values()),
+        digits=ladder.digits,
+        weighted=list(parts.weighted),
     )
     describe(proto, metadata)
     return proto

@@ -11,7 +11,7 @@ The rules are in `rewrite.fold_rules.tables`. The passes 2 and 3 repeat until no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from onnx2snn.aliases import Array
@@ -19,7 +19,7 @@ from onnx2snn.graph.editing import consumers, drop, is_output, producer, tidy
 from onnx2snn.graph.operators import is_weighted
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.rewrite.factors import Factors, places, scale_of
-from onnx2snn.rewrite.fold_rules.moves import FoldOutcome, Move, Scales
+from onnx2snn.rewrite.fold_rules.moves import BackwardRule, FoldOutcome, Move, Scales
 from onnx2snn.rewrite.fold_rules.tables import BACKWARD, FORWARD, KNOWN_DOMAINS
 from onnx2snn.snn.neurons import IF
 
@@ -42,15 +42,23 @@ class Folding:
     kept: tuple[Kept, ...]
 
 
-def fold(graph: Graph, fixed: Collection[str] = ()) -> tuple[Graph, Folding]:
+def fold(
+    graph: Graph, fixed: Collection[str] = (), more: Mapping[str, BackwardRule] | None = None
+) -> tuple[Graph, Folding]:
     """Move all constant factors of a spiking graph; the graph given is changed.
 
-    `fixed` names products that stay where they are, whatever moves past them: those of telescoped
-    regions.
+    Args:
+        graph: The spiking graph.
+        fixed: Names of products that stay where they are, whatever moves past them: those of
+            telescoped regions.
+        more: Backward rules beside those of the table.
+
+    Returns:
+        The graph, and what became of the factors.
     """
     factors = Factors(graph, fixed)
     factors.split()
-    moves = _Moves(factors)
+    moves = _Moves(factors, BACKWARD | dict(more or {}))
     moves.repeat(moves.back)
     moves.repeat(moves.forward)
     left = factors.merge()
@@ -67,8 +75,9 @@ class _Moves:
     move, by its name.
     """
 
-    def __init__(self, factors: Factors) -> None:
+    def __init__(self, factors: Factors, backward: Mapping[str, BackwardRule]) -> None:
         self.factors = factors
+        self.backward = backward
         self.graph = factors.graph
         self.folded: set[str] = set()
         self.reasons: dict[str, str] = {}
@@ -116,7 +125,7 @@ class _Moves:
         shared = len(consumers(y)) > 1
         if shared or is_output(self.graph, y):
             return f"'{node.name}' ({node.op}) feeds others too"
-        rule = BACKWARD.get(node.op) if node.domain in KNOWN_DOMAINS else None
+        rule = self.backward.get(node.op) if node.domain in KNOWN_DOMAINS else None
         if rule is None or node.outputs[0] is not y:
             return f"no factor passes '{node.name}' ({node.op})"
         return rule(node, scale_of(factor))

@@ -16,6 +16,8 @@ from onnx import helper
 from onnx2snn.aliases import Dim
 from onnx2snn.graph.editing import Editor, dims_of
 from onnx2snn.graph.types import Graph, Tensor
+from onnx2snn.protos.load import LoadedModel
+from onnx2snn.protos.specs import input_specs
 from onnx2snn.snn.format import StateEntry, StateKind
 
 
@@ -148,3 +150,12 @@ class Lowering:
 def onnx_type(dtype: Any) -> int:
     """Return the number ONNX has for a NumPy type."""
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def dimension_names(model: LoadedModel) -> frozenset[str]:
+    """Return the names of the dimensions of a model's inputs."""
+    names: set[str] = set()
+    for spec in input_specs(model.proto):
+        shape = spec.shape or ()
+        names.update(size for size in shape if isinstance(size, str))
+    return frozenset(names)

@@ -20,8 +20,7 @@ import numpy as np
 from onnx2snn.graph.editing import drop, tidy, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.load import LoadedModel
-from onnx2snn.protos.specs import input_specs
-from onnx2snn.rewrite.lowering import Lowering, onnx_type
+from onnx2snn.rewrite.lowering import Lowering, dimension_names, onnx_type
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP, attributes
 from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
@@ -51,7 +50,7 @@ def lower(graph: Graph, model: LoadedModel, delay: int, dtype: Any = np.float32)
     Returns:
         The lowering, with the states.
     """
-    low = Lowering(graph, dtype, _dimension_names(model))
+    low = Lowering(graph, dtype, dimension_names(model))
     window = _count_steps(low, delay)
     stateful = [node for node in graph.nodes if node.domain == SNN_DOMAIN]
     ends = [node for node in stateful if node.op in (MEAN_SO_FAR, INCREASE)]
@@ -68,14 +67,6 @@ def lower(graph: Graph, model: LoadedModel, delay: int, dtype: Any = np.float32)
         graph.outputs.append(after)
     tidy(graph)
     return low
-
-
-def _dimension_names(model: LoadedModel) -> frozenset[str]:
-    names: set[str] = set()
-    for spec in input_specs(model.proto):
-        shape = spec.shape or ()
-        names.update(size for size in shape if isinstance(size, str))
-    return frozenset(names)
 
 
 def _count_steps(low: Lowering, delay: int) -> Window:

@@ -4,7 +4,7 @@ The core adds up what the readout takes, since the first step. So the mean over 
 to end of a run is
     mean = (sum[end] - sum[start]) / (end - start),
 and one simulation answers for any number of windows, if the sums at their starts are kept (paper,
-section 5).
+section 5). In differential coding the readout takes the sums themselves: they are the estimate.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ class Answers:
         """Answer with the readout of these sessions."""
         self._outputs = model.outputs
         self._parts = parts
+        self._means = model.coding == "rate"
         self._inputs: dict[str, str] = {}
-        """The state that holds a sum, by the tensor that the readout takes its mean as."""
+        """The state that holds a sum, by the tensor that the readout takes it or its mean as."""
         for state in model.states:
-            if state.mean is not None:
-                self._inputs[state.mean] = state.input
+            tensor = state.mean if self._means else state.output
+            if tensor in model.taken:
+                self._inputs[tensor] = state.input
 
     def sums(self, run: Run, *, copy: bool = True) -> Sums:
         """Return a run's sums after its last step; those not copied hold until the next one."""
@@ -64,7 +66,10 @@ class Answers:
         steps = np.float32(span.end - span.start)
         known = dict(static)
         for mean, total in sums[span.end].items():
-            if span.start:
+            if not self._means:
+                # the estimate so far
+                known[mean] = total
+            elif span.start:
                 # mean = (sum[end] - sum[start]) / (end - start)
                 before = sums[span.start][mean]
                 known[mean] = (total - before) / steps

@@ -17,6 +17,7 @@ from onnx2snn.protos.large import infer_model_shapes
 from onnx2snn.protos.reach import upstream
 from onnx2snn.runtime.spike_counters import SpikeCounter, add_counters
 from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import State, StepModel, time_varying_tensors
 
 
@@ -72,16 +73,26 @@ def core(
 
 
 def readout(model: StepModel) -> onnx.ModelProto | None:
-    """Return the part from means (and what the encoder hands over) to the outputs.
+    """Return the part from means, or states, and what the encoder hands over to the outputs.
 
-    None where the outputs are the means themselves.
+    None where the outputs are these themselves.
     """
-    known = {*model.means, *_static_outputs(model)}
+    known = {*model.taken, *_static_outputs(model)}
     made = [name for name in model.outputs if name not in known]
     if not made:
         return None
-    inputs = [*model.means, *model.to_readout]
+    inputs = [*model.taken, *model.to_readout]
     return extract(model.proto, inputs, made)
+
+
+def neuron_inputs(model: StepModel) -> onnx.ModelProto:
+    """Return the part of a model of differential coding from states after a step to what its
+    neurons are given, in threshold units.
+    """
+    after = [state.output for state in model.states]
+    given = [node.input[0] for node in neuron_nodes(model.nodes)]
+    inputs = [*after, *model.to_core]
+    return extract(model.proto, inputs, list(dict.fromkeys(given)))
 
 
 def core_states(model: StepModel) -> list[State]:

@@ -26,8 +26,7 @@ def affordable_batch(
         kept: How many steps' sums are kept at once, to answer for several windows.
     """
     simulation.run(one, timesteps=1)
-    potentials = simulation.potentials()
-    neurons = sum(values.size for values in potentials.values())
+    neurons = simulation.neuron_count()
     # a sample's sums weigh as much as neurons, once for each window that starts late
     numbers = neurons + kept * simulation.answer_size()
     return max(1, min(most, NEURONS_AT_ONCE // numbers))

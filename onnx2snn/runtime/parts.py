@@ -103,6 +103,11 @@ class Parts:
         proto = cut.core(self._model, spikes=True)
         return self.opening.open(proto, spinning=True)
 
+    @cached_property
+    def neuron_inputs(self) -> ort.InferenceSession:
+        """The way from states after a step to what neurons of differential coding are given."""
+        return self.opening.open(cut.neuron_inputs(self._model), spinning=False)
+
     @property
     def refusal(self) -> str | None:
         """Why time cannot be folded into this model's batch axis, or None where it can."""

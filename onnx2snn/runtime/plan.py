@@ -20,6 +20,7 @@ from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.parts import Parts
 from onnx2snn.runtime.schedules import Batched, Stepped
 from onnx2snn.runtime.states import Axes, CoreStates, ort_values
+from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import StepModel
 
 Schedule = Literal["auto", "stepped", "batched"]
@@ -109,8 +110,10 @@ class Planner:
         given = ort_values(to_core)
         values = way.one_step(given, self._states.zeros)
         total = 0
+        nodes = neuron_nodes(self._model.nodes)
+        own = {node.input[1] for node in nodes}
         for state in self._model.states:
-            if state.kind == "membrane":
+            if state.input in own:
                 total += prod(values[state.input].shape())
         return total
 

@@ -12,6 +12,9 @@ below zero, and would stay silent. So only a bounded share of the potential u go
     u' = min(max(u / 5, -1/2), 1/2)    (threshold units),
 and signed neurons and sums start afresh. Measured on correlated frames, answers are about as close
 as with a reset for each, or closer; with whole potentials they are up to eleven times as far off.
+
+In differential coding every state goes on: an estimate of the last input is where that of the next
+one starts, and Z = λ W R holds throughout.
 """
 
 from __future__ import annotations
@@ -78,7 +81,7 @@ class Run:
 
     def going_on(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the states that a run of some inputs goes on from; those left out are zero."""
-        if self._has_run(inputs):
+        if self._states.all_go_on or self._has_run(inputs):
             return {name: self.value(name) for name in self._states.kept}
         return {name: _bounded(self.value(name)) for name in self._states.membranes}
 

@@ -89,7 +89,8 @@ class Simulation:
         sums = [state.input for state in self.model.states if state.mean is not None]
         unsigned = [n["name"] for n in self.neurons if not BY_OP[n["kind"]].signed]
         membranes = [self._membranes[name] for name in unsigned]
-        return CoreStates(carried, [*counts, *sums], membranes)
+        differential = self.model.coding == "differential"
+        return CoreStates(carried, [*counts, *sums], membranes, all_go_on=differential)
 
     @property
     def metadata(self) -> Metadata:
@@ -273,11 +274,57 @@ class Simulation:
             return {}
         return {site: run.value(name) for site, name in self._membranes.items()}
 
+    def sent(self) -> dict[str, Array]:
+        """Return what neurons of differential coding have sent, in threshold units, by site.
+
+        There is nothing before the first run.
+        """
+        run = self._runs.last()
+        if run is None:
+            return {}
+        return {site: run.value(name) for site, name in self._first_states.items()}
+
+    def given(self) -> dict[str, Array]:
+        """Return what neurons of differential coding are given after the last step, by site.
+
+        It is in threshold units, less the estimate that they start at.
+        """
+        run = self._runs.last()
+        assert run is not None
+        session = self._parts.neuron_inputs
+        by_output = {state.output: state.input for state in self.model.states}
+        feed = {}
+        for value in session.get_inputs():
+            name = value.name
+            if name in by_output:
+                feed[name] = run.value(by_output[name], copy=False)
+            else:
+                feed[name] = run.static[name]
+        tensors = {value.name: index for index, value in enumerate(session.get_outputs())}
+        found = session.run(None, feed)
+        nodes = neuron_nodes(self.model.nodes)
+        return {node.name: found[tensors[node.input[0]]] for node in nodes}
+
+    def neuron_count(self) -> int:
+        """Return how many neurons the last run had."""
+        run = self._runs.last()
+        if run is None:
+            return 0
+        names = self._first_states.values()
+        return sum(run.value(name, copy=False).size for name in names)
+
     @cached_property
-    def _membranes(self) -> dict[str, str]:
-        """The state of each site that is its membrane potential."""
+    def _first_states(self) -> dict[str, str]:
+        """The first state of each site: its membrane potential, or what it has sent."""
         nodes = neuron_nodes(self.model.nodes)
         return {node.name: node.input[1] for node in nodes}
+
+    @cached_property
+    def _membranes(self) -> dict[str, str]:
+        """The state of each site that is its membrane potential; none in differential coding."""
+        kinds = {state.input: state.kind for state in self.model.states}
+        firsts = self._first_states.items()
+        return {site: name for site, name in firsts if kinds[name] == "membrane"}
 
     def answer_size(self) -> int:
         """Return how many numbers the sums hold that the last answer was made of."""

@@ -30,6 +30,8 @@ class CoreStates:
         carried: Sequence[Carried],
         restarted: Collection[str],
         membranes: Sequence[str],
+        *,
+        all_go_on: bool = False,
     ) -> None:
         """Take note of the states.
 
@@ -37,8 +39,10 @@ class CoreStates:
             carried: The states.
             restarted: Names of those that each run starts at zero, such as the sums of the answer.
             membranes: Names of the membrane potentials of neurons that take no spikes back.
+            all_go_on: Whether a run on other inputs goes on from all that are not restarted.
         """
         self.carried = carried
+        self.all_go_on = all_go_on
         names = [state.input for state in carried]
         self.kept = [name for name in names if name not in set(restarted)]
         """Names of those that a run on the same inputs goes on from."""

@@ -40,6 +40,8 @@ def batched_core(model: StepModel, count: Sequence[SpikeCounter] = ()) -> onnx.M
     made = cut.core(model, count=count)
     core = timed_core(made, model, cut.carried_states(model, count))
     for node in core.free:
+        if not any(core.facts.varies(name) for name in node.input):
+            continue  # a constant
         reason = time_refusal(node, core.facts)
         if reason is not None:
             return f"node '{node.name}': {reason}"

@@ -88,6 +88,9 @@ class Unrolling:
             held: The states at the end of the evaluation window; their sums began at its start.
             steps: Length of the window, float32 [1].
         """
+        if self.step.coding == "differential":
+            self.estimates(held)
+            return
         for state in self.sums:
             assert state.mean is not None
             length = steps
@@ -101,6 +104,12 @@ class Unrolling:
             else:
                 mean = self.build.emit("Div", quotient, f"{OWN}{state.mean}")
                 self.build.emit("Cast", [mean], state.mean, to=kind)
+
+    def estimates(self, held: Held) -> None:
+        """Append the states that the readout takes, under the names it takes them by."""
+        for state in self.states:
+            if state.output in self.step.taken:
+                self.build.emit("Identity", [held[state.input]], state.output)
 
     def _type_of(self, name: str) -> int:
         graph = self.step.proto.graph

@@ -24,6 +24,7 @@ from onnx2snn.score.connections import CONNECTIVITY, SCALING, data_inputs
 from onnx2snn.score.node_runs import NodeRun
 from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, fan_out, operations
 from onnx2snn.score.taps import window_size
+from onnx2snn.snn.differential import DIFFERENTIAL_IF
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP
 
@@ -50,6 +51,8 @@ class SpikeFlow:
     """Marks of the elements that are analog."""
     counts: dict[str, Array] = field(default_factory=dict)
     """Synapses of a spike at each element."""
+    held: dict[str, str] = field(default_factory=dict)
+    """By the spikes of differential coding what was sent so far: to a product a weight."""
 
     # --- forwards ---
 
@@ -72,10 +75,12 @@ class SpikeFlow:
             return True
         if is_neuron(node):
             self.mark(node.output[0], False)
+            if node.op_type == DIFFERENTIAL_IF:
+                self.held[node.output[0]] = node.output[1]
             return True
         runs = self.runs(node)
         shape_only = node.op_type in SHAPE_ONLY and standard(node)
-        if not runs or shape_only:
+        if not runs or shape_only or self._is_held(node):
             return False
         linear = self._is_linear(node, runs)
         for output, name in enumerate(node.output):
@@ -207,6 +212,13 @@ class SpikeFlow:
             for index, name in enumerate(node.input)
             if name in self.analog
         ]
+
+    def _is_held(self, node: NodeProto) -> bool:
+        """Return whether a node tells what was sent before this step, a weight to a product."""
+        if node.op_type != "Sub":
+            return False
+        sent, spikes = node.input
+        return bool(self.held.get(spikes) == sent)
 
     def _mean(self, node: NodeProto) -> str | None:
         """Return the running mean that a node makes, if any."""

@@ -21,6 +21,7 @@ from onnx2snn.score.node_runs import NodeRun, all_values
 from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, operations
 from onnx2snn.score.results import WeightedWork
 from onnx2snn.score.spike_flow import SpikeFlow
+from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tensors
 
 
@@ -110,9 +111,12 @@ def _spike_flow(
         whole[state.input] = np.zeros(shape, np.float32)
     values = all_values(proto, whole)
     flow = SpikeFlow(values, standard_opset(proto), _averaged(model))
+    sent = set()
+    if model.coding == "differential":
+        sent = {node.input[1] for node in neuron_nodes(model.nodes)}
     for state in model.states:
-        # the state of an operator that does not spike
-        spiking = state.kind in ("membrane", "step")
+        # the state of an operator that does not spike; what neurons have sent are no currents
+        spiking = state.kind in ("membrane", "step") or state.input in sent
         if state.mean is None and not spiking:
             flow.mark(state.input, True)
     return flow, flow.forward(model.nodes)

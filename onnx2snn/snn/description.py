@@ -16,13 +16,16 @@ import onnx
 
 from onnx2snn.errors import ModelFileError
 from onnx2snn.snn import schema
+from onnx2snn.snn.differential import MOST_OCTAVES
 from onnx2snn.snn.format import (
-    FORMAT,
+    DIFFERENTIAL_FORMAT,
+    FORMATS,
     ROLLOUT_KEY,
     Metadata,
     NeuronEntry,
     RolloutMetadata,
     StateEntry,
+    coding_of,
     metadata_of,
 )
 from onnx2snn.snn.inlined import nodes_with_neurons
@@ -50,14 +53,16 @@ def read_metadata(proto: onnx.ModelProto, name: str) -> Metadata:
         )
     found = _parsed(text, name)
     version = found.get("format")
-    if type(version) is not int or version != FORMAT:
+    if type(version) is not int or version not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
         raise ModelFileError(
-            f"'{name}' has format {version}; this version reads {FORMAT}: update onnx2snn"
+            f"'{name}' has format {version}; this version reads {known}: update onnx2snn"
         )
     metadata = cast(Metadata, found)
     # lazily: a check may rely on those before it
     every_fault = itertools.chain(
         schema.faults(found, Metadata),
+        _faults_of_coding(metadata),
         _faults_of_numbers(metadata),
         _faults_of_states(metadata, proto),
         _faults_of_neurons(metadata, proto),
@@ -102,6 +107,22 @@ def _damaged(fault: str, name: str) -> ModelFileError:
     )
 
 
+def _faults_of_coding(metadata: Metadata) -> Iterator[str]:
+    """Format 2 is that of differential coding, and has keys of its own."""
+    differential = metadata["format"] == DIFFERENTIAL_FORMAT
+    if (coding_of(metadata) == "differential") != differential:
+        yield "'coding' does not fit the format"
+    if not differential:
+        return
+    for key in ("octaves", "digits", "weighted"):
+        if key not in metadata:
+            yield f"'{key}' is missing"
+    if not 1 <= metadata["octaves"] <= MOST_OCTAVES or not 1 <= metadata["digits"] <= MOST_OCTAVES:
+        yield "'octaves' or 'digits' is out of range"
+    if metadata["delay"] != 0:
+        yield "'delay' is not 0"
+
+
 def _faults_of_numbers(metadata: Metadata) -> Iterator[str]:
     if not 1 <= metadata["timesteps"] <= LARGEST:
         yield "'timesteps' is out of range"
@@ -136,6 +157,11 @@ def _faults_of_states(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[st
         rank = len(declared[state["input"]].type.tensor_type.shape.dim)
         if state["rank"] != rank or len(state["shape"]) != rank:
             yield f"state '{state['input']}' has another rank in the graph"
+    if coding_of(metadata) == "differential":
+        after = {state["output"] for state in states}
+        if not after.issuperset(metadata["parts"]["readout"]):
+            yield "'parts.readout' are not states"
+        return
     if [state["kind"] for state in states].count("step") != 1:
         yield "it needs one state of kind 'step'"
     means = [state["mean"] for state in states if "mean" in state]

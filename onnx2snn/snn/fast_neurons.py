@@ -19,6 +19,7 @@ import numpy as np
 from onnx import FunctionProto, NodeProto, helper, numpy_helper
 
 from onnx2snn.protos.nodes import attribute
+from onnx2snn.snn.differential import DIFFERENTIAL_IF, differential_function
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import (
     ATTRIBUTES,
@@ -43,6 +44,8 @@ def function_for(op: str, opset: int, nodes: Sequence[NodeProto], *, single: boo
         nodes: All nodes of this operator in the model.
         single: Whether they compute in float32.
     """
+    if op == DIFFERENTIAL_IF:
+        return differential_function(opset, attribute(nodes[0], "digits"))
     plain = BY_OP[op].function(opset)
     known = {_known(node) for node in nodes}
     if not single or len(known) != 1:

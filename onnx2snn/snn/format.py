@@ -17,7 +17,13 @@ from onnx import helper
 from onnx2snn.aliases import Dim
 
 FORMAT = 1
-"""The one version of the description that this package writes and reads."""
+"""The version of the description that rate-coded files have."""
+
+DIFFERENTIAL_FORMAT = 2
+"""The version that files of differential coding have."""
+
+FORMATS = (FORMAT, DIFFERENTIAL_FORMAT)
+"""The versions that this package reads."""
 
 SNN_DOMAIN = "onnx2snn"
 """Domain of the neuron functions, and of stateful operators until they are lowered."""
@@ -31,8 +37,14 @@ METADATA_KEY = "onnx2snn"
 ROLLOUT_KEY = "onnx2snn_rollout"
 """The `metadata_props` key under which a rollout holds its description."""
 
-NeuronOp = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF"]
-"""The neuron operators of the domain; `snn.neurons` defines them."""
+NeuronOp = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF", "DifferentialIF"]
+"""The neuron operators of the domain; `snn.neurons` and `snn.differential` define them."""
+
+Coding = Literal["rate", "differential"]
+"""What a spike says: that a value is there (and its mean is the answer), or that it has changed."""
+
+Drive = Literal["spiking", "encoder", "analog"]
+"""What drives a weighted operator: spikes, the input once, or real numbers at each step."""
 
 StateKind = Literal["membrane", "count", "sum", "step", "history"]
 """What a state holds: a membrane potential, spikes sent less spikes taken back, a sum since the
@@ -69,15 +81,32 @@ class NeuronEntry(TypedDict):
     shape: list[Dim]
 
 
+class WeightedEntry(TypedDict):
+    """One weighted operator of the ANN: its node, what drives it, and why."""
+
+    node: str
+    op: str
+    drive: Drive
+    reason: str
+
+
 class PartsEntry(TypedDict):
-    """Where the graph can be cut: the encoder's tensors for the core, the readout's means."""
+    """Where the graph can be cut: the encoder's tensors for the core, and what the readout takes.
+
+    The readout takes the means of a rate-coded file, and the states after the step of a file of
+    differential coding.
+    """
 
     encoder: list[str]
     readout: list[str]
 
 
 class Metadata(TypedDict):
-    """The description of a step graph; `timesteps`, `delay`, `delay_auto` count steps."""
+    """The description of a step graph; `timesteps`, `delay`, `delay_auto` count steps.
+
+    The last four keys are those of format 2: the coding, the powers of two a spike can have, the
+    spikes a neuron may send in a step, and what drives each weighted operator.
+    """
 
     format: int
     tool: str
@@ -91,6 +120,10 @@ class Metadata(TypedDict):
     analog: list[str]
     parts: PartsEntry
     calibrated: bool
+    coding: NotRequired[Coding]
+    octaves: NotRequired[int]
+    digits: NotRequired[int]
+    weighted: NotRequired[list[WeightedEntry]]
 
 
 class RolloutMetadata(TypedDict):
@@ -108,6 +141,11 @@ def metadata_of(proto: onnx.ModelProto, key: str = METADATA_KEY) -> str | None:
         if entry.key == key:
             return str(entry.value)
     return None
+
+
+def coding_of(metadata: Metadata) -> Coding:
+    """Return the coding of a step graph; format 1 knows one alone."""
+    return metadata.get("coding", "rate")
 
 
 def is_emitted(proto: onnx.ModelProto) -> bool:

@@ -5,6 +5,7 @@ the states before and after the step. What lies between them is the neuron, what
 now consists of:
 
     m = x + u  ->  ...  ->  spikes, u_next (and n_next)
+    e = y - n  ->  ...  ->  spikes, n_next
 
 Each is told as the one node that it was before, less its attributes.
 """
@@ -18,6 +19,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from onnx2snn.protos.reach import upstream
+from onnx2snn.snn.differential import DIFFERENTIAL_IF
 from onnx2snn.snn.format import SNN_DOMAIN, Metadata, NeuronEntry, StateEntry
 from onnx2snn.snn.neurons import BY_OP, neuron_nodes
 
@@ -90,12 +92,9 @@ def _body(
     """Return the nodes between a neuron's current and its spikes, or None where they are not."""
     before = [state["input"] for state in states]
     after = [state["output"] for state in states]
-    # m = x + u is the only node that takes the potential
-    takers = [node for node in nodes if before[0] in node.input]
-    is_sum = len(takers) == 1 and takers[0].op_type == "Add"
-    if not is_sum:
+    first = _first(nodes, entry["kind"], before[0])
+    if first is None:
         return None
-    first = takers[0]
     (current,) = [name for name in first.input if name != before[0]]
     made = [entry["spikes"], *after]
     inside = upstream(nodes, made, stop=[current, *before]).nodes
@@ -106,3 +105,15 @@ def _body(
         entry["kind"], [current, *before], made, entry["name"], domain=SNN_DOMAIN
     )
     return _Body(first, inside, neuron)
+
+
+def _first(nodes: Sequence[NodeProto], kind: str, state: str) -> NodeProto | None:
+    """Return the node that takes a neuron's current and its first state, if there is one."""
+    takers = [node for node in nodes if state in node.input]
+    if kind == DIFFERENTIAL_IF:
+        # e = y - n; the other one adds what was sent
+        errors = [node for node in takers if node.op_type == "Sub" and node.input[1] == state]
+        return errors[0] if len(errors) == 1 else None
+    # m = x + u is the only node that takes the potential
+    is_sum = len(takers) == 1 and takers[0].op_type == "Add"
+    return takers[0] if is_sum else None

@@ -4,6 +4,7 @@ IF: integrate and fire, reset by subtraction (paper, eq. 2-4).
 SignedIF: the same, and it takes back spikes that it fired too early.
 GradedIF: spikes of up to `levels` thresholds' height.
 SignedGradedIF: both.
+DifferentialIF: spikes tell a change (`snn.differential`).
 
 All quantities are in threshold units, and a state u holds the membrane potential less the initial
 one, so that it starts as 0. `snn.fast_neurons` has faster functions for the usual case.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +22,7 @@ import onnx
 from onnx import AttributeProto, FunctionProto, NodeProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
+from onnx2snn.snn.differential import DIFFERENTIAL_IF, differential_function
 from onnx2snn.snn.format import SNN_DOMAIN, NeuronOp, StateKind
 
 IF: Final = "IF"
@@ -228,7 +231,12 @@ NEURONS = {
 }
 """Kinds of neuron by their name in options, and whether a spike may be higher than a threshold."""
 
-BY_OP: dict[str, Neuron] = {neuron.op: neuron for neuron in NEURONS.values()}
+_one_digit = partial(differential_function, digits=1)
+
+DIFFERENTIAL = Neuron(DIFFERENTIAL_IF, _one_digit, (_SENT,), signed=1)
+"""The neuron of differential coding that sends one spike a step."""
+
+BY_OP: dict[str, Neuron] = {neuron.op: neuron for neuron in [*NEURONS.values(), DIFFERENTIAL]}
 
 
 def neuron_for(kind: str, levels: int) -> Neuron:
@@ -264,6 +272,9 @@ def _float32(values: Array | float) -> onnx.TensorProto:
 
 
 def neuron_nodes(nodes: Iterable[NodeProto]) -> list[NodeProto]:
-    """Return the neurons among nodes of an emitted model; input 1 is the membrane potential."""
+    """Return the neurons among nodes of an emitted model.
+
+    Input 1 is the membrane potential, or in differential coding the sum of what was sent.
+    """
     own = [node for node in nodes if node.domain == SNN_DOMAIN]
     return [node for node in own if node.op_type in BY_OP]

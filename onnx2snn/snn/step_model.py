@@ -4,6 +4,10 @@ which it can be cut.
 Three parts follow from the states alone. A node that depends on a state and that the next states
 are made of belongs to the core; one that depends on a state and only the outputs are made of to the
 readout; all others to the encoder.
+
+Between core and readout stand means, where values are rate-coded. In differential coding these are
+the states after the step, sums of what arrived: the readout computes again what lies between them
+and an output, once an answer is asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import onnx
 
 from onnx2snn.protos.reach import downstream, upstream
 from onnx2snn.snn.description import read_metadata
-from onnx2snn.snn.format import Metadata, StateEntry
+from onnx2snn.snn.format import Coding, Metadata, StateEntry, coding_of
 from onnx2snn.snn.inlined import nodes_with_neurons, with_plain_casts
 
 Names = tuple[str, ...]
@@ -43,7 +47,7 @@ class StepModel:
     """An emitted model with its metadata, and the tensors at which it can be cut.
 
     `to_core` and `to_readout` are tensors of the encoder, or inputs, that the core and the readout
-    take.
+    take; `taken` is what the readout takes of the core: means, or states after the step.
     """
 
     proto: onnx.ModelProto
@@ -51,6 +55,12 @@ class StepModel:
     states: tuple[State, ...]
     to_core: Names
     to_readout: Names
+    taken: Names
+
+    @property
+    def coding(self) -> Coding:
+        """What a spike says."""
+        return coding_of(self.metadata)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -71,11 +81,6 @@ class StepModel:
     def inlined(self) -> bool:
         """Whether a neuron's function was inlined."""
         return len(self.nodes) < len(self.proto.graph.node)
-
-    @cached_property
-    def means(self) -> Names:
-        """Tensors the readout takes from the core: means over the evaluation window."""
-        return tuple(state.mean for state in self.states if state.mean is not None)
 
     @cached_property
     def outputs(self) -> Names:
@@ -99,8 +104,42 @@ def read_step_model(proto: onnx.ModelProto, name: str) -> StepModel:
     metadata = read_metadata(proto, name)
     proto = with_plain_casts(proto, metadata)
     states = tuple(State.of(entry) for entry in metadata["states"])
+    if coding_of(metadata) == "differential":
+        border = estimate_boundaries(proto, states)
+        return StepModel(proto, metadata, states, border.to_core, border.to_readout, border.taken)
     to_core, to_readout = boundaries(proto, states)
-    return StepModel(proto, metadata, states, to_core, to_readout)
+    means = tuple(state.mean for state in states if state.mean is not None)
+    return StepModel(proto, metadata, states, to_core, to_readout, means)
+
+
+@dataclass(frozen=True)
+class EstimateBoundaries:
+    """The borders of a step graph of differential coding; names as in `StepModel`."""
+
+    to_core: Names
+    to_readout: Names
+    taken: Names
+
+
+def estimate_boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> EstimateBoundaries:
+    """Return the borders of encoder, core and readout, where the readout takes states."""
+    varying = time_varying_tensors(proto, states)
+    needed = needed_tensors(proto, states)
+    constants = _constant_tensors(proto)
+    core = []
+    for node in proto.graph.node:
+        made = set(node.output)
+        if made & varying and made & needed:
+            core.append(node)
+    after = {state.output for state in states}
+    outputs = [value.name for value in proto.graph.output if value.name not in after]
+    # what lies between states after the step and outputs, the core's share of it, too
+    reached = upstream(proto.graph.node, outputs, stop=after)
+    behind = [node for node in reached.nodes[::-1] if varying.intersection(node.output)]
+    read = {name for node in behind for name in node.input} | set(outputs)
+    taken = tuple(state.output for state in states if state.output in read)
+    known = varying | constants
+    return EstimateBoundaries(_inputs_but(core, known), _inputs_but(behind, known), taken)
 
 
 def boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[Names, Names]:
@@ -120,14 +159,18 @@ def boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[Names, 
         # the divisions that make means belong to neither
         elif not made & means:
             readout.append(node)
+    known = varying | _constant_tensors(proto)
+    return _inputs_but(core, known), _inputs_but(readout, known)
+
+
+def _constant_tensors(proto: onnx.ModelProto) -> set[str]:
+    """Return initializers and what no input has a part in; the parts make it themselves."""
     constants = {tensor.name for tensor in proto.graph.initializer}
-    # what no input has a part in is constant, too; the parts make it themselves
     given = [value.name for value in proto.graph.input]
     with_inputs = downstream(proto.graph.node, given).tensors
     for node in proto.graph.node:
         constants.update(name for name in node.output if name not in with_inputs)
-    known = varying | constants
-    return _inputs_but(core, known), _inputs_but(readout, known)
+    return constants
 
 
 def _inputs_but(nodes: Sequence[onnx.NodeProto], known: set[str]) -> Names:

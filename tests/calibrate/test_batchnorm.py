@@ -127,7 +127,7 @@ def test_without_data_a_file_that_holds_batch_norm_keeps_its_accuracy(name: str)
     with pytest.warns(
         UserWarning, match="come from the statistics that BatchNormalization has recorded"
     ):
-        conversion = convert(path, timesteps=64)
+        conversion = convert(path, preset="paper", timesteps=64)
     assert conversion.report.settings["method"] == "batchnorm"
     assert not conversion.report.calibrated
     with np.load(MODELS / "fashion_test.npz") as data:

@@ -180,7 +180,7 @@ ERRORS: dict[str, tuple[str, int, str]] = {
         "node 'culprit' (RandomUniformLike)",
     ),
     "analog operator": (
-        "analog.onnx -o out/x.onnx --strict --report out/r.json",
+        "analog.onnx -o out/x.onnx --preset paper --strict --report out/r.json",
         1,
         "node 'culprit' (Softplus) would be analog (telescoped: not linear), which --strict "
         "forbids",
@@ -531,7 +531,7 @@ def test_running_out_of_memory_is_told_in_one_sentence(
     def exhaust(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("onnx2snn.pipeline.convert.compare", exhaust)
+    monkeypatch.setattr("onnx2snn.pipeline.rate.compare", exhaust)
     assert main([*words(CONVERT), "--quiet"]) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
@@ -546,7 +546,7 @@ def test_an_interrupt_writes_nothing(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnx2snn.pipeline.convert.compare", interrupt)
+    monkeypatch.setattr("onnx2snn.pipeline.rate.compare", interrupt)
     assert main(words(CONVERT)) == 130
     stdout, stderr = capsys.readouterr()
     assert stdout == ""

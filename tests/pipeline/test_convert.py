@@ -170,8 +170,8 @@ def test_strict_conversions_hold_no_analog_operator() -> None:
     with pytest.raises(
         GateError, match=r"node 'culprit' \(Softplus\) would be analog .* which --strict forbids"
     ):
-        convert(between_neurons("Softplus"), x, strict=True)
-    conversion = convert(between_neurons("Softplus"), x, method="max")
+        convert(between_neurons("Softplus"), x, preset="paper", strict=True)
+    conversion = convert(between_neurons("Softplus"), x, preset="paper", method="max")
     assert metadata(conversion.model)["analog"] == conversion.report.analog == ["culprit"]
     spiking = convert(between_neurons("LeakyRelu"), x, method="max", strict=True)
     assert metadata(spiking.model)["analog"] == spiking.report.analog == []
@@ -521,7 +521,7 @@ def test_a_model_of_ours_that_fails_is_not_blamed_on_the_data(
         session = ort.InferenceSession(mlp().SerializeToString())
         return session.run(None, {"input": np.zeros((1, 3), np.float32)})
 
-    monkeypatch.setattr("onnx2snn.pipeline.convert.informed", fail)
+    monkeypatch.setattr("onnx2snn.pipeline.rate.informed", fail)
     with pytest.raises(Exception, match="Got invalid dimensions") as caught:
         convert(mlp(), inputs_for("mlp", 40), **FAST)
     assert not isinstance(caught.value, DataError)

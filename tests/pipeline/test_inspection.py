@@ -41,13 +41,13 @@ def without_neurons() -> onnx.ModelProto:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_ann_is_described_as_it_will_be_converted(name: str) -> None:
-    about = inspect(NETWORKS[name]())
+    about = inspect(NETWORKS[name](), "rate")
     assert (about["kind"], about["convertible"], about["reason"]) == ("ann", True, None)
     assert about["inputs"][0].startswith("input float32[batch,")
     assert about["summary"] == dict(Counter(row["role"] for row in about["nodes"]))
     assert all(set(row) == {"node", "op", "role", "reason"} for row in about["nodes"])
     report = run_conversion(
-        NETWORKS[name](), inputs_for(name, 20), Settings(method="max", timesteps=2)
+        NETWORKS[name](), inputs_for(name, 20), Settings(preset="paper", method="max", timesteps=2)
     ).report
     neurons = [row["node"] for row in about["nodes"] if row["role"] == "neuron"]
     assert neurons == [site["name"] for site in report.sites]
@@ -107,7 +107,7 @@ def test_neurons_that_are_part_of_a_node_name_it() -> None:
 
 
 def test_a_telescoped_node_is_named_as_in_the_converted_model() -> None:
-    about = inspect(analog())
+    about = inspect(analog(), "rate")
     assert about["convertible"]
     row = next(row for row in about["nodes"] if row["node"] == "attention")
     assert row == {
@@ -117,7 +117,7 @@ def test_a_telescoped_node_is_named_as_in_the_converted_model() -> None:
         "reason": "telescoped: not linear",
     }
     conversion = run_conversion(
-        analog(), inputs_for("mlp", 20), Settings(method="max", timesteps=2)
+        analog(), inputs_for("mlp", 20), Settings(preset="paper", method="max", timesteps=2)
     )
     assert (
         inspect(conversion.model)["metadata"]["analog"] == conversion.report.analog == ["attention"]

@@ -29,7 +29,7 @@ FEW = 9  # too few to hold some back: the report is about all of them
 
 
 def converted(model: onnx.ModelProto, data: Any, **options: Any) -> Conversion:
-    return run_conversion(model, data, Settings(**({"method": "max"} | options)))
+    return run_conversion(model, data, Settings(**({"preset": "paper", "method": "max"} | options)))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from onnx2snn.settings import Settings
 
 NAMES = [
     "Array",
+    "ComputationError",
     "Conversion",
     "DataError",
     "Delay",
@@ -88,7 +89,7 @@ def test_convert_has_every_option_with_the_default_of_the_table() -> None:
         assert parameters[row.name].default == row.default
     options = {action.dest for action in convert_parser()._actions}
     options -= {"help", "version", "model", "output", "calibration", "report"}
-    options -= {"quiet", "debug"}
+    options -= {"quiet", "debug", "memory_limit", "time_limit"}
     assert options == set(parameters) - {"model", "calibration", "progress", "unknown"}
 
 
@@ -96,6 +97,7 @@ def test_evaluate_has_every_option_of_the_command() -> None:
     parameters = set(inspect.signature(onnx2snn.evaluate).parameters)
     options = {action.dest for action in eval_parser()._actions}
     options -= {"help", "json", "quiet", "debug", "max_drop", "no_energy"}
+    options -= {"memory_limit", "time_limit"}
     assert options <= parameters
     assert "energy" in parameters
 

@@ -20,7 +20,6 @@ from onnx2snn.settings import Settings
         ({"timesteps": 2.5}, "timesteps is 2.5"),
         ({"timesteps": True}, "timesteps is True"),
         ({"timesteps": "many"}, "timesteps is 'many'"),
-        ({"timesteps": None}, "timesteps is None"),
         ({"iterations": 0}, "iterations is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),
@@ -36,7 +35,7 @@ from onnx2snn.settings import Settings
         ({"delay": 4, "timesteps": 4}, "delay is 4; .* from 0 to 3 at 4 time-steps"),
         ({"delay": "third"}, "delay is 'third'"),
         ({"delay": 1.5}, "delay is 1.5"),
-        ({"preset": "fast"}, "preset is 'fast'; it has to be one of paper"),
+        ({"preset": "fast"}, "preset is 'fast'; it has to be one of auto, paper"),
         ({"preset": None}, "preset is None"),
         ({"method": "guess"}, "method is 'guess'; it has to be one of local, percentile, max"),
         ({"granularity": "neuron"}, "granularity is 'neuron'; it has to be one of channel, layer"),
@@ -59,7 +58,10 @@ from onnx2snn.settings import Settings
         ({"keep": [5]}, "keep is .5.; it has to be a list of names"),
         ({"timesteps": "auto"}, "timesteps auto needs max_drop"),
         ({"timesteps": "auto", "max_drop": 1, "delay": 4}, "delay is 4; with timesteps auto"),
-        ({"time_steps": 8}, "no option 'time_steps'; the options are preset, timesteps, delay"),
+        (
+            {"time_steps": 8},
+            "no option 'time_steps'; the options are preset, coding",
+        ),
     ],
 )
 def test_values_that_make_no_sense_are_usage_errors(options: dict[str, Any], named: str) -> None:
@@ -90,19 +92,61 @@ def test_the_ends_of_every_range_are_taken(options: dict[str, Any]) -> None:
     assert {name: getattr(Settings.of(options), name) for name in options} == options
 
 
-def test_the_defaults_are_the_papers() -> None:
-    settings = Settings()
+def test_the_defaults_of_rate_coding_are_the_papers() -> None:
+    settings = Settings().coded("rate")
     assert (settings.preset, settings.timesteps, settings.iterations, settings.batch_size) == (
         "paper",
         32,
         1000,
         100,
     )
-    assert (settings.granularity, settings.maxpool, settings.percentile) == (
+    assert (settings.granularity, settings.maxpool, settings.percent) == (
         "channel",
         "accumulate",
         99.0,
     )
+
+
+def test_the_defaults_of_differential_coding_are_four_steps_of_one_spike() -> None:
+    settings = Settings().coded("differential")
+    assert (settings.preset, settings.timesteps, settings.digit_count) == ("differential", 4, 1)
+    assert settings.starts_at_mean
+    assert settings.percent == 99.9
+
+
+@pytest.mark.parametrize(
+    ("options", "coding"),
+    [
+        ({}, None),
+        ({"preset": "paper"}, "rate"),
+        ({"preset": "low-latency"}, "rate"),
+        ({"preset": "differential"}, "differential"),
+        ({"coding": "rate"}, "rate"),
+        ({"octaves": 6}, "differential"),
+        ({"encode_input": True}, "differential"),
+        ({"neuron": "signed"}, "rate"),
+        ({"iterations": 10}, "rate"),
+        ({"delay": 0}, "rate"),
+    ],
+)
+def test_an_option_of_one_coding_chooses_it(options: dict[str, Any], coding: str | None) -> None:
+    assert Settings(**options).chosen_coding == coding
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preset": "paper", "octaves": 6},
+        {"preset": "differential", "levels": 2},
+        {"coding": "differential", "delay": 2},
+        {"octaves": 6, "neuron": "signed"},
+        {"octaves": 17},
+        {"digits": 0},
+    ],
+)
+def test_options_of_two_codings_are_refused_together(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Settings(**options)
 
 
 def test_spikes_are_as_high_as_the_preset_says_unless_told_otherwise() -> None:

@@ -75,13 +75,13 @@ def test_every_node_but_the_clock_is_in_exactly_one_part(
     ]
     assert len(placed) == len(set(placed))
     left = {out for n in model.proto.graph.node for out in n.output if out not in placed}
-    clock = left - set(model.means)
-    assert left - clock == set(model.means)  # the host counts, and divides by it
+    clock = left - set(model.taken)
+    assert left - clock == set(model.taken)  # the host counts, and divides by it
     of_sums = {
         name for name in clock if name.endswith("/kept")
     }  # what starts them afresh after the delay
     assert {name.split("/")[0] for name in clock - of_sums} == {"step", "delay"}
-    assert len(of_sums) == len(model.means)
+    assert len(of_sums) == len(model.taken)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -109,7 +109,7 @@ def test_the_core_holds_every_neuron_and_state(name: str, models: dict[str, Step
 def test_the_readout_takes_means(name: str, models: dict[str, StepModel]) -> None:
     model = models[name]
     inputs, outputs = names(readout(model))
-    assert inputs == set(model.means) == set(model.metadata["parts"]["readout"])
+    assert inputs == set(model.taken) == set(model.metadata["parts"]["readout"])
     assert outputs == set(model.outputs)
     assert "IF" not in ops(readout(model))
 
@@ -167,7 +167,7 @@ def test_what_the_readout_takes_from_the_encoder_is_handed_over() -> None:
     model = cut(b.model({"sum": ["batch", 3], "static": ["batch", 3]}))
     assert len(model.to_readout) == 1
     assert {*model.to_core, *model.to_readout, "static"} == names(encoder(model))[1]
-    assert names(readout(model)) == ({*model.means, *model.to_readout}, {"sum"})
+    assert names(readout(model)) == ({*model.taken, *model.to_readout}, {"sum"})
 
 
 def with_metadata(text: str) -> onnx.ModelProto:
@@ -181,9 +181,10 @@ def test_a_model_that_is_not_spiking_is_refused() -> None:
         read_step_model(mlp(), "ann")
 
 
-@pytest.mark.parametrize("metadata", [{"format": 2}, {}])
+@pytest.mark.parametrize("metadata", [{"format": 3}, {}])
 def test_a_model_of_another_format_is_refused(metadata: dict[str, Any]) -> None:
-    with pytest.raises(ModelFileError, match=r"'x.onnx' has format (2|None); this version reads 1"):
+    said = r"'x.onnx' has format (3|None); this version reads 1 and 2"
+    with pytest.raises(ModelFileError, match=said):
         read_step_model(with_metadata(json.dumps(metadata)), "x.onnx")
 
 

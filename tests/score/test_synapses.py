@@ -32,9 +32,8 @@ Array = NDArray[Any]
 
 
 def converted(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
-    return read_step_model(
-        run_conversion(model, x, Settings(method="max", **options)).model, "model"
-    )
+    settings = Settings(**({"preset": "paper", "method": "max"} | options))
+    return read_step_model(run_conversion(model, x, settings).model, "model")
 
 
 # --- the brute force: every neuron fires alone, once; arrivals are added up, node by node ---

@@ -144,7 +144,7 @@ def test_keys_that_are_not_known_are_ignored() -> None:
     assert read_metadata(with_description("pool", found), "x.onnx")["timesteps"] == 4
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None])
+@pytest.mark.parametrize("version", [0, 3, 1.0, True, "1", None])
 def test_other_formats_are_refused(version: object) -> None:
     found = description("mlp") | {"format": version}
     with pytest.raises(ModelFileError, match=rf"has format {version}; this version reads 1"):

@@ -22,7 +22,13 @@ from onnx2snn.rewrite.fold_rules import (
 )
 from onnx2snn.rewrite.fold_rules.moves import BackwardRule, FoldOutcome, ForwardRule, Scales
 from onnx2snn.snn.format import SNN_DOMAIN
-from onnx2snn.snn.stateful import ACCUMULATED_MAX_POOL, INCREASE, MEAN_SO_FAR, RUNNING_MEAN
+from onnx2snn.snn.stateful import (
+    ACCUMULATE,
+    ACCUMULATED_MAX_POOL,
+    INCREASE,
+    MEAN_SO_FAR,
+    RUNNING_MEAN,
+)
 
 
 def _of_first(rule: BackwardRule) -> ForwardRule:
@@ -65,6 +71,7 @@ BACKWARD: dict[str, BackwardRule] = _PASSES | {
     "Add": pointwise.add_back,
     "Sub": pointwise.add_back,
     "Sum": pointwise.add_back,
+    ACCUMULATE: pointwise.add_back,
     "Mean": pointwise.add_back,
     "Where": pointwise.where_back,
     "ReduceSum": along_axes.reduce_back,

@@ -1,0 +1,185 @@
+"""λ of the neurons of differential coding: the height of their smallest spike, in ANN units.
+
+The sizes |y - m| of what a neuron has to tell are counted in histograms, m the estimate that it
+starts at. With p a high percentile of them, the largest spike is near p: λ = c p / 2^(n-1). The
+factor c is the one with the least squared error after T steps, among some from 1/8 to 2: the neuron
+is simulated on the bins of the histogram, no network is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx2snn.aliases import Array, Progress
+from onnx2snn.calibrate import rules
+from onnx2snn.calibrate.calibrator import Calibrator
+
+PERCENT = 99.9
+"""The percentile of sizes that the largest spike is near."""
+
+FINEST = 4
+"""Candidates for λ are a quarter of an octave apart."""
+
+SHARES = (0.25, 2.0)
+"""The least and the largest c."""
+
+TOLERANCE = 0.005
+"""The part of a site's norm that may stay untold at the end."""
+
+UNTOLD = 0.1
+"""Mean square of what is left untold of a size above 3/4 λ, in λ²."""
+
+WIDENED = 4
+"""Octaves that a site may have more than the least."""
+
+
+def quantised(error: Array, octaves: int) -> Array:
+    """Return Q: the power of two next to each error, with its sign; 0 below 3/4.
+
+    Args:
+        error: In threshold units.
+        octaves: How many powers of two a spike can have.
+    """
+    size = np.abs(error)
+    # size = m 2^k with 1/2 <= m < 1: 2^k from 3/4 on, else 2^(k-1)
+    mantissa, exponent = np.frexp(size)
+    exponent = np.where(mantissa >= 0.75, exponent, exponent - 1)
+    exponent = np.minimum(exponent, octaves - 1)
+    heights = np.where(size >= 0.75, np.ldexp(1.0, np.maximum(exponent, 0)), 0.0)
+    found: Array = np.copysign(heights, error)
+    return found
+
+
+def estimates(values: Array, octaves: int, spikes: int) -> Array:
+    """Return the estimates of constant values after some spikes, both in threshold units."""
+    told = np.zeros_like(values)
+    for _ in range(spikes):
+        told += quantised(values - told, octaves)
+    return told
+
+
+def best_scale(
+    histogram: Array, maxima: Array, *, octaves: int, spikes: int, percent: float = PERCENT
+) -> Array:
+    """Return λ for each row of a histogram.
+
+    Args:
+        histogram: [rows, bins]: counts of sizes, in equal bins from 0 to the row's maximum.
+        maxima: [rows], in ANN units.
+        octaves: n, the powers of two that a spike can have.
+        spikes: How many a neuron sends: time-steps times digits.
+        percent: The percentile p.
+
+    Returns:
+        [rows], in ANN units; 0 where all is silent.
+    """
+    bins = histogram.shape[1]
+    largest = 2.0 ** (octaves - 1)
+    # of a row's maximum
+    sizes = (np.arange(bins) + 0.5) / bins
+    sizes[0] = 0.0
+    robust = rules.percentile(histogram, maxima, percent)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(maxima > 0, robust / maxima, 0.0)
+    # λ 2^(n-1) of a row's maximum: 2^(1/4), 1, 2^(-1/4) ...
+    finest = int(np.ceil(FINEST * np.log2(bins))) + 4 * FINEST
+    candidates = 2.0 ** (1.0 - np.arange(finest) / FINEST)
+    squares = np.empty((len(candidates), bins))
+    for index, candidate in enumerate(candidates):
+        scale = candidate / largest
+        told = scale * estimates(sizes / scale, octaves, spikes)
+        squares[index] = np.square(sizes - told)
+    errors = histogram @ squares.T
+    low, high = SHARES
+    near = (candidates >= low * share[:, None]) & (candidates <= high * share[:, None])
+    errors = np.where(near, errors, np.inf)
+    best = candidates[errors.argmin(axis=1)]
+    scale = best * maxima / largest
+    found: Array = np.where(robust > 0, scale, 0.0)
+    return found
+
+
+def wide_enough(
+    histogram: Array, maxima: Array, robust: Array, octaves: int, *, tolerance: float = TOLERANCE
+) -> int:
+    """Return how many powers of two a site needs, `octaves` or up to `WIDENED` more.
+
+    What a neuron leaves untold, once its input has settled, is the size itself below 3/4 λ, and
+    some 0.3 λ above. Where a site's sizes are spread wide (the outputs of a softmax, gates), that
+    would be much of most of them.
+
+    Args:
+        histogram: [rows, bins], as `best_scale` takes it.
+        maxima: [rows], in ANN units.
+        robust: [rows]: the largest spike λ 2^(n-1), in ANN units.
+        octaves: The least number.
+        tolerance: The largest part left untold that will do, of the norm of all sizes.
+    """
+    bins = histogram.shape[1]
+    sizes = (np.arange(bins) + 0.5) / bins * maxima[:, None]
+    energy = np.cumsum(histogram * np.square(sizes), axis=1)
+    count = np.cumsum(histogram, axis=1)
+    whole = energy[:, -1].sum()
+    for wide in range(octaves, octaves + WIDENED):
+        scale = robust / 2.0 ** (wide - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            place = np.where(maxima > 0, 0.75 * scale / maxima * bins, 0.0)
+        # the bins below 3/4 λ; of the first one half, as its sizes lie anywhere in it
+        below = np.clip(place.astype(int) - 1, 0, bins - 1)[:, None]
+        silent = np.take_along_axis(energy, below, axis=1)[:, 0] * np.minimum(place, 1.0)
+        above = count[:, -1] - np.take_along_axis(count, below, axis=1)[:, 0]
+        untold = silent.sum() + UNTOLD * (np.square(scale) * above).sum()
+        if untold <= np.square(tolerance) * whole:
+            return wide
+    return octaves + WIDENED
+
+
+@dataclass(frozen=True)
+class SiteLadder:
+    """What the neurons of a site can say: λ of its threshold shape, and its powers of two."""
+
+    scale: Array
+    octaves: int
+
+
+@dataclass(frozen=True)
+class LadderRule:
+    """How ladders are found.
+
+    `method`: "mmse": the least squared error; "percentile": c = 1; "max": the same with the largest
+    size in place of the percentile. `octaves`: n, or the least n where sites are widened (`widen`);
+    `spikes`: how many a neuron sends; `percent`: the percentile p.
+    """
+
+    method: str
+    octaves: int
+    widen: bool
+    spikes: int
+    percent: float
+
+
+def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[SiteLadder]:
+    """Return the ladder of each site; silent channels have a λ of 0.
+
+    Args:
+        run: What streams the samples; its centres are where neurons start.
+        rule: How.
+        progress: Called with (stage, done, total).
+    """
+    octaves, percent = rule.octaves, rule.percent
+    if rule.method == "max":
+        return [SiteLadder(top / 2 ** (octaves - 1), octaves) for top in run.maxima(progress)]
+    found = []
+    for site, (counts, maxima) in zip(run.sites, run.histograms(progress), strict=True):
+        robust = rules.percentile(counts, maxima, percent)
+        wide = octaves
+        if rule.widen:
+            wide = wide_enough(counts, maxima, robust, octaves)
+        scale = robust / 2 ** (wide - 1)
+        if rule.method == "mmse":
+            scale = best_scale(counts, maxima, octaves=wide, spikes=rule.spikes, percent=percent)
+        shape = site.threshold_shape(run.job.settings.granularity)
+        found.append(SiteLadder(scale.reshape(shape), wide))
+    return found

@@ -1,0 +1,127 @@
+"""Differential coding: λ -> neurons in front of weighted operators -> the emitted model.
+
+calibrate -> rewrite -> fold -> emit -> verify -> report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from onnx2snn.aliases import Array
+from onnx2snn.calibrate import ladders, saved
+from onnx2snn.calibrate.calibrator import Calibrator
+from onnx2snn.calibrate.rules import settle
+from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
+from onnx2snn.correct.correction import Correction
+from onnx2snn.pipeline.conversion import Conversion
+from onnx2snn.pipeline.cost import cost
+from onnx2snn.pipeline.prepared import Prepared, blaming_data, require_finite
+from onnx2snn.pipeline.report import Findings, build_report
+from onnx2snn.pipeline.stage_checks import as_converged, check_stage, run_model
+from onnx2snn.pipeline.verify import compare_estimates
+from onnx2snn.pipeline.warnings import differential_warnings
+from onnx2snn.prepare.job import Job
+from onnx2snn.prepare.starts import steady_starts
+from onnx2snn.prepare.weighted_sites import WeightedPartition
+from onnx2snn.rewrite.differential import rewrite_differential
+from onnx2snn.rewrite.emit import ConversionFacts, annotate_differential
+from onnx2snn.rewrite.fold import fold
+from onnx2snn.rewrite.fold_rules.positive import POSITIVE
+from onnx2snn.rewrite.lowering_differential import Ladder
+
+
+def find_scales(ready: Prepared, job: Job) -> Calibration:
+    """Take λ from a file, or find it on the data: with the means that estimates start at."""
+    with ready.clock("calibrate"), blaming_data(ready):
+        settings = job.settings
+        if settings.thresholds is not None:
+            return saved.load(
+                settings.thresholds, job.sites, ready.source.sha256, settings.granularity
+            )
+        run = Calibrator(job)
+        starts = _starts(run, job)
+        run.centres = starts
+        rule = ladders.LadderRule(
+            method=settings.threshold_method,
+            octaves=settings.octave_count,
+            widen=settings.octaves is None,
+            spikes=settings.steps * settings.digit_count,
+            percent=settings.percent,
+        )
+        found = ladders.find_ladders(run, rule, job.progress)
+        decided = settings.calibration(settings.threshold_method)
+    calibration = Calibration(
+        thresholds=tuple(ladder.scale for ladder in found),
+        means=tuple(starts),
+        settings=cast(CalibrationSettings, decided),
+        calibrated=not job.data.random,
+        octaves=tuple(ladder.octaves for ladder in found),
+    )
+    require_finite(job, calibration)
+    return calibration
+
+
+def _starts(run: Calibrator, job: Job) -> list[Array]:
+    """Return where estimates start, in ANN units: at the means of sites that allow it, or at 0."""
+    shapes = [site.threshold_shape(job.settings.granularity) for site in job.sites]
+    zeros = [np.zeros(shape) for shape in shapes]
+    if not job.settings.starts_at_mean or job.data.random:
+        return zeros
+    steady = steady_starts(job.graph, _parts(job))
+    means = run.means()
+    chosen = []
+    for site, mean, zero in zip(job.sites, means, zeros, strict=True):
+        chosen.append(mean if site.name in steady else zero)
+    return chosen
+
+
+def spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:
+    """Make the spiking model of one number of time-steps, from given λ and starts."""
+    settings, clock = job.settings, ready.clock
+    parts = _parts(job)
+    settled = [settle(values) for values in found.thresholds]
+    scales = [thresholds.values for thresholds in settled]
+    with clock("rewrite"):
+        folded, folding = fold(rewrite_differential(job.graph, parts, scales), (), POSITIVE)
+        original = run_model(job.graph, ready.feed, job.threads)
+        check_stage("fold", original, run_model(as_converged(folded), ready.feed, job.threads))
+    with clock("annotate"):
+        about = ConversionFacts(
+            settings={**settings.conversion(), **found.settings},
+            timesteps=settings.steps,
+            delay=0,
+            delay_auto=0,
+            calibrated=found.calibrated,
+        )
+        ladder = ladder_of(job, scales, found)
+        proto = annotate_differential(folded, parts, ready.source, about, ladder)
+    with clock("verify"):
+        comparison = compare_estimates(job, scales, found.means, proto)
+    said = [
+        *differential_warnings(ready, job, found, settled),
+        *comparison.warnings(settings.steps, job.data.random),
+    ]
+    spent = None
+    if ready.inference is not None:
+        spent = cost(ready.inference, clock.seconds, len(job.samples), settings)
+    findings = Findings(ready, proto, settled, folding, Correction(job.graph), comparison)
+    return Conversion(proto, build_report(findings, said, spent))
+
+
+def ladder_of(job: Job, scales: Sequence[Array], found: Calibration) -> Ladder:
+    """Return what spikes can say, with starts in threshold units."""
+    names = [site.name for site in job.sites]
+    octaves = dict(zip(names, found.octaves, strict=True))
+    starts = {}
+    for site, scale, mean in zip(job.sites, scales, found.means, strict=True):
+        if np.any(mean):
+            starts[site.name] = mean / scale
+    return Ladder(octaves, job.settings.digit_count, starts)
+
+
+def _parts(job: Job) -> WeightedPartition:
+    assert isinstance(job.partition, WeightedPartition)
+    return job.partition

@@ -1,0 +1,154 @@
+"""The operators of differential coding: how each is lowered.
+
+s(t) is what arrives as spikes at step t and R(t) = R(t-1) + s(t); all states are 0 at the start.
+
+DifferentialIF: the node stays, with the sum of what it sent as a state: R(t).
+Accumulate: Z(t) = Z(t-1) + x(t); y(t) = Z(t) + b. With neurons that start at an estimate m of their
+    input, in threshold units, e = y/λ - m - R, and b is the operator of m plus its bias.
+SpikingProduct: P(t) = P(t-1) + a(t) B(t-1) + A(t) b(t), A(t) = A(t-1) + a(t), which is A(t) B(t);
+    each term has one spiking operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onnx2snn.aliases import Array
+from onnx2snn.graph.editing import dims_of, drop, maker, producer, tidy
+from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.prepare.starts import needs_map
+from onnx2snn.protos.load import LoadedModel
+from onnx2snn.rewrite.lowering import Lowering, dimension_names
+from onnx2snn.snn.differential import DIFFERENTIAL_IF, differential_attributes
+from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.stateful import ACCUMULATE, SPIKING_PRODUCT
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What spikes can say.
+
+    `octaves`: by site, the powers of two a spike can have; `digits`: spikes a neuron may send in a
+    step; `starts`: by site, the estimate before the first step in threshold units, per channel;
+    sites without one start at 0.
+    """
+
+    octaves: Mapping[str, int]
+    digits: int = 1
+    starts: Mapping[str, Array] = field(default_factory=dict)
+
+
+def lower_differential(
+    graph: Graph, model: LoadedModel, ladder: Ladder, dtype: Any = np.float32
+) -> Lowering:
+    """Replace the operators of differential coding by standard ones with explicit states.
+
+    Args:
+        graph: The folded spiking graph, which is changed.
+        model: The ANN, for the names of its inputs' dimensions.
+        ladder: What spikes can say.
+        dtype: The type of states.
+
+    Returns:
+        The lowering, with the states.
+    """
+    low = Lowering(graph, dtype, dimension_names(model))
+    own = [node for node in graph.nodes if node.domain == SNN_DOMAIN]
+    sent: dict[int, Tensor] = {}
+    """What a neuron has sent so far, by the identity of its spikes."""
+    for node in own:
+        if node.op == DIFFERENTIAL_IF:
+            sent[id(node.outputs[0])] = _lower_neuron(low, node, ladder)
+    for node in own:
+        if node.op == ACCUMULATE:
+            _lower_accumulate(low, node, ladder)
+        elif node.op == SPIKING_PRODUCT:
+            _lower_product(low, node, sent)
+    for before, after in low.state_tensors:
+        graph.inputs.append(before)
+        graph.outputs.append(after)
+    tidy(graph)
+    return low
+
+
+def _lower_neuron(low: Lowering, node: Node, ladder: Ladder) -> Tensor:
+    """Give a neuron its state and attributes; return the state after the step."""
+    spikes = node.outputs[0]
+    before, after = low.state(f"{node.name}/sent", spikes, "count")
+    start = ladder.starts.get(node.name)
+    if start is not None:
+        # e = y/λ - m - R
+        moved = low.editor.constant(f"{node.name}/start", (-start).astype(low.dtype))
+        node.inputs[0] = low.node("Add", f"{node.name}/moved", [node.inputs[0], moved], spikes)
+    node.inputs.append(before)
+    node.outputs.append(after)
+    octaves = ladder.octaves[node.name]
+    node.attrs = differential_attributes(octaves, ladder.digits, node.attrs["scale"])
+    return after
+
+
+def _lower_accumulate(low: Lowering, node: Node, ladder: Ladder) -> None:
+    """Z(t) = Z(t-1) + x(t) and y(t) = Z(t) + b."""
+    x, y = node.inputs[0], node.outputs[0]
+    bias = node.inputs[1] if len(node.inputs) > 1 else None
+    drop(low.graph, node)
+    before, total = low.state(f"{x.name}/sum", y, "sum")
+    low.emit("Add", [before, x], total)
+    bias = _with_start(low, x, bias, ladder)
+    if bias is None:
+        low.emit("Identity", [total], y)
+    else:
+        low.emit("Add", [total, bias], y)
+
+
+def _with_start(low: Lowering, x: Tensor, bias: Tensor | None, ladder: Ladder) -> Tensor | None:
+    """Return a bias plus what an operator makes of the estimate that its neurons start at."""
+    operator = maker(x)
+    for index, tensor in enumerate(operator.inputs):
+        neuron = producer(tensor)
+        start = None if neuron is None else ladder.starts.get(neuron.name)
+        if start is None:
+            continue
+        inputs = list(operator.inputs)
+        inputs[index] = _map_of(low, operator, tensor, start)
+        base = low.editor.variable(f"{operator.name}/start", like=x)
+        low.editor.append(operator.op, base.name, inputs, [base], dict(operator.attrs))
+        if bias is None:
+            return base
+        return low.node("Add", f"{operator.name}/start_with_bias", [base, bias], x)
+    return bias
+
+
+def _map_of(low: Lowering, operator: Node, spikes: Tensor, start: Array) -> Tensor:
+    """Return an estimate as large as an operator needs it: a convolution with a border, whole."""
+    values = start.astype(low.dtype)
+    fixed = low.editor.constant(f"{operator.name}/start_values", values)
+    if not needs_map(operator):
+        return fixed
+    sizes = dims_of(spikes)[2:]
+    shape = np.array([1, start.shape[1], *sizes], np.int64)
+    target = low.editor.constant(f"{operator.name}/start_shape", shape)
+    return low.node("Expand", f"{operator.name}/start_map", [fixed, target], spikes)
+
+
+def _lower_product(low: Lowering, node: Node, sent: Mapping[int, Tensor]) -> None:
+    """P(t) = P(t-1) + a(t) B(t-1) + A(t) b(t)."""
+    a, b = node.inputs
+    product = node.outputs[0]
+    attrs = dict(node.attrs)
+    op = attrs.pop("product")
+    name = node.name
+    drop(low.graph, node)
+    a_sent, b_sent = sent[id(a)], sent[id(b)]
+    before, total = low.state(f"{name}/product", product, "sum")
+    # B(t-1) in its full shape: at the start the state is a single zero
+    held = low.node("Sub", f"{name}/held", [b_sent, b], b)
+    first = low.node(op, f"{name}/first", [a, held], product, **attrs)
+    second = low.node(op, f"{name}/second", [a_sent, b], product, **attrs)
+    change = low.node("Add", f"{name}/change", [first, second], product)
+    low.emit("Add", [before, change], total)
+    low.emit("Identity", [total], product)

@@ -1,0 +1,163 @@
+"""The neuron of differential coding: it sends what its receivers do not know yet.
+
+Its receivers' estimate of y is λ R, R the sum of all it has sent. With e = y/λ - R it sends
+
+    s = Q(e) = sign(e) max{2^j : |e| >= 3/4 2^j, 0 <= j < n}, 0 where |e| < 3/4,
+
+a sign and an exponent: one of n octaves. With more than one digit it sends Q of what is left as
+well, at once: s = q_1 + ... + q_K, q_k = Q(e - q_1 - ... - q_(k-1)). An error inside the range
+shrinks to a third or less at each digit, and a neuron whose input has settled is silent (Huang et
+al., ICML 2025, and the neurons of sigma-delta networks).
+
+Q rounds to one significant bit, ties upwards. Float32 does that with three operations on numbers of
+24 bits (Dekker 1971): with C = 2^23 + 1
+
+    g = C x,   d = x - g,   p = g + d,
+
+where each result is rounded, p is x rounded to its first bit. A test goes through all numbers of
+eight octaves. Powers below 1 are rounded away, and larger numbers are clipped before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto, FunctionProto, NodeProto, helper, numpy_helper
+
+from onnx2snn.aliases import Array
+from onnx2snn.snn.format import SNN_DOMAIN, NeuronOp
+
+DIFFERENTIAL_IF: NeuronOp = "DifferentialIF"
+
+ATTRIBUTES = ("threshold", "largest", "digits", "scale")
+"""Of a neuron node: its threshold (1), 2^(n-1), K, and λ in ANN units."""
+
+SPLITTER = float(2**23 + 1)
+"""C: the product with it leaves one bit of 24."""
+
+MOST_OCTAVES = 24
+"""Powers of two beyond the 24 bits of float32 would not add up exactly."""
+
+ABOUT = (
+    "Neuron of differential coding: s is the change of y/λ that its receivers are told, a signed "
+    "power of two or a sum of some; n is the sum of all that was sent."
+)
+
+
+def differential_function(opset: int, digits: int) -> FunctionProto:
+    """Return the neuron of differential coding, one time-step: (y, n) -> (spike, n_next).
+
+    The attribute `largest` (float) is the largest power of two a spike can have, 2^(n-1).
+
+    Args:
+        opset: The version of the standard operators.
+        digits: How many spikes a neuron may send in one step.
+    """
+    highest = _node("Constant", "", "highest")
+    reference = AttributeProto(
+        name="value_float", type=AttributeProto.FLOAT, ref_attr_name="largest"
+    )
+    highest.attribute.append(reference)
+    body = [
+        _node("Constant", "", "splitter", value_float=SPLITTER),
+        highest,
+        _node("Neg", "highest", "lowest"),
+        _node("Sub", "y n", "error_1"),
+    ]
+    for digit in range(1, digits + 1):
+        body += _rounded(digit)
+        if digit < digits:
+            body.append(_node("Sub", f"error_{digit} digit_{digit}", f"error_{digit + 1}"))
+    body += _sum([f"digit_{digit}" for digit in range(1, digits + 1)])
+    body.append(_node("Add", "n spike", "n_next"))
+    return helper.make_function(
+        SNN_DOMAIN,
+        DIFFERENTIAL_IF,
+        ["y", "n"],
+        ["spike", "n_next"],
+        body,
+        [helper.make_opsetid("", opset)],
+        list(ATTRIBUTES),
+        doc_string=f"{ABOUT} Written for {digits} spikes a step.",
+    )
+
+
+def differential_attributes(octaves: int, digits: int, scale: Array) -> dict[str, Any]:
+    """Return a neuron node's attributes, all of `ATTRIBUTES`; λ is `scale`, in ANN units."""
+    values = np.atleast_1d(np.asarray(scale, np.float32))
+    return {
+        "threshold": 1.0,
+        "largest": float(2 ** (octaves - 1)),
+        "digits": digits,
+        "scale": numpy_helper.from_array(values),
+    }
+
+
+def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> list[NodeProto]:
+    """Return nodes of a graph that count the powers of two that each height is the sum of.
+
+    What was sent is the sum of at most `digits` of them, and Q takes a sum apart into as many.
+
+    Args:
+        spikes: The tensor of heights.
+        output: The tensor of counts; all names begin with it.
+        digits: K.
+        largest: The largest power of two.
+    """
+    nodes = []
+    numbers = {"splitter": SPLITTER, "highest": largest, "lowest": -largest}
+    if digits > 1:
+        nodes = [_node("Constant", "", f"{output}/{n}", value_float=v) for n, v in numbers.items()]
+    rest = spikes
+    counted = []
+    for digit in range(1, digits + 1):
+        label = f"{output}/{digit}"
+        # of a height that is left, a whole number: [it is not 0]
+        nodes += [_graph_node("Sign", [rest], f"{label}/sign")]
+        nodes += [_graph_node("Abs", [f"{label}/sign"], f"{label}/sent")]
+        counted.append(f"{label}/sent")
+        if digit == digits:
+            break
+        fixed = [f"{output}/lowest", f"{output}/highest"]
+        nodes += [
+            _graph_node("Clip", [rest, *fixed], f"{label}/x"),
+            _graph_node("Mul", [f"{label}/x", f"{output}/splitter"], f"{label}/g"),
+            _graph_node("Sub", [f"{label}/x", f"{label}/g"], f"{label}/d"),
+            _graph_node("Add", [f"{label}/g", f"{label}/d"], f"{label}/p"),
+            _graph_node("Sub", [rest, f"{label}/p"], f"{label}/rest"),
+        ]
+        rest = f"{label}/rest"
+    op = "Identity" if digits == 1 else "Sum"
+    nodes.append(_graph_node(op, counted, output))
+    return nodes
+
+
+def _graph_node(op: str, inputs: Sequence[str], output: str) -> NodeProto:
+    return helper.make_node(op, inputs, [output], output)
+
+
+def _rounded(digit: int) -> list[NodeProto]:
+    """digit_k = Q(error_k)."""
+    x, g, d, p = (f"{name}_{digit}" for name in ("x", "g", "d", "p"))
+    return [
+        _node("Clip", f"error_{digit} lowest highest", x),
+        # p is x rounded to one bit
+        _node("Mul", f"{x} splitter", g),
+        _node("Sub", f"{x} {g}", d),
+        _node("Add", f"{g} {d}", p),
+        # 1/2, 1/4 ... become 0: halves round to the even number
+        _node("Round", p, f"digit_{digit}"),
+    ]
+
+
+def _sum(digits: Sequence[str]) -> list[NodeProto]:
+    """Spike = the sum of the digits."""
+    if len(digits) == 1:
+        return [_node("Identity", digits[0], "spike")]
+    return [_node("Sum", " ".join(digits), "spike")]
+
+
+def _node(op: str, inputs: str, output: str, **attributes: Any) -> NodeProto:
+    return helper.make_node(op, inputs.split(), [output], **attributes)
