@@ -74,6 +74,9 @@ LEAST = {
 }
 """The smallest value of every whole number."""
 
+MOST = 2**31 - 1
+"""The largest value of every whole number but the seed; hosts count time-steps in 32 bits."""
+
 PATHS = ("save_thresholds", "thresholds")
 """The options that name a file."""
 
@@ -116,6 +119,8 @@ def check_whole_numbers(values: Mapping[str, object]) -> None:
             raise UsageError(
                 f"{name} is {value!r}; it has to be a whole number of at least {least}"
             )
+        if name != "seed" and value > MOST:
+            raise UsageError(f"{name} is {value!r}; it has to be at most {MOST}")
 
 
 def check_ladder(octaves: int | None, digits: int | None) -> None:

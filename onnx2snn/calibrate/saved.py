@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,6 +26,10 @@ from onnx2snn.aliases import Array
 from onnx2snn.errors import ModelFileError, UsageError
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.reading import require_file
+from onnx2snn.snn import schema
+
+LEAST, MOST = 1e-30, 1e30
+"""Thresholds, in ANN units, whose reciprocals and ratios float32 holds."""
 
 MOST_BYTES = 2**28
 """Bytes of all arrays of a calibration: a few numbers for each channel."""
@@ -103,7 +107,7 @@ def load(
         granularity: "channel" or "layer": the shape its arrays have to have.
 
     Raises:
-        ModelFileError: The file is no whole .npz archive.
+        ModelFileError: The file is no whole .npz archive, or its settings are damaged.
         UsageError: It belongs to another model, or does not match a site, which is named.
     """
     found = _arrays(path)
@@ -129,9 +133,14 @@ def load(
                     f"'{site.name}'; calibrate again with --granularity {granularity}"
                 )
             arrays.append(value)
-    settings: CalibrationSettings = json.loads(str(found[SETTINGS]))
-    calibrated = bool(found[CALIBRATED])
+    settings = _settings(str(found[SETTINGS]), path)
+    calibrated = bool(np.all(found[CALIBRATED]))
     octaves = [found[f"octaves:{site.name}"] for site in sites if f"octaves:{site.name}" in found]
+    if not all(value.ndim == 0 and value.dtype.kind in "iu" for value in octaves):
+        raise ModelFileError(
+            f"the octaves in thresholds '{path}' are no whole numbers; calibrate again with "
+            "--save-thresholds"
+        )
     return Calibration(
         tuple(values["threshold"]),
         tuple(values["mean"]),
@@ -139,6 +148,21 @@ def load(
         calibrated,
         tuple(int(value) for value in octaves),
     )
+
+
+def _settings(text: str, path: str | os.PathLike[str]) -> CalibrationSettings:
+    """Return the settings in a file of thresholds (ModelFileError: they are damaged)."""
+    try:
+        settings = json.loads(text)
+        fault = next(schema.faults(settings, CalibrationSettings), None)
+    except (ValueError, RecursionError):
+        settings, fault = None, "they are no JSON"
+    if fault is not None:
+        raise ModelFileError(
+            f"the settings in thresholds '{path}' are damaged ({fault}); calibrate again with "
+            "--save-thresholds"
+        )
+    return cast(CalibrationSettings, settings)
 
 
 def _arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -173,5 +197,9 @@ def _of_site(arrays: Mapping[str, Array], kind: str, site: Site, granularity: st
         return None
     # where estimates of differential coding start may have any sign
     if kind == "threshold" and np.any(value < 0):
+        return None
+    some = value[value > 0]
+    out_of_range = np.any(some < LEAST) or np.any(some > MOST)
+    if kind == "threshold" and out_of_range:
         return None
     return value

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,9 @@ from onnx2snn.protos import temporary
 
 GRACE = 3.0
 """Seconds that the main thread has to notice a signal."""
+
+AGAIN = 5.0
+"""Seconds after which the end of the time is told again."""
 
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)
@@ -150,9 +154,18 @@ def within(seconds: float | None) -> Iterator[None]:
         raise UsageError("--time-limit needs a system with alarms, and the main thread")
     _watch.seconds = seconds
     before = signal.signal(ALARM, _raise)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # again after a while: what is raised in a finaliser is lost
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    shown, sys.unraisablehook = sys.unraisablehook, _forget_late
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = shown
         signal.signal(ALARM, before)
+
+
+def _forget_late(lost: sys.UnraisableHookArgs) -> None:
+    """Say nothing of the end of the time inside a finaliser; it comes again."""
+    if not isinstance(lost.exc_value, UsageError):
+        sys.__unraisablehook__(lost)

@@ -202,7 +202,9 @@ def redirect(graph: Graph, old: Tensor, new: Tensor, readers: Iterable[Node] | N
         readers: The nodes meant; None for all, and then outputs of the graph follow as well.
     """
     followers = old.outputs if readers is None else readers
-    for node in list(followers):
+    # each once: a node may read a tensor thousands of times
+    by_identity = {id(node): node for node in followers}
+    for node in by_identity.values():
         for index, tensor in enumerate(list(node.inputs)):
             if tensor is old:
                 node.inputs[index] = new

@@ -79,25 +79,34 @@ class _Walk:
         """Note of each input of a node whether spikes in it reach a weighted operator."""
         leads_on = any(self.feeds(tensor) for tensor in node.outputs)
         beyond = [self._blockers[id(out)] for out in node.outputs if id(out) in self._blockers]
+        weighted = is_weighted(node)
+        linear = not weighted and not fires and self._is_linear(node)
         for index, tensor in enumerate(node.inputs):
             if constant(tensor) is not None:
                 continue
-            if is_weighted(node):
+            if weighted:
                 self._feeding.add(id(tensor))
-            elif not (fires or self._passes(node, index)):
+            elif not (fires or (linear and self._passes(node, index))):
                 self._blockers.setdefault(id(tensor), node)
             elif leads_on:
                 self._feeding.add(id(tensor))
             elif beyond:
                 self._blockers.setdefault(id(tensor), beyond[0])
 
+    def _is_linear(self, node: Node) -> bool:
+        """Return whether a node is a max-pool, or linear in its inputs that vary in time."""
+        if node.op in MAX_POOLS and standard(node):
+            return True
+        return nonlinearity(node, self._varies(node)) is None
+
     def _passes(self, node: Node, index: int) -> bool:
-        """Return whether spikes in one input of a node leave it as spikes, but for a factor."""
+        """Return whether spikes in one input of a linear node leave it as spikes, but for a factor.
+
+        Those in a max-pool do.
+        """
         if node.op in MAX_POOLS and standard(node):
             return True
         if node.inputs[index].name not in self._varying:
-            return False
-        if nonlinearity(node, self._varies(node)) is not None:
             return False
         return not (node.op in PRODUCTS and self._is_gate(node, index))
 

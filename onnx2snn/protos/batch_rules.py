@@ -20,8 +20,9 @@ Rule = Callable[[NodeView, int], Place]
 def elementwise(view: NodeView, output: int) -> Place:
     """Follow broadcasting: samples of all inputs have to lie along the same axis of the output."""
     rank = view.output_rank(output)
+    varying = set(view.varying)
     found = None
-    for index in view.varying:
+    for index in sorted(varying):
         place = view.place(index)
         own_rank = view.rank(index)
         if place is None:
@@ -38,7 +39,7 @@ def elementwise(view: NodeView, output: int) -> Place:
         return found
     # shared inputs are the same for each sample
     for index, name in enumerate(view.node.input):
-        if not name or index in view.varying:
+        if not name or index in varying:
             continue
         own_rank = view.rank(index)
         if own_rank is None:

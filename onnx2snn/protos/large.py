@@ -128,10 +128,13 @@ def infer_model_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return inferred_light(light(proto))
 
 
-def inferred_light(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a light copy with what ONNX can infer; ModelFileError as `infer_model_shapes`."""
+def inferred_light(model: onnx.ModelProto, *, values: bool = True) -> onnx.ModelProto:
+    """Return a light copy with what ONNX can infer; ModelFileError as `infer_model_shapes`.
+
+    `values`: follow the values of small tensors, too, of which shapes are made.
+    """
     try:
-        inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=values)
     except Exception as error:
         if out_of_memory(error):
             raise MemoryError(one_line(error)) from error

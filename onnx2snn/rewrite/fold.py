@@ -159,11 +159,15 @@ class _Moves:
     def _factors_before(self, node: Node) -> dict[int, Node]:
         """Return the factors that feed a node and nothing else, by the index of its input."""
         found = {}
+        # by tensor: a node may read one thousands of times
+        alone: dict[int, bool] = {}
         for index, tensor in enumerate(node.inputs):
             other = producer(tensor)
             if other is None or not self.factors.movable(other):
                 continue
-            if len(consumers(other.outputs[0])) == 1:
+            if id(tensor) not in alone:
+                alone[id(tensor)] = len(consumers(other.outputs[0])) == 1
+            if alone[id(tensor)]:
                 found[index] = other
         return found
 

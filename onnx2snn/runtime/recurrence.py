@@ -6,12 +6,11 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
 
-from onnx2snn.protos.reach import downstream, upstream
 from onnx2snn.runtime.cut import Carried
 
 
@@ -62,34 +61,71 @@ class Recurrence:
 
 def recurrences(nodes: Sequence[onnx.NodeProto], states: Iterable[Carried]) -> list[Recurrence]:
     """Return the recurrences of a core's sorted nodes; no node is in two of them."""
-    cycles: list[_Cycle] = []
-    for state in states:
-        cycle = _Cycle([state], _nodes_of_cycle(nodes, state))
+    carried = list(states)
+    cycles: dict[int, _Cycle] = {}
+    # by the position of a node, the number of the cycle it is in
+    owners: dict[int, int] = {}
+    for number, inside in enumerate(_positions_of_cycles(nodes, carried)):
+        cycle = _Cycle([carried[number]], inside)
         # states whose ways share a node are handed on together
-        apart = []
-        for other in cycles:
-            if other.nodes & cycle.nodes:
-                cycle = _Cycle(other.states + cycle.states, other.nodes | cycle.nodes)
-            else:
-                apart.append(other)
-        cycles = [*apart, cycle]
+        shared = {owners[place] for place in inside if place in owners}
+        for other in sorted(shared):
+            joined = cycles.pop(other)
+            cycle = _Cycle(joined.states + cycle.states, joined.nodes | cycle.nodes)
+        cycles[number] = cycle
+        owners.update(dict.fromkeys(cycle.nodes, number))
     found = []
-    for cycle in cycles:
-        inside = [node for node in nodes if id(node) in cycle.nodes]
-        found.append(Recurrence(tuple(cycle.states), tuple(inside)))
+    for cycle in cycles.values():
+        sorted_nodes = [nodes[place] for place in sorted(cycle.nodes)]
+        found.append(Recurrence(tuple(cycle.states), tuple(sorted_nodes)))
     return found
 
 
 @dataclass(frozen=True)
 class _Cycle:
-    """States, and the identities of the nodes on the ways to their next values."""
+    """States, and the positions of the nodes on the ways to their next values."""
 
     states: list[Carried]
     nodes: set[int]
 
 
-def _nodes_of_cycle(nodes: Sequence[onnx.NodeProto], state: Carried) -> set[int]:
-    """Identities of the nodes between a state and its next value."""
-    behind = {id(node) for node in downstream(nodes, [state.input]).nodes}
-    before = {id(node) for node in upstream(nodes, [state.output]).nodes}
-    return behind & before
+def _positions_of_cycles(
+    nodes: Sequence[onnx.NodeProto], states: Sequence[Carried]
+) -> list[set[int]]:
+    """Return, for each state, the positions of the nodes between it and its next value.
+
+    One walk for all states: a number has a bit for each of them.
+    """
+    behind = {state.input: 1 << number for number, state in enumerate(states)}
+    before: dict[str, int] = {}
+    for number, state in enumerate(states):
+        before[state.output] = before.get(state.output, 0) | 1 << number
+    from_states = []
+    for node in nodes:
+        mask = 0
+        for name in node.input:
+            mask |= behind.get(name, 0)
+        from_states.append(mask)
+        if mask:
+            for name in filter(None, node.output):
+                behind[name] = behind.get(name, 0) | mask
+    found: list[set[int]] = [set() for _ in states]
+    for place in reversed(range(len(nodes))):
+        mask = 0
+        for name in nodes[place].output:
+            mask |= before.get(name, 0)
+        if not mask:
+            continue
+        for name in filter(None, nodes[place].input):
+            before[name] = before.get(name, 0) | mask
+        for number in _bits(mask & from_states[place]):
+            found[number].add(place)
+    return found
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """Yield the numbers of the bits that are set."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest

@@ -7,7 +7,8 @@ simulated time gets to a step asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 import numpy as np
 import onnxruntime as ort
@@ -36,6 +37,8 @@ class Stepped:
 
     core: ort.InferenceSession
     states: Sequence[Carried]
+    halt: Event = field(default_factory=Event)
+    """Set by another thread: the way through time ends at the next pass."""
 
     def run(self, to_core: Values, values: Values, stops: Sequence[int]) -> Iterator[Moment]:
         """Simulate up to the last of the (ascending) steps asked for."""
@@ -57,6 +60,8 @@ class Stepped:
             (self._bound(to_core | other, values), values),
         ]
         for t in range(2, stops[-1] + 1):
+            if self.halt.is_set():
+                return
             given = to_core | values
             binding, values = turns[t % 2]
             self.core.run_with_iobinding(binding)
@@ -85,6 +90,8 @@ class Batched:
     core: ort.InferenceSession
     states: Sequence[Carried]
     most: int
+    halt: Event = field(default_factory=Event)
+    """Set by another thread: the way through time ends at the next pass."""
 
     def run(self, to_core: Values, values: Values, stops: Sequence[int]) -> Iterator[Moment]:
         """Simulate up to the last of the (ascending) steps asked for."""
@@ -93,6 +100,8 @@ class Batched:
             # as few passes as will do (-(-a // b) rounds up), as even as possible
             passes = -(-(stop - t) // self.most)
             for done in range(passes):
+                if self.halt.is_set():
+                    return
                 steps = (stop - t) // (passes - done)
                 given = to_core | values
                 values = self._pass(given, steps)

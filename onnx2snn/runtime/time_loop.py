@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 
 from onnx2snn.aliases import Array
 from onnx2snn.protos.sessions import computing, simulating
@@ -59,8 +61,8 @@ class TimeLoop:
         Yields:
             Each of the steps.
         """
-        chunks = self._chunks(run, stops, schedule)
-        with ThreadPoolExecutor(self._parts.opening.workers) as pool:
+        halt, chunks = self._chunks(run, stops, schedule)
+        with ThreadPoolExecutor(self._parts.opening.workers) as pool, _halting(halt):
             for _ in stops:
                 with simulating():
                     moments = _side_by_side(chunks, pool)
@@ -69,8 +71,10 @@ class TimeLoop:
                 run.t = moments[0].t
                 yield run.t
 
-    def _chunks(self, run: Run, stops: Sequence[int], schedule: Schedule) -> list[Iterator[Moment]]:
-        """Begin the way through time of each chunk of the batch."""
+    def _chunks(
+        self, run: Run, stops: Sequence[int], schedule: Schedule
+    ) -> tuple[Event, list[Iterator[Moment]]]:
+        """Begin the way through time of each chunk of the batch; the event ends all of them."""
         to_core = {name: run.static[name] for name in self._model.to_core}
         with simulating():
             plan = self.planner.plan(schedule, run.inputs, to_core)
@@ -80,7 +84,16 @@ class TimeLoop:
             start = self._states.zeros | ort_values(run.old, chunk, plan.axes)
             given = ort_values(to_core, chunk, plan.axes)
             chunks.append(plan.way.run(given, start, stops))
-        return chunks
+        return plan.way.halt, chunks
+
+
+@contextmanager
+def _halting(halt: Event) -> Iterator[None]:
+    """Let other threads stop at their next pass where this one is interrupted."""
+    try:
+        yield
+    finally:
+        halt.set()
 
 
 def _side_by_side(chunks: Sequence[Iterator[Moment]], pool: Executor) -> list[Moment]:

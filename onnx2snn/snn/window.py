@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnx2snn.aliases import Delay
 from onnx2snn.errors import UsageError
+from onnx2snn.options import MOST
 from onnx2snn.snn.format import Metadata
 
 NAMES = ("half", "auto")
@@ -51,6 +52,8 @@ def resolve_delay(delay: Delay, timesteps: int, stored: int | str, auto: int) ->
     """
     if timesteps < 1:
         raise UsageError(f"timesteps is {timesteps}; it has to be 1 or more")
+    if timesteps > MOST:
+        raise UsageError(f"timesteps is {timesteps}; it has to be at most {MOST}")
     if delay is None:
         delay = stored
         if isinstance(stored, int) and stored >= timesteps:
