@@ -45,7 +45,7 @@ def page(outcomes: Iterable[tuple[Case, Outcome]]) -> str:
         codes = sorted({outcome.code for _, outcome in rows})
         parts.append(f"| {kind} | {len(rows)} | {', '.join(map(str, codes))} |")
     for kind, rows in kinds.items():
-        parts.append(f"\n## {kind.capitalize()}\n\n| case | exit code |\n| --- | --- |")
+        parts.append(f"\n## {kind[0].upper()}{kind[1:]}\n\n| case | exit code |\n| --- | --- |")
         parts += [f"| {_cell(case.name)} | {outcome.code} |" for case, outcome in rows]
     return "\n".join(parts) + "\n"
 
