@@ -31,6 +31,12 @@ TOLERANCE = 0.005
 UNTOLD = 0.1
 """Mean square of what is left untold of a size above 3/4 λ, in λ²."""
 
+WIDE = 16
+"""Octaves of a site where there are no data."""
+
+HEADROOM = 4.0
+"""How much larger sizes may be on data than on random inputs, before they arrive late."""
+
 WIDENED = 4
 """Octaves that a site may have more than the least."""
 
@@ -142,6 +148,19 @@ class SiteLadder:
 
     scale: Array
     octaves: int
+
+
+def wide_ladders(run: Calibrator, octaves: int, progress: Progress) -> list[SiteLadder]:
+    """Return ladders so wide that the scale of random inputs is near enough to that of data.
+
+    Each site has one λ, since single channels tell little on random inputs: the largest spike is
+    `HEADROOM` times the largest size that they give.
+    """
+    found = []
+    for largest in run.maxima(progress):
+        scale = np.full_like(largest, HEADROOM * largest.max() / 2.0 ** (octaves - 1))
+        found.append(SiteLadder(scale, octaves))
+    return found
 
 
 @dataclass(frozen=True)

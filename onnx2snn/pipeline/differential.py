@@ -44,6 +44,8 @@ def find_scales(ready: Prepared, job: Job) -> Calibration:
         run = Calibrator(job)
         starts = _starts(run, job)
         run.centres = starts
+        if job.data.random:
+            return _without_data(run, job)
         rule = ladders.LadderRule(
             method=settings.threshold_method,
             octaves=settings.octave_count,
@@ -58,6 +60,23 @@ def find_scales(ready: Prepared, job: Job) -> Calibration:
         means=tuple(starts),
         settings=cast(CalibrationSettings, decided),
         calibrated=not job.data.random,
+        octaves=tuple(ladder.octaves for ladder in found),
+    )
+    require_finite(job, calibration)
+    return calibration
+
+
+def _without_data(run: Calibrator, job: Job) -> Calibration:
+    """Return ladders wide enough for whatever the data are, from the scale of random inputs."""
+    settings = job.settings
+    octaves = settings.octaves or ladders.WIDE
+    found = ladders.wide_ladders(run, octaves, job.progress)
+    assert run.centres is not None
+    calibration = Calibration(
+        thresholds=tuple(ladder.scale for ladder in found),
+        means=tuple(run.centres),
+        settings=cast(CalibrationSettings, settings.calibration("max")),
+        calibrated=False,
         octaves=tuple(ladder.octaves for ladder in found),
     )
     require_finite(job, calibration)

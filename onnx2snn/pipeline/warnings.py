@@ -43,7 +43,15 @@ def differential_warnings(
     """
     if ready.chosen:
         yield f"differential coding: with neurons in place of activations {ready.chosen}"
-    yield from _about_data(ready, job, calibration)
+    if job.data.random and job.settings.thresholds is None:
+        octaves = max(calibration.octaves)
+        yield (
+            f"no calibration data: spikes have {octaves} octaves around the scale of "
+            f"{len(job.samples)} random inputs{job.data.guesses}, which costs spikes and some "
+            "accuracy; give --calibration with some 100 to 1,000 typical inputs"
+        )
+    else:
+        yield from _about_data(ready, job, calibration)
     yield from _about_fitting(job, calibration)
     for site, thresholds in zip(job.sites, settled, strict=True):
         if thresholds.all_silent:

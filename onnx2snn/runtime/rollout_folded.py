@@ -41,6 +41,9 @@ def unroll_folded(unrolling: Unrolling, core: onnx.ModelProto, total: int, start
     # the sums start afresh behind the delay
     held |= unrolling.all_zeros(unrolling.sums)
     held = passes.stretch(held, f"{OWN}window/", total - start)
+    if unrolling.step.coding == "differential":
+        unrolling.estimates(held)
+        return
     length = f"{OWN}length"
     counted = np.array([total - start], np.float32)
     unrolling.build.constant(length, counted)

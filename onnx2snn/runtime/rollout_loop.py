@@ -42,6 +42,9 @@ def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
     carried = carried_states(unrolling.step)
     zeros = unrolling.all_zeros(unrolling.states)
     held = unrolling.loop(prefix, count, body, carried, zeros)
+    if unrolling.step.coding == "differential":
+        unrolling.estimates(held)
+        return
     # mean = sum / (T - delay)
     counted = build.emit("Sub", [timesteps, dropped], f"{OWN}counted")
     length = f"{OWN}length"

@@ -88,9 +88,6 @@ class Unrolling:
             held: The states at the end of the evaluation window; their sums began at its start.
             steps: Length of the window, float32 [1].
         """
-        if self.step.coding == "differential":
-            self.estimates(held)
-            return
         for state in self.sums:
             assert state.mean is not None
             length = steps
