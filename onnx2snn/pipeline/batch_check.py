@@ -23,9 +23,6 @@ from onnx2snn.protos.batch_axis import batch_axes
 from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
 
-FEW = 3
-"""Samples that run, where the batch is free."""
-
 PART = 0.05
 """The largest change of a sample's activations, of that of the samples that are exchanged: a
 quantisation whose scale is that of the batch changes them a little."""
@@ -37,8 +34,12 @@ def require_batch_axis(
     data: CalibrationData,
     specs: Sequence[TensorSpec],
     threads: int | None,
-) -> None:
+) -> str:
     """Raise DataError where axis 0 of the inputs does not count samples.
+
+    A first axis that the model names counts them, whatever it does with them. Where its size is
+    fixed, and all outputs have that size in front as well, the samples of a batch may depend on
+    each other by design, which cannot be told apart.
 
     Args:
         graph: The arranged graph.
@@ -46,15 +47,20 @@ def require_batch_axis(
         data: The samples.
         specs: The inputs.
         threads: Of the session.
+
+    Returns:
+        A warning, where this is in doubt.
     """
+    fixed = fixed_batch(specs)
+    if fixed is None:
+        return ""
     proto = to_proto(graph)
     axes = batch_axes(proto, [spec.name for spec in specs])
     unknown = [site for site in sites if axes.of(site.tensor) is None]
-    fixed = fixed_batch(specs)
-    size = fixed or min(FEW, len(data.samples))
+    size = fixed
     counted = [spec for spec in specs if spec.shape != ()]
     if not unknown or size < 2 or not counted:
-        return
+        return ""
     one = filled(data.samples, np.arange(size) % len(data.samples), fixed).feed
     probe = graph.copy()
     tensors = probe.tensors()
@@ -71,7 +77,22 @@ def require_batch_axis(
         for site, before, same, after in zip(unknown, first, again, exchanged, strict=True):
             comparable = before.shape == after.shape and np.array_equal(before, same)
             if comparable and _mixes(before, after, size, kept):
+                if _in_front(graph, counted, size):
+                    return f"samples of a batch depend on each other: {_sentence(counted[0], site)}"
                 raise DataError(_sentence(counted[0], site))
+    return ""
+
+
+def _in_front(graph: Graph, counted: Sequence[TensorSpec], size: int) -> bool:
+    """Return whether all outputs have as many samples in front as the inputs.
+
+    A second axis of size 1 throughout is that of a batch behind the steps of a sequence.
+    """
+    shapes = [tuple(tensor.shape or ()) for tensor in graph.outputs]
+    leading = all(shape and shape[0] == size for shape in shapes)
+    behind = [*shapes, *(spec.shape or () for spec in counted)]
+    sequences = all(len(shape) > 1 and shape[1] == 1 for shape in behind)
+    return leading and not sequences
 
 
 def _run(session: ort.InferenceSession, feed: Mapping[str, Array]) -> list[Array]:

@@ -58,6 +58,8 @@ class Prepared:
     clock: Clock
     chosen: str = ""
     """Why the coding was chosen, where the network decided."""
+    doubt: str = ""
+    """A warning on what counts samples."""
 
 
 @contextmanager
@@ -111,13 +113,14 @@ def prepared(
             parts.require_convertible()
             if settings.strict:
                 parts.require_spiking()
-            require_batch_axis(graph, parts.sites, data, specs, settings.threads)
+            doubt = require_batch_axis(graph, parts.sites, data, specs, settings.threads)
             check_stage("normalise", original, normalised)
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
         job = Job(graph, parts, specs, data, settings, progress)
         inference = None if data.random else inference_seconds(job, source.proto)
         statistics = site_statistics(graph, job.sites, recorded)
-        yield Prepared(job, source, arrangement, feed, statistics, inference, clock, way.reason)
+        said = (way.reason, doubt)
+        yield Prepared(job, source, arrangement, feed, statistics, inference, clock, *said)
 
 
 def _kept(

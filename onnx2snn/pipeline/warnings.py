@@ -22,6 +22,8 @@ def conversion_warnings(
         calibration: Where the thresholds come from.
         settled: The thresholds as they are used, per site.
     """
+    if ready.doubt:
+        yield ready.doubt
     yield from _about_data(ready, job, calibration)
     yield from _about_fitting(job, calibration)
     for site, thresholds in zip(job.sites, settled, strict=True):
@@ -41,6 +43,8 @@ def differential_warnings(
         calibration: Where λ comes from.
         settled: λ as it is used, per site.
     """
+    if ready.doubt:
+        yield ready.doubt
     if ready.chosen:
         yield f"differential coding: with neurons in place of activations {ready.chosen}"
     if job.data.random and job.settings.thresholds is None:

@@ -297,20 +297,33 @@ def computing(inputs: Sequence[TensorSpec]) -> Iterator[None]:
 
 
 @contextmanager
-def simulating(what: str = SIMULATION) -> Iterator[None]:
+def simulating(what: str = SIMULATION, inputs: Sequence[TensorSpec] = ()) -> Iterator[None]:
     """Turn onnxruntime's error about a model of ours into a ComputationError.
 
-    Nobody knows here whether the ANN computes with the inputs, and so whether they are at fault.
+    Nobody knows here whether the ANN computes with the inputs, and so whether they are at fault;
+    but where sizes are free beside the batch, a size that does not fit is the likely reason, which
+    is a DataError.
 
     Args:
         what: The sentence's beginning.
+        inputs: What the model takes.
     """
     with _reasons() as reasons:
         yield
     for error, said in reasons:
+        if any(_has_free_sizes(spec) for spec in inputs):
+            takes = ", ".join(str(spec) for spec in inputs)
+            raise DataError(
+                f"the model cannot be computed on this data ({said}); it takes {takes}"
+            ) from error
         raise ComputationError(
             f"{what} ({said}); if the ANN computes them, please report this model"
         ) from error
+
+
+def _has_free_sizes(spec: TensorSpec) -> bool:
+    """Return whether a size of an input is free, the number of samples left out."""
+    return spec.shape is None or any(not isinstance(dim, int) for dim in spec.shape[1:])
 
 
 @contextmanager

@@ -188,7 +188,7 @@ class Simulation:
         return timesteps
 
     def _answer(self, run: Run, sums: Mapping[int, Sums], span: Span) -> list[Array]:
-        with simulating():
+        with simulating(inputs=self.inputs):
             return self._answers.answer(run.static, sums, span)
 
     # Step by step.

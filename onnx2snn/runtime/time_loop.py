@@ -64,7 +64,7 @@ class TimeLoop:
         halt, chunks = self._chunks(run, stops, schedule)
         with ThreadPoolExecutor(self._parts.opening.workers) as pool, _halting(halt):
             for _ in stops:
-                with simulating():
+                with simulating(inputs=self._inputs):
                     moments = _side_by_side(chunks, pool)
                 run.chunks = [moment.values for moment in moments]
                 run.given = moments[0].given
@@ -76,7 +76,7 @@ class TimeLoop:
     ) -> tuple[Event, list[Iterator[Moment]]]:
         """Begin the way through time of each chunk of the batch; the event ends all of them."""
         to_core = {name: run.static[name] for name in self._model.to_core}
-        with simulating():
+        with simulating(inputs=self._inputs):
             plan = self.planner.plan(schedule, run.inputs, to_core)
         run.axes = plan.axes
         chunks = []

@@ -45,7 +45,9 @@ def test_an_inner_tensor_may_have_any_name(name: str, axis: int) -> None:
 @pytest.mark.parametrize("axis", [0, 1])
 def test_an_output_may_be_called_timesteps(axis: int) -> None:
     x = inputs_for("mlp", 12)
-    made = convert(network("timesteps", "output", axis), x, method="max", timesteps=16).model
+    made = convert(
+        network("timesteps", "output", axis), x, preset="paper", method="max", timesteps=16
+    ).model
     unrolled = rollout(made)
     (answer,) = ort.InferenceSession(unrolled.SerializeToString()).run(None, {"input": x})
     (wanted,) = SpikingSession(made).run(None, {"input": x})
