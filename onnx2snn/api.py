@@ -181,6 +181,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     threads: int | None = None,
     energy: bool = True,
     every_step: bool | None = None,
+    stream: bool = False,
     sop_joules: float = SOP_JOULES,
     flop_joules: float = FLOP_JOULES,
     html: Path | None = None,
@@ -208,6 +209,8 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
             accuracy.
         every_step: Look for that T among all up to the largest, or among those asked for; None:
             among all, but for map.
+        stream: Score the samples as frames of a stream, too: in order, without a reset between
+            them, T time-steps a frame. Differential coding only.
         sop_joules: Energy of a synaptic operation.
         flop_joules: Energy of an operation of the ANN.
         html: Write the result as a page of charts to this file (extra `report`).
@@ -219,7 +222,8 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         "scored": text, "warnings": [...], "seconds": s}; a row is {"timesteps": T, "delay": d,
         METRIC: x, "drop": x, "drop_95": (low, high), "sops": x, ...}. Accuracies and
         drops are fractions (mse: relative increase), the interval is paired over samples (None for
-        map), operations and joules are a sample's.
+        map), operations and joules are a sample's. `stream` adds rows like those of "snn" under
+        "stream", with "sops_of_reset", the share of the SOPs with a reset for each.
 
     Raises:
         UsageError: An option makes no sense, or the models do not belong together.
@@ -242,6 +246,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         threads=threads,
         energy=energy,
         every_step=every_step,
+        stream=stream,
         prices=Prices(sop_joules, flop_joules),
     )
     result = scoring.run_evaluation(ann, snn, data, question, progress)

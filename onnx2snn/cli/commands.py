@@ -190,6 +190,7 @@ def _evaluated(given: argparse.Namespace) -> EvaluationResult:
         limit=given.limit,
         threads=given.threads,
         energy=not given.no_energy,
+        stream=given.stream,
         prices=Prices(**{name: price for name, price in asked.items() if price is not None}),
     )
     with terminal.progress_bar(given.quiet) as progress:

@@ -178,6 +178,12 @@ def eval_parser() -> argparse.ArgumentParser:
         help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage "
         "points below the ANN (mse: more than X percent above)",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="score the samples as frames of a stream, too: in order, without a reset between "
+        "them (differential coding)",
+    )
     _add_energy(parser)
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
     _add_page(parser)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx2snn.pipeline.report import AgreementEntry, ErrorEntry, OperatorEntry
-    from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationRow, WeightedWork
+    from onnx2snn.score.results import (
+        CostedRow,
+        EnergyResult,
+        EvaluationRow,
+        StreamRow,
+        WeightedWork,
+    )
 
 PREFIXES = "fpnµm kMGTP"
 """Prefixes of 1000 ** -5 to 1000 ** 5; the space in the middle stands for none."""
@@ -70,6 +76,12 @@ def formatted_ratio(value: float | None) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def formatted_share(row: StreamRow) -> str:
+    """Return the SOPs of a frame as a share of those with a reset; "-" where nothing counted."""
+    share = row.get("sops_of_reset")
+    return "-" if share is None else f"{share:.1%}"
 
 
 def quantity(value: float | None, unit: str = "") -> str:

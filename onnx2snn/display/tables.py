@@ -15,6 +15,7 @@ from onnx2snn.display.numbers import (
     error_cells,
     formatted_prices,
     formatted_score,
+    formatted_share,
     operator_cells,
     quantity,
     samples_kind,
@@ -25,7 +26,7 @@ from onnx2snn.errors import printable
 
 if TYPE_CHECKING:
     from onnx2snn.pipeline.report import Report, SiteEntry
-    from onnx2snn.score.results import EnergyResult, EvaluationResult
+    from onnx2snn.score.results import EnergyResult, EvaluationResult, EvaluationRow
 
 SPIKING_FACTS = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
 """Metadata of a spiking model that its inspection names below the table."""
@@ -65,6 +66,8 @@ def score_tables(result: EvaluationResult) -> list[RenderableType]:
         tables.append(_energy_table(result, energy))
         if "weighted" in energy:
             tables.append(work_sentence(energy["weighted"]))
+    if result.get("stream"):
+        tables.append(_stream_table(result))
     return tables
 
 
@@ -82,6 +85,27 @@ def _score_table(result: EvaluationResult) -> RenderableType:
     for row in result["snn"]:
         table.add_row("SNN", *score_cells(metric, row))
     return table
+
+
+def _stream_table(result: EvaluationResult) -> RenderableType:
+    """Return the samples as frames of a stream, each T below that with a reset for each."""
+    metric = next(iter(result["ann"]))
+    table = _wide_table("as a stream: a frame goes on from the one before")
+    for heading in ("", "T", metric, "difference", "spikes", "SOPs", "of reset"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    alone = {row["timesteps"]: row for row in result["snn"]}
+    for row in result["stream"]:
+        before = alone[row["timesteps"]]
+        table.add_row("reset", *_frame_cells(metric, before), "")
+        table.add_row("stream", *_frame_cells(metric, row), formatted_share(row))
+    return table
+
+
+def _frame_cells(metric: str, row: EvaluationRow) -> list[str]:
+    """Return T, score, difference, spikes and SOPs of a frame as cells of a table."""
+    timesteps, _, score, difference, _ = score_cells(metric, row)
+    costs = [quantity(row.get("spikes")), quantity(row.get("sops"))]
+    return [timesteps, score, difference, *costs]
 
 
 def _energy_table(result: EvaluationResult, energy: EnergyResult) -> RenderableType:
@@ -302,9 +326,11 @@ def _seconds(report: Report) -> str:
 
 def _cost(cost: Mapping[str, Any]) -> str:
     """Return the cost of calibrating and correcting, in passes of the ANN over the data."""
-    calibrating = f"calibrating {cost['passes']['calibrate']:.1f}"
-    correcting = f"correcting {cost['passes']['correct']:.1f}"
-    text = f"{calibrating} and {correcting} passes of the ANN over its data"
+    passes = cost["passes"]
+    text = f"calibrating {passes['calibrate']:.1f}"
+    if "correct" in passes:
+        text += f" and correcting {passes['correct']:.1f}"
+    text += " passes of the ANN over its data"
     balancing = cost["balancing"]
     if balancing is None:
         return text

@@ -16,6 +16,7 @@ from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
 from onnx2snn.protos.sessions import CPU
 from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.runtime.frames import Frames, feeds_of
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.simulation import Simulation
@@ -141,6 +142,32 @@ class SpikingSession:
     ) -> Iterator[Step]:
         """Step through time, one `Step` each; arguments and errors are those of `run`."""
         return self._simulation.steps(input_feed, timesteps, delay, reset=reset)
+
+    def stream(
+        self, frames: Frames, timesteps: int | None = None, *, reset: bool = True
+    ) -> Iterator[list[Array]]:
+        """Return an iterator over the answers for frames, of a model in differential coding.
+
+        Each frame goes on from the estimates after the one before, so that it costs its differences
+        alone. `spike_counts` and `activity` are those of the frame that was answered last.
+
+        Args:
+            frames: An array [N, ...], or a dict of those by input name, whose frames run one after
+                the other as batches of one; or anything that yields frames: an array as the model
+                takes it, or a dict of them by input name. It may never end.
+            timesteps: Time-steps a frame; None: the model's own.
+            reset: Whether the first frame starts from nothing, or from the last run.
+
+        Yields:
+            The outputs for a frame, in the order of `outputs`.
+
+        Raises:
+            UsageError: The model is rate-coded, steps are impossible, or a frame of a model with
+                several inputs is not told by name.
+            DataError: A frame does not fit, or has another shape than the one before.
+        """
+        feeds = feeds_of(frames, self.inputs)
+        return self._simulation.stream(feeds, timesteps, reset=reset)
 
     def spike_counts(self) -> dict[str, Array]:
         """Return the spikes of each neuron since the last run began, by site.

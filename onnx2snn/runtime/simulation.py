@@ -7,7 +7,7 @@ answers for several windows out of one simulation, and tells counts without copy
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -106,13 +106,16 @@ class Simulation:
         """Forget all states: the next run starts from the initial potentials."""
         self._runs.forget()
 
-    def _begin(self, feed: Mapping[str, Array], *, reset: bool) -> tuple[ThreadRuns, Run]:
+    def _begin(self, feed: Mapping[str, Array], before: Run | None) -> tuple[ThreadRuns, Run]:
         """Begin a run; whatever was still to be read of this thread's last one is over."""
-        before = None if reset else self._runs.last()
         runs = self._runs.of_thread()
         run = self._loop.begin(feed, before)
         runs.current = run
         return runs, run
+
+    def _before(self, *, reset: bool) -> Run | None:
+        """Return the run that the next one goes on from; None: from the initial potentials."""
+        return None if reset else self._runs.last()
 
     # Answers.
 
@@ -142,7 +145,7 @@ class Simulation:
         needed = last_uses(spans)
         stops = sorted(ends.union(needed))
         sums: dict[int, Sums] = {}
-        runs, run = self._begin(feed, reset=reset)
+        runs, run = self._begin(feed, self._before(reset=reset))
         for t in self._loop.advance(run, stops, self._schedule):
             # sums that are needed later on are copied, since the next step writes over them
             sums[t] = self._answers.sums(run, copy=t in needed)
@@ -191,6 +194,48 @@ class Simulation:
         with simulating(inputs=self.inputs):
             return self._answers.answer(run.static, sums, span)
 
+    # Frame by frame.
+
+    def stream(
+        self, feeds: Iterable[Mapping[str, Array]], timesteps: int | None = None, *, reset: bool
+    ) -> Iterator[list[Array]]:
+        """Return an iterator over the answers for frames, each of which goes on from the last.
+
+        Whatever is told beside, such as `activity`, is that of the frame.
+
+        Args:
+            feeds: The inputs of each frame by name; a frame is asked for when the last is answered.
+            timesteps: Time-steps a frame; None: the model's own.
+            reset: Whether the first frame starts from nothing, or from the last run.
+
+        Raises:
+            UsageError: A number of steps is impossible, or the model is rate-coded.
+        """
+        self.require_streams()
+        span = self.span(timesteps, 0)
+        return self._streamed(feeds, span, self._before(reset=reset))
+
+    def require_streams(self) -> None:
+        """Raise UsageError for a model whose states say nothing about another input."""
+        if self.model.coding != "differential":
+            raise UsageError(
+                "streams need a spiking model of differential coding: convert with "
+                "--coding differential, or run frame by frame with reset=False"
+            )
+
+    def _streamed(
+        self, feeds: Iterable[Mapping[str, Array]], span: Span, before: Run | None
+    ) -> Iterator[list[Array]]:
+        for feed in feeds:
+            runs, run = self._begin(feed, before)
+            for t in self._loop.advance(run, [span.end], self._schedule):
+                self._runs.remember(runs, run)
+                sums = {t: self._answers.sums(run, copy=False)}
+            answer = self._answer(run, sums, span)
+            yield answer
+            # not the last run of the thread: streams may take turns
+            before = run
+
     # Step by step.
 
     def steps(
@@ -205,7 +250,7 @@ class Simulation:
         span = self.span(timesteps, delay)
         stops = range(1, span.end + 1)
         at_start: dict[int, Sums] = {}
-        runs, run = self._begin(feed, reset=reset)
+        runs, run = self._begin(feed, self._before(reset=reset))
         for t in self._loop.advance(run, stops, "stepped"):
             self._runs.remember(runs, run)
             if t == span.start:

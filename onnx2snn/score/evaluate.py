@@ -20,6 +20,7 @@ from onnx2snn.score.choice import fitting_metric
 from onnx2snn.score.evaluation import BATCH, Evaluation, planned
 from onnx2snn.score.question import Question, check_ann, check_pair
 from onnx2snn.score.results import EvaluationResult
+from onnx2snn.score.streaming import Streaming
 
 
 class EvaluationInterrupted(KeyboardInterrupt):
@@ -60,6 +61,8 @@ def run_evaluation(
     question.check()
     simulation = Simulation(snn, Opening(threads=question.threads), count_activity=question.energy)
     check_pair(source, simulation)
+    if question.stream:
+        simulation.require_streams()
     with ExitStack() as stack:
         if isinstance(data, Samples):
             samples = data
@@ -71,17 +74,23 @@ def run_evaluation(
         name, metric = fitting_metric(source, samples, question, size, stack)
         question = replace(question, metric=name)
         evaluation = planned(source, simulation, samples, metric, question)
+        stream = Streaming(evaluation) if question.stream else None
         try:
             evaluation.run(progress)
+            if stream is not None:
+                stream.run(progress)
         except KeyboardInterrupt:
             if not evaluation.done:
                 raise
-            raise EvaluationInterrupted(_timed(evaluation, started)) from None
-        return _timed(evaluation, started)
+            raise EvaluationInterrupted(_timed(evaluation, stream, started)) from None
+        return _timed(evaluation, stream, started)
 
 
-def _timed(evaluation: Evaluation, started: float) -> EvaluationResult:
+def _timed(evaluation: Evaluation, stream: Streaming | None, started: float) -> EvaluationResult:
     result = evaluation.result()
+    if stream is not None:
+        result["stream"] = stream.rows(result)
+        result["partial"] = result["partial"] or not stream.complete
     seconds = time.perf_counter() - started
     return {**result, "seconds": round(seconds, 3)}
 
@@ -89,12 +98,15 @@ def _timed(evaluation: Evaluation, started: float) -> EvaluationResult:
 def check_drop(result: Mapping[str, Any], max_drop: float) -> None:
     """The gate: raise GateError where, at the largest T, the SNN is much worse than the ANN.
 
+    Where frames were scored as a stream, too, that is what counts.
+
     Args:
         result: The result of `evaluate`.
         max_drop: Percentage points that the SNN may be worse (mse: percent of the ANN's error).
     """
     name = next(iter(result["ann"]))
-    last = max(result["snn"], key=lambda row: row["timesteps"])
+    rows = result.get("stream") or result["snn"]
+    last = max(rows, key=lambda row: row["timesteps"])
     if name != "mse" and result["ann"][name] == 0:
         raise GateError(f"the ANN's own {name} is 0, so that no SNN could fall below it")
     drop = 100.0 * last["drop"]

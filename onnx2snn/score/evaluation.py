@@ -96,16 +96,14 @@ class Evaluation:
         metric = self.plan.metric
         windows = self.plan.windows
         simulation = self.models.simulation
-        expected = self._own(batch, self._reference_outputs(batch.feed))
-        samples = self.plan.samples
-        targets = [samples.target(key, batch.indices) for key in metric.targets]
-        wanted = expected if metric.against_ann else targets
+        expected = self.ann_outputs(batch)
+        wanted = expected if metric.against_ann else self.targets(batch)
         ann = metric.measure(expected, wanted, batch.first)
         snn: list[Rows] = [None] * len(windows)
         sent: dict[int, Sent] = {}
         # Windows come as simulated time gets to their T, when the activity so far is at hand.
         for index, outputs in simulation.answers(batch.feed, windows):
-            own = self._own(batch, outputs)
+            own = self.own_outputs(batch, outputs)
             snn[index] = metric.measure(own, wanted, batch.first)
             t, _ = windows[index]
             if self.bill is not None and t not in sent:
@@ -114,7 +112,16 @@ class Evaluation:
                 sent[t] = tally.measure(activity, batch.fed, batch.count)
         return ScoredBatch(batch.count, ann, snn, sent)
 
-    def _own(self, batch: Batch, outputs: Sequence[Array]) -> list[Array]:
+    def targets(self, batch: Batch) -> list[Array]:
+        """Return the arrays beside a batch's inputs that the metric takes."""
+        samples = self.plan.samples
+        return [samples.target(key, batch.indices) for key in self.plan.metric.targets]
+
+    def ann_outputs(self, batch: Batch) -> list[Array]:
+        """Return the ANN's outputs for a batch's own samples as the metric takes them."""
+        return self.own_outputs(batch, self._reference_outputs(batch.feed))
+
+    def own_outputs(self, batch: Batch, outputs: Sequence[Array]) -> list[Array]:
         """Return the outputs of a batch's own samples as the metric takes them."""
         axes = self.models.axes
         own = axes.own(batch, outputs)

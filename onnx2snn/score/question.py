@@ -49,6 +49,8 @@ class Question:
     every_step: bool | None = None
     """Whether every T up to the largest is scored for the energy; None: but for a slow metric."""
     prices: Prices = field(default_factory=Prices)
+    stream: bool = False
+    """Whether the samples are scored as frames of a stream, too."""
 
     def check(self) -> None:
         """Raise UsageError for an option that makes no sense, before anything is read."""

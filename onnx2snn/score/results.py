@@ -84,6 +84,16 @@ class CostedRow(WindowCost, Scores):
     relative_error: NotRequired[float]
 
 
+class StreamRow(EvaluationRow):
+    """Score and cost of a frame of a stream, T time-steps each; `drop_95` is None.
+
+    Frames resemble each other, so that they are no sample to tell an interval from.
+    """
+
+    sops_of_reset: NotRequired[float | None]
+    """SOPs of a frame over those with a reset for each; None where there were none."""
+
+
 class StepRow(Scores):
     """Score and cost at one T of the curve of energy."""
 
@@ -144,6 +154,8 @@ class UntimedResult(TypedDict):
     """Which output was scored, and how; "" where the metric scores no single one."""
     warnings: list[str]
     energy: NotRequired[EnergyResult]
+    stream: NotRequired[list[StreamRow]]
+    """The samples as frames of a stream: a row for each T, where it was asked for."""
 
 
 class EvaluationResult(UntimedResult):
