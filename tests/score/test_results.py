@@ -19,6 +19,7 @@ from onnx2snn.score.results import (
     LayerCost,
     Scores,
     StepRow,
+    StreamRow,
     metric_of,
     score_of,
 )
@@ -29,8 +30,8 @@ METRIC = "agreement"
 @pytest.fixture(scope="module")
 def result() -> EvaluationResult:
     x = inputs_for("mlp", 20)
-    snn = convert(mlp(), x, method="max", timesteps=4).model
-    return evaluate(mlp(), snn, x)
+    snn = convert(mlp(), x, preset="differential", method="max", timesteps=4).model
+    return evaluate(mlp(), snn, x, stream=True)
 
 
 def keys_of(kind: type) -> set[str]:
@@ -46,6 +47,7 @@ def test_every_key_of_a_type_is_there_and_no_other(result: EvaluationResult) -> 
     pairs: list[tuple[Mapping[str, Any] | None, type]] = [
         (result, EvaluationResult),
         (result["snn"][0], EvaluationRow),
+        (result["stream"][0], StreamRow),
         (energy, EnergyResult),
         (energy["ann"], AnnCost),
         (energy["layers"][0], LayerCost),
