@@ -66,5 +66,15 @@ def test_a_score_is_read_by_the_name_of_its_metric(result: EvaluationResult) -> 
 
 def test_a_result_is_plain_json(result: EvaluationResult) -> None:
     read = json.loads(json.dumps(result))
-    known = ["samples", "partial", "ann", "snn", "scored", "warnings", "energy", "seconds"]
+    known = [
+        "samples",
+        "partial",
+        "ann",
+        "snn",
+        "scored",
+        "warnings",
+        "energy",
+        "stream",
+        "seconds",
+    ]
     assert list(read) == known

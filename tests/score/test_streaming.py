@@ -46,9 +46,10 @@ def test_a_stream_is_scored_beside_resetting_each_time(
     for row, reset in zip(rows, result["snn"], strict=True):
         t = row["timesteps"]
         assert t == reset["timesteps"]
-        right, spikes = [], []
+        right: list[bool] = []
+        spikes: list[float] = []
         for (scores,) in session.stream(scenes["input"], t):
-            right.append(scores.argmax() == scenes["labels"][len(right)])
+            right.append(bool(scores.argmax() == scenes["labels"][len(right)]))
             spikes.append(sum(float(counts.sum()) for counts in session.activity().values()))
         assert row["top1"] == np.mean(right)
         assert row["drop"] == 1 - row["top1"]
@@ -89,7 +90,7 @@ def test_the_command_shows_both(
     scenes: dict[str, Array], tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     onnx.save(mlp(), tmp_path / "ann.onnx")
-    np.savez(tmp_path / "data.npz", **scenes)
+    np.savez(tmp_path / "data.npz", input=scenes["input"], labels=scenes["labels"])
     made = [str(tmp_path / "ann.onnx"), "-o", str(tmp_path / "snn.onnx")]
     calibration = ["--calibration", str(tmp_path / "data.npz"), "--preset", "differential"]
     assert main([*made, *calibration, "--threads", "1"]) == 0
