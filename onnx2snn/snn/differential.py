@@ -115,9 +115,10 @@ def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> 
     for digit in range(1, digits + 1):
         label = f"{output}/{digit}"
         # of a height that is left, a whole number: [it is not 0]
+        sent = output if digits == 1 else f"{label}/sent"
         nodes += [_graph_node("Sign", [rest], f"{label}/sign")]
-        nodes += [_graph_node("Abs", [f"{label}/sign"], f"{label}/sent")]
-        counted.append(f"{label}/sent")
+        nodes += [_graph_node("Abs", [f"{label}/sign"], sent)]
+        counted.append(sent)
         if digit == digits:
             break
         fixed = [f"{output}/lowest", f"{output}/highest"]
@@ -129,8 +130,8 @@ def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> 
             _graph_node("Sub", [rest, f"{label}/p"], f"{label}/rest"),
         ]
         rest = f"{label}/rest"
-    op = "Identity" if digits == 1 else "Sum"
-    nodes.append(_graph_node(op, counted, output))
+    if digits > 1:
+        nodes.append(_graph_node("Sum", counted, output))
     return nodes
 
 
