@@ -119,6 +119,8 @@ class WeightedWork(TypedDict):
     operators: int
     fed: int
     """Operators that are fed by spikes."""
+    spiking: int
+    """The same, by the word that files of differential coding use."""
     spikes: float
     """Share of multiply-accumulates in those."""
     once: float

@@ -194,6 +194,7 @@ def _weighted_work(
     return {
         "operators": len(behind) + len(before),
         "fed": fed,
+        "spiking": fed,
         "spikes": spikes / whole,
         "once": once / whole,
         "each_step": each_step / whole,
