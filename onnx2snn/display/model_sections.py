@@ -16,9 +16,19 @@ from onnx2snn.display.row_charts import bar_chart, box_chart
 if TYPE_CHECKING:
     from onnx2snn.pipeline.report import OperatorEntry, Report, SiteEntry
     from onnx2snn.score.results import EvaluationResult, LayerCost
-    from onnx2snn.snn.format import Metadata
+    from onnx2snn.snn.format import Coding, Metadata, WeightedEntry
 
-ModelFact = Literal["timesteps", "delay", "delay_auto", "calibrated", "tool", "source_sha256"]
+ModelFact = Literal[
+    "timesteps",
+    "delay",
+    "delay_auto",
+    "calibrated",
+    "tool",
+    "source_sha256",
+    "coding",
+    "octaves",
+    "digits",
+]
 MODEL_FACTS: tuple[ModelFact, ...] = (
     "timesteps",
     "delay",
@@ -28,6 +38,16 @@ MODEL_FACTS: tuple[ModelFact, ...] = (
     "source_sha256",
 )
 """Metadata that stand below the settings."""
+DIFFERENTIAL_FACTS: tuple[ModelFact, ...] = (
+    "coding",
+    "octaves",
+    "digits",
+    "timesteps",
+    "calibrated",
+    "tool",
+    "source_sha256",
+)
+"""Those of differential coding, which has no delay."""
 
 
 # --- pictures ---
@@ -45,6 +65,7 @@ def layer_section(
     result: EvaluationResult,
     thresholds: Sequence[tuple[str, Sequence[float]]],
     report: Report | None,
+    coding: Coding,
 ) -> Section:
     """Return the firing rates and thresholds of all layers, and their errors after a conversion."""
     last = max(row["timesteps"] for row in result["snn"])
@@ -54,7 +75,7 @@ def layer_section(
     if layers:
         charts.append(_rate_chart(layers, last))
         details.append(("Layers in figures", _layer_table(layers, last)))
-    charts.append(_threshold_chart(thresholds))
+    charts.append(_threshold_chart(thresholds, coding))
     if report is not None:
         details.append(("Errors by layer", _error_table(report.sites)))
     return Section("Layers", charts=charts, details=details)
@@ -73,7 +94,10 @@ def _rate_chart(layers: Sequence[LayerCost], timesteps: int) -> Chart:
     return bar_chart("rates", title, rates, "spikes a neuron and step")
 
 
-def _threshold_chart(thresholds: Sequence[tuple[str, Sequence[float]]]) -> Chart:
+def _threshold_chart(thresholds: Sequence[tuple[str, Sequence[float]]], coding: Coding) -> Chart:
+    if coding == "differential":
+        title = "Smallest spike λ of each layer: range, quartiles, median"
+        return box_chart("thresholds", title, thresholds, "λ in the ANN's units")
     title = "Thresholds of each layer: range, quartiles, median"
     return box_chart("thresholds", title, thresholds, "threshold in the ANN's units")
 
@@ -107,7 +131,7 @@ def _error_table(sites: Sequence[SiteEntry]) -> PageTable:
 # --- spikes, graph and settings ---
 
 
-def spike_section(raster: Raster) -> Section:
+def spike_section(raster: Raster, coding: Coding) -> Section:
     """Return the spikes of one layer for the first sample."""
     steps, shown = raster.spikes.shape
     neurons = f"{shown} neurons, none of which fired"
@@ -116,7 +140,8 @@ def spike_section(raster: Raster) -> Section:
     title = f"{raster.site}: the first sample, {neurons}"
     note = f"The layer has {raster.neurons:,} neurons."
     if (raster.spikes < 0).any():
-        note += " Thin strokes are spikes of -1."
+        taken_back = "below 0" if coding == "differential" else "of -1"
+        note += f" Thin strokes are spikes {taken_back}."
     note += " Another layer: --html-site NAME."
     charts = []
     if steps:
@@ -131,7 +156,10 @@ def graph_section(parts: Sequence[tuple[str, Sequence[str]]], report: Report | N
     if report is not None:
         details.append(("Operators", _node_table(report.operators)))
         if report.kept:
-            details.append(("Scales left on shortcuts", _kept_scale_table(report.kept)))
+            place = "in the graph" if report.coding == "differential" else "on shortcuts"
+            details.append((f"Scales left {place}", _kept_scale_table(report.kept)))
+        if report.driven:
+            details.append(("Weighted operators", _drive_table(report.driven)))
     return Section("Graph", charts=[chart], details=details)
 
 
@@ -150,11 +178,21 @@ def _kept_scale_table(kept: Sequence[Mapping[str, Any]]) -> PageTable:
     return PageTable("scales left in the graph", headings, rows, kind="words")
 
 
+def _drive_table(driven: Sequence[WeightedEntry]) -> PageTable:
+    headings = ("operator", "kind", "driven by", "because")
+    drives = {"spiking": "spikes", "encoder": "the input, once", "analog": "numbers, each step"}
+    rows = [(row["node"], row["op"], drives[row["drive"]], row["reason"]) for row in driven]
+    return PageTable("what drives each weighted operator", headings, rows, kind="words")
+
+
 def settings_section(metadata: Metadata) -> Section:
     """Return the settings of the conversion, and facts about the spiking model."""
     settings = metadata["settings"]
     rows = [(key, str(settings[key])) for key in sorted(settings)]
-    rows += [(key, str(metadata[key])) for key in MODEL_FACTS]
+    facts = MODEL_FACTS
+    if metadata.get("coding") == "differential":
+        facts = DIFFERENTIAL_FACTS
+    rows += [(key, str(metadata[key])) for key in facts]
     headings = ("setting", "value")
     table = PageTable("settings of the conversion", headings, rows, kind="words")
     return Section("Settings", table=table)

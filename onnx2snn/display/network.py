@@ -32,6 +32,9 @@ def network_parts(model: StepModel) -> list[tuple[str, tuple[str, ...]]]:
     """Return the way through the network: each part with lines about it."""
     operators = _operators_by_part(model)
     core = [f"{len(model.metadata['neurons'])} layers of neurons", _listed(operators["core"])]
+    answer = "Readout, of the mean over time"
+    if model.coding == "differential":
+        answer = "Readout, of the current estimates"
     analog = model.metadata["analog"]
     if analog:
         core.append(f"not spiking: {', '.join(analog)}")
@@ -39,7 +42,7 @@ def network_parts(model: StepModel) -> list[tuple[str, tuple[str, ...]]]:
         ("Inputs", (", ".join(model.inputs),)),
         ("Encoder, once an input", (_listed(operators["encoder"]) or "nothing",)),
         ("Core, every time-step", tuple(core)),
-        ("Readout, of the mean over time", (_listed(operators["readout"]) or "nothing",)),
+        (answer, (_listed(operators["readout"]) or "nothing",)),
         ("Outputs", (", ".join(model.outputs),)),
     ]
 

@@ -117,6 +117,28 @@ def energy_cells(row: EvaluationRow | CostedRow) -> list[str]:
     ]
 
 
+CONSTANTS = "paper: 77 fJ a SOP, 12.5 pJ a FLOP; Horowitz: 0.9 and 4.6 pJ"
+"""The two pairs of constants that ratios are always told at."""
+
+
+def spike_cells(row: EvaluationRow | CostedRow) -> list[str]:
+    """Return the spikes of one window as cells of a table.
+
+    The cells are T, spikes, their summed heights and bits; then at both pairs of constants the
+    ratio to the ANN with everything counted, and that of the SOPs alone.
+    """
+    return [
+        str(row["timesteps"]),
+        quantity(row["events"]),
+        quantity(row["heights"]),
+        quantity(row["payload_bits"]),
+        formatted_ratio(row["ratio_with_analog_paper"]),
+        formatted_ratio(row["ratio_paper"]),
+        formatted_ratio(row["ratio_with_analog_horowitz"]),
+        formatted_ratio(row["ratio_horowitz"]),
+    ]
+
+
 def work_sentence(work: WeightedWork) -> str:
     """Return in one line which part of the weighted operators' products is fed by spikes."""
     shares = (work["spikes"], work["once"], work["each_step"])

@@ -98,8 +98,9 @@ def _sections(
         sections.append(picture_section(shown.pictures))
     if "energy" in result:
         sections.append(energy_section(result, result["energy"]))
-    sections.append(layer_section(result, shown.thresholds, report))
-    sections.append(spike_section(shown.raster))
+    coding = metadata.get("coding", "rate")
+    sections.append(layer_section(result, shown.thresholds, report, coding))
+    sections.append(spike_section(shown.raster, coding))
     sections.append(graph_section(shown.parts, report))
     sections.append(settings_section(metadata))
     return sections

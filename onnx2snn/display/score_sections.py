@@ -9,17 +9,19 @@ from onnx2snn.display.axes import Chart
 from onnx2snn.display.charts import Plane, Series, line_chart
 from onnx2snn.display.layout import PageTable, Section
 from onnx2snn.display.numbers import (
+    CONSTANTS,
     difference_unit,
     energy_cells,
     formatted_prices,
     formatted_score,
     quantity,
     score_cells,
+    spike_cells,
     work_sentence,
 )
 
 if TYPE_CHECKING:
-    from onnx2snn.score.results import EnergyResult, EvaluationResult, EvaluationRow
+    from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationResult, EvaluationRow
 
 ENERGY_HEADINGS = (
     "",
@@ -32,8 +34,19 @@ ENERGY_HEADINGS = (
     "FLOPs beside",
     "times less, spikes only",
 )
+SPIKE_HEADINGS = (
+    "",
+    "T",
+    "spikes",
+    "summed heights",
+    "payload, bits",
+    "times less, paper",
+    "SOPs only",
+    "times less, Horowitz",
+    "SOPs only",
+)
 ENERGY_NOTE = (
-    "SOPs90 and SOPs95 are those of the first T that keeps 90 and 95 % of the ANN's score. "
+    "SOPs90, 95 and 99 are those of the first T that keeps that percentage of the ANN's score. "
     "Energy counts SOPs and FLOPs; the last column leaves the FLOPs out. "
     "FLOPs beside the SOPs are the encoder's, once, and whatever does not spike at each time-step."
 )
@@ -172,7 +185,11 @@ def energy_section(result: EvaluationResult, energy: EnergyResult) -> Section:
     note = ENERGY_NOTE
     if "weighted" in energy:
         note = f"{work_sentence(energy['weighted'])}. {note}"
-    return Section("Energy", charts=charts, table=table, note=note)
+    spikes = PageTable(
+        f"a sample's spikes ({CONSTANTS})", SPIKE_HEADINGS, _spike_rows(result, energy)
+    )
+    details = [("Spikes, and energy at both pairs of constants", spikes)]
+    return Section("Energy", charts=charts, table=table, note=note, details=details)
 
 
 def _energy_chart(result: EvaluationResult, energy: EnergyResult) -> Chart:
@@ -226,7 +243,25 @@ def _energy_rows(result: EvaluationResult, energy: EnergyResult) -> list[Sequenc
     rows: list[Sequence[str]] = []
     rows.append(("ANN", "", "", joules, frames, "", "", "", ""))
     rows += [("SNN", *energy_cells(row)) for row in _by_timesteps(result["snn"])]
-    for name, reached in (("SOPs90", energy["sops90"]), ("SOPs95", energy["sops95"])):
+    for name, reached in _shares(energy):
         cells = energy_cells(reached) if reached else NOT_REACHED
         rows.append((name, *cells))
     return rows
+
+
+def _spike_rows(result: EvaluationResult, energy: EnergyResult) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = []
+    rows += [("SNN", *spike_cells(row)) for row in _by_timesteps(result["snn"])]
+    for name, reached in _shares(energy):
+        cells = spike_cells(reached) if reached else NOT_REACHED
+        rows.append((name, *cells))
+    return rows
+
+
+def _shares(energy: EnergyResult) -> list[tuple[str, CostedRow | None]]:
+    """Return the first T that keep a share of the ANN's score, each with its name."""
+    return [
+        ("SOPs90", energy["sops90"]),
+        ("SOPs95", energy["sops95"]),
+        ("SOPs99", energy["sops99"]),
+    ]

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 
+from onnx2snn.display.cost_tables import energy_table, spike_table, wide_table
+from onnx2snn.display.drives import inspection_lines, report_lines
 from onnx2snn.display.numbers import (
-    energy_cells,
     error_cells,
-    formatted_prices,
     formatted_score,
     formatted_share,
     operator_cells,
@@ -26,21 +25,12 @@ from onnx2snn.errors import printable
 
 if TYPE_CHECKING:
     from onnx2snn.pipeline.report import Report, SiteEntry
-    from onnx2snn.score.results import EnergyResult, EvaluationResult, EvaluationRow
+    from onnx2snn.score.results import EvaluationResult, EvaluationRow
 
 SPIKING_FACTS = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
 """Metadata of a spiking model that its inspection names below the table."""
-
-
-def _wide_table(title: str) -> Table:
-    # rules between many columns would leave 80 characters too narrow
-    return Table(
-        title=title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+DELAYS = ("delay", "delay_auto")
+"""Those that differential coding has no use for."""
 
 
 def _written_out(value: Any) -> Any:
@@ -63,7 +53,8 @@ def score_tables(result: EvaluationResult) -> list[RenderableType]:
     tables: list[RenderableType] = [_score_table(result)]
     if "energy" in result:
         energy = result["energy"]
-        tables.append(_energy_table(result, energy))
+        tables.append(energy_table(result, energy))
+        tables.append(spike_table(result, energy))
         if "weighted" in energy:
             tables.append(work_sentence(energy["weighted"]))
     if result.get("stream"):
@@ -90,7 +81,7 @@ def _score_table(result: EvaluationResult) -> RenderableType:
 def _stream_table(result: EvaluationResult) -> RenderableType:
     """Return the samples as frames of a stream, each T below that with a reset for each."""
     metric = next(iter(result["ann"]))
-    table = _wide_table("as a stream: a frame goes on from the one before")
+    table = wide_table("as a stream: a frame goes on from the one before")
     for heading in ("", "T", metric, "difference", "spikes", "SOPs", "of reset"):
         table.add_column(heading, justify="right", no_wrap=True)
     alone = {row["timesteps"]: row for row in result["snn"]}
@@ -108,32 +99,6 @@ def _frame_cells(metric: str, row: EvaluationRow) -> list[str]:
     return [timesteps, score, difference, *costs]
 
 
-def _energy_table(result: EvaluationResult, energy: EnergyResult) -> RenderableType:
-    ann = energy["ann"]
-    table = _wide_table(f"energy a sample ({formatted_prices(energy)})")
-    for heading in (
-        "",
-        "T",
-        "rate",
-        "energy",
-        "per joule",
-        "x ANN",
-        "SOPs",
-        "FLOPs",
-        "spikes only",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    joules = quantity(ann["energy_j"], "J")
-    frames = quantity(ann["frames_per_joule"])
-    table.add_row("ANN", "", "", joules, frames, "", "", "", "")
-    for row in result["snn"]:
-        table.add_row("SNN", *energy_cells(row))
-    for name, reached in (("SOPs90", energy["sops90"]), ("SOPs95", energy["sops95"])):
-        cells = energy_cells(reached) if reached else ["-"]
-        table.add_row(name, *cells)
-    return table
-
-
 # --- an inspection ---
 
 
@@ -149,9 +114,10 @@ def inspection_tables(about: Mapping[str, Any]) -> list[RenderableType]:
         summary = _nodes(table, about)
     inputs = ", ".join(about["inputs"])
     outputs = ", ".join(about["outputs"])
+    lines = [summary, *inspection_lines(about)]
     if "weighted" in about:
-        summary = f"{summary}\n{work_sentence(about['weighted'])}"
-    return [table, f"inputs {inputs}; outputs {outputs}", summary]
+        lines.append(work_sentence(about["weighted"]))
+    return [table, f"inputs {inputs}; outputs {outputs}", "\n".join(lines)]
 
 
 def _facts(metadata: Mapping[str, Any], keys: Sequence[str] | Mapping[str, Any]) -> str:
@@ -166,7 +132,10 @@ def _spiking_model(table: Table, metadata: Mapping[str, Any]) -> str:
     for neuron in metadata["neurons"]:
         table.add_row(*(str(neuron[key]) for key in columns))
     analog = ", ".join(metadata["analog"]) or "none"
-    return f"spiking model: {_facts(metadata, SPIKING_FACTS)}, analog nodes: {analog}"
+    facts: Sequence[str] = SPIKING_FACTS
+    if metadata.get("coding", "rate") == "differential":
+        facts = [fact for fact in facts if fact not in DELAYS]
+    return f"spiking model: {_facts(metadata, facts)}, analog nodes: {analog}"
 
 
 def _nodes(table: Table, about: Mapping[str, Any]) -> str:
@@ -225,9 +194,13 @@ def _operator_table(report: Report, most: int | None) -> RenderableType:
 
 def _site_table(report: Report, most: int | None) -> RenderableType:
     relative = f"relative to the ANN at T = {report.timesteps}"
-    table = _wide_table(f"neuron sites, largest rate error first ({relative})")
+    compared, threshold = "rate error", "θ"
+    if report.coding == "differential":
+        compared, threshold = "error", "λ"
+    table = wide_table(f"neuron sites, largest {compared} first ({relative})")
     table.add_column("site", overflow="fold", min_width=10)
-    for name in ("neurons", "θ min/median/max", "rate", "error", "own", "inherited"):
+    headings = ("neurons", f"{threshold} min/median/max", "rate", "error", "own", "inherited")
+    for name in headings:
         table.add_column(name, justify="right", no_wrap=True)
     worst_first = sorted(report.sites, key=lambda site: -site["error"]["total"])
     _add_some(table, [_site_cells(site) for site in worst_first], most)
@@ -250,18 +223,26 @@ def _fact_table(report: Report, most: int | None) -> RenderableType:
     table.add_column(overflow="fold")
     settings = sorted(report.settings)
     folded = _listed_names(report.folded, most)
+    differential = report.coding == "differential"
     table.add_row("agreement with ANN", _agreement(report))
+    table.add_row("coding", report.coding)
+    drives = report_lines(report)
+    if drives:
+        table.add_row("weighted operators", _listed(drives, most and most + 1, "\n"))
     if report.weighted is not None:
         table.add_row("fed by spikes", work_sentence(report.weighted))
     table.add_row("method", _facts(report.settings, settings))
-    table.add_row("thresholds folded into", f"{len(report.folded)} nodes: {folded}")
+    scales = "λ" if differential else "thresholds"
+    table.add_row(f"{scales} folded into", f"{len(report.folded)} nodes: {folded}")
     table.add_row("left as Mul", _kept_scales(report, most))
-    table.add_row("pools moved before neurons", _listed_names(report.moved_pools, most, "none"))
-    table.add_row("telescoped, not spiking", _listed_names(report.analog, most, "none"))
+    if not differential:
+        table.add_row("pools moved before neurons", _listed_names(report.moved_pools, most, "none"))
+        table.add_row("telescoped, not spiking", _listed_names(report.analog, most, "none"))
     table.add_row("silent channels", _silent_channels(report, most))
     table.add_row("encoder hands over", _listed_names(report.parts["encoder"], most))
     table.add_row("readout takes", _listed_names(report.parts["readout"], most))
-    table.add_row("automatic delay", f"{report.delay_auto} steps")
+    if not differential:
+        table.add_row("automatic delay", f"{report.delay_auto} steps")
     table.add_row("seconds", _seconds(report))
     if report.cost is not None:
         table.add_row("cost", _cost(report.cost))
@@ -286,7 +267,9 @@ def _listed(items: Sequence[str], most: int | None, between: str) -> str:
 def _agreement(report: Report) -> str:
     agreement = report.agreement
     kind = samples_kind(agreement)
-    window = f"T = {report.timesteps}, delay {report.delay}"
+    window = f"T = {report.timesteps}"
+    if report.coding == "rate":
+        window += f", delay {report.delay}"
     first = f"{agreement['value']:.2%} at {window}, on {agreement['samples']} {kind}"
     scored = f"output '{agreement['output']}': {agreement['scored']}"
     error = agreement.get("relative_error")

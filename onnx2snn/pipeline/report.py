@@ -22,6 +22,7 @@ from onnx2snn.protos.large import byte_size
 from onnx2snn.rewrite.fold import Folding
 from onnx2snn.score.results import WeightedWork
 from onnx2snn.score.synapses import weighted_work
+from onnx2snn.snn.format import Coding, WeightedEntry, coding_of
 from onnx2snn.snn.step_model import read_step_model
 from onnx2snn.version import __version__
 
@@ -103,7 +104,8 @@ class Report:
     Thresholds are in ANN units; `rate` is spikes a neuron and step; sizes are bytes; `seconds` are
     by stage; `cost` is None on random inputs. `kept`: scales left as Mul; `unfitted`: weighted
     nodes that --correct weights had to leave alone; both with the reason.
-    `weighted`: what feeds the weighted operators.
+    `weighted`: what feeds the weighted operators; `driven`: in differential coding, what drives
+    each of them.
     """
 
     tool: str
@@ -127,6 +129,8 @@ class Report:
     seconds: dict[str, float]
     cost: dict[str, Any] | None
     weighted: WeightedWork | None = None
+    coding: Coding = "rate"
+    driven: Sequence[WeightedEntry] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
@@ -185,6 +189,8 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
         seconds=dict(ready.clock.seconds),
         cost=None if cost is None else asdict(cost),
         weighted=_work(findings),
+        coding=coding_of(metadata),
+        driven=metadata.get("weighted", []),
     )
 
 

@@ -22,7 +22,7 @@ from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.parts import Opening, Parts
 from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.runs import LastRuns, Run, ThreadRuns
-from onnx2snn.runtime.spike_counters import counters, counters_by_site
+from onnx2snn.runtime.spike_counters import CounterKind, counters, counters_by_site
 from onnx2snn.runtime.states import CoreStates
 from onnx2snn.runtime.steps import Step
 from onnx2snn.runtime.time_loop import TimeLoop
@@ -50,6 +50,7 @@ class Simulation:
         schedule: Schedule = "auto",
         count_spikes: bool = False,
         count_activity: bool = False,
+        both_sizes: bool = False,
     ) -> None:
         """Cut the model and open its sessions.
 
@@ -61,6 +62,7 @@ class Simulation:
             schedule: How the core is run.
             count_spikes: Whether `spike_counts` can be asked for.
             count_activity: Whether `activity` can be asked for.
+            both_sizes: Whether `activity` can tell the number of spikes from their heights.
 
         Raises:
             ModelFileError: The file is not a spiking model.
@@ -70,7 +72,9 @@ class Simulation:
         proto = self.model.proto
         self.inputs = _with_names(self.model.inputs, input_specs(proto))
         self.outputs = _with_names(self.model.outputs, output_specs(proto))
-        self._count = counters(self.model, counts=count_spikes, activity=count_activity)
+        self._count = counters(
+            self.model, counts=count_spikes, activity=count_activity, both_sizes=both_sizes
+        )
         self._parts = Parts(self.model, self._count, opening or Opening())
         self.states = self._fresh_states()
         self._answers = Answers(self.model, self._parts)
@@ -286,18 +290,23 @@ class Simulation:
 
         Those taken back are subtracted. UsageError without `count_spikes=True`.
         """
-        return self._counted("count_spikes", absolute=False, copy=True)
+        return self._counted("count_spikes", "count", copy=True)
 
-    def activity(self, *, copy: bool = True) -> dict[str, Array]:
-        """Return the summed heights of each neuron's spikes since the last run began, by site.
+    def activity(self, *, copy: bool = True, kind: CounterKind = "activity") -> dict[str, Array]:
+        """Return what each neuron's spikes cost at a synapse since the last run began, by site.
 
-        A spike of -1 counts as 1. Arrays that are not copied hold until the next step. UsageError
-        without `count_activity=True`.
+        That is the sum of their heights, of which -1 counts as 1, and in differential coding their
+        number. UsageError without `count_activity=True`.
+
+        Args:
+            copy: Whether to copy; arrays that are not copied hold until the next step.
+            kind: "height" or "event" for the sum of heights or the number in either coding; these
+                are what they say with `both_sizes=True`.
         """
-        return self._counted("count_activity", absolute=True, copy=copy)
+        return self._counted("count_activity", kind, copy=copy)
 
-    def _counted(self, option: str, *, absolute: bool, copy: bool) -> dict[str, Array]:
-        found = counters_by_site(self.model, self._count, absolute=absolute)
+    def _counted(self, option: str, kind: CounterKind, *, copy: bool) -> dict[str, Array]:
+        found = counters_by_site(self.model, self._count, kind)
         complete = len(found) == len(self.neurons)
         run = self._runs.last()
         if not complete or run is None:

@@ -59,7 +59,12 @@ def run_evaluation(
     source = load_model(ann)
     check_ann(source)
     question.check()
-    simulation = Simulation(snn, Opening(threads=question.threads), count_activity=question.energy)
+    simulation = Simulation(
+        snn,
+        Opening(threads=question.threads),
+        count_activity=question.energy,
+        both_sizes=question.energy,
+    )
     check_pair(source, simulation)
     if question.stream:
         simulation.require_streams()

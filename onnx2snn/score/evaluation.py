@@ -16,7 +16,7 @@ from onnx2snn.protos.sessions import computing, open_session, simulating
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.simulation import Simulation
-from onnx2snn.score.energy import Bill, Prices, Sent, Tally
+from onnx2snn.score.energy import Bill, Prices, Sent, Spikes, Tally
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.metrics import Metric, Rows
 from onnx2snn.score.output_axes import OutputAxes, output_axes
@@ -108,8 +108,7 @@ class Evaluation:
             t, _ = windows[index]
             if self.bill is not None and t not in sent:
                 tally = self.bill.tally
-                activity = simulation.activity(copy=False)
-                sent[t] = tally.measure(activity, batch.fed, batch.count)
+                sent[t] = tally.measure(Spikes.of(simulation), batch.fed, batch.count)
         return ScoredBatch(batch.count, ann, snn, sent)
 
     def targets(self, batch: Batch) -> list[Array]:

@@ -34,13 +34,26 @@ class SnnCost(TypedDict):
     """How many times less energy than the ANN's the SOPs take, as the paper has it."""
     ratio_with_analog: float | None
     """The same with the FLOPs counted, too."""
+    ratio_paper: float | None
+    """`ratio` at the paper's constants, whatever the prices are: 77 fJ and 12.5 pJ."""
+    ratio_with_analog_paper: float | None
+    ratio_horowitz: float | None
+    """`ratio` at Horowitz's constants, additions and multiplications of 45 nm: 0.9 and 4.6 pJ."""
+    ratio_with_analog_horowitz: float | None
 
 
 class WindowCost(SnnCost):
     """Cost of an answer after T time-steps, with its spikes and spikes a neuron and time-step."""
 
     spikes: float
+    """In rate coding summed heights, in differential coding events."""
     rate: float
+    events: float
+    """Spikes, however high; in differential coding digits."""
+    heights: float
+    """Sum of the heights of all spikes, without their signs."""
+    payload_bits: float
+    """Bits that the events carry: each the logarithm of how many values it can have."""
 
 
 class Scores(TypedDict):
@@ -67,6 +80,9 @@ class EvaluationRow(Scores):
     """Of the output that agreement is about, ||SNN - ANN|| / ||ANN||; for agreement alone."""
     spikes: NotRequired[float]
     rate: NotRequired[float]
+    events: NotRequired[float]
+    heights: NotRequired[float]
+    payload_bits: NotRequired[float]
     sops: NotRequired[float]
     flops: NotRequired[float]
     energy_j: NotRequired[float]
@@ -74,6 +90,10 @@ class EvaluationRow(Scores):
     frames_per_joule: NotRequired[float | None]
     ratio: NotRequired[float | None]
     ratio_with_analog: NotRequired[float | None]
+    ratio_paper: NotRequired[float | None]
+    ratio_with_analog_paper: NotRequired[float | None]
+    ratio_horowitz: NotRequired[float | None]
+    ratio_with_analog_horowitz: NotRequired[float | None]
 
 
 class CostedRow(WindowCost, Scores):
@@ -111,6 +131,9 @@ class LayerCost(TypedDict):
     spikes: float
     rate: float
     sops: float
+    events: float
+    heights: float
+    payload_bits: float
 
 
 class WeightedWork(TypedDict):
@@ -121,6 +144,10 @@ class WeightedWork(TypedDict):
     """Operators that are fed by spikes."""
     spiking: int
     """The same, by the word that files of differential coding use."""
+    encoder: int
+    """Operators that take the inputs, once."""
+    analog: list[str]
+    """Nodes of all others."""
     spikes: float
     """Share of multiply-accumulates in those."""
     once: float
@@ -139,6 +166,7 @@ class EnergyResult(TypedDict):
     sops90: CostedRow | None
     """The first T that keeps 90 % of the ANN's score; None where none does."""
     sops95: CostedRow | None
+    sops99: CostedRow | None
     layers: list[LayerCost]
     steps: list[StepRow]
 

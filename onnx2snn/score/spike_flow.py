@@ -53,6 +53,8 @@ class SpikeFlow:
     """Synapses of a spike at each element."""
     held: dict[str, str] = field(default_factory=dict)
     """By the spikes of differential coding what was sent so far: to a product a weight."""
+    before: set[str] = field(default_factory=set)
+    """What was sent before the step: the weights of a product's first term."""
 
     # --- forwards ---
 
@@ -218,7 +220,10 @@ class SpikeFlow:
         if node.op_type != "Sub":
             return False
         sent, spikes = node.input
-        return bool(self.held.get(spikes) == sent)
+        if self.held.get(spikes) != sent:
+            return False
+        self.before.add(node.output[0])
+        return True
 
     def _mean(self, node: NodeProto) -> str | None:
         """Return the running mean that a node makes, if any."""

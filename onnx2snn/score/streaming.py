@@ -12,7 +12,7 @@ from typing import cast
 
 from onnx2snn.aliases import Progress
 from onnx2snn.data.batches import Batch, filled
-from onnx2snn.score.energy import Bill, Tally
+from onnx2snn.score.energy import Bill, Spikes, Tally
 from onnx2snn.score.evaluation import Evaluation
 from onnx2snn.score.metrics import Rows
 from onnx2snn.score.results import EvaluationRow, StreamRow, UntimedResult
@@ -59,8 +59,7 @@ class Streaming:
             against = evaluation.ann_outputs if metric.against_ann else evaluation.targets
             own = evaluation.own_outputs(frame, outputs)
             if bill is not None:
-                activity = simulation.activity(copy=False)
-                sent = bill.tally.measure(activity, frame.fed, frame.count)
+                sent = bill.tally.measure(Spikes.of(simulation), frame.fed, frame.count)
                 bill.tally.add(frame.count, {t: sent})
             yield metric.measure(own, against(frame), frame.first)
 

@@ -18,6 +18,7 @@ from onnx2snn.protos.batch_types import Place
 from onnx2snn.protos.nodes import standard, standard_opset
 from onnx2snn.runtime.division import model_axes
 from onnx2snn.score.node_runs import NodeRun, all_values
+from onnx2snn.score.payload import spike_bits
 from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, operations
 from onnx2snn.score.results import WeightedWork
 from onnx2snn.score.spike_flow import SpikeFlow
@@ -44,6 +45,8 @@ class Wiring:
     """What feeds the weighted operators."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Where the neurons of a site have their samples, by site."""
+    bits: Mapping[str, float] = field(default_factory=dict)
+    """Bits that a spike carries, by site; 1 where none are told."""
 
 
 def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
@@ -78,7 +81,9 @@ def wiring(model: StepModel, feed: Mapping[str, Array]) -> Wiring:
     encoder_flow, encoder_nodes = _encoder_flow(model, flow.values)
     first = sum(encoder_flow.cost(node) for node in encoder_nodes)
     work = _weighted_work(flow, nodes, needed, (encoder_flow, encoder_nodes))
-    return Wiring(fan_out, first / batch, step / batch, readout / batch, work, places)
+    return Wiring(
+        fan_out, first / batch, step / batch, readout / batch, work, places, spike_bits(model)
+    )
 
 
 def samples_first(values: Array, place: Place, count: int) -> Array:
@@ -173,8 +178,11 @@ def _weighted_work(
         encoder: The flow of the inputs, and the nodes it passes.
     """
     fed = 0
+    analog = []
     spikes = each_step = once = 0.0
-    behind = [node for node in nodes if _is_weighted(node)]
+    weighted = [node for node in nodes if _is_weighted(node)]
+    # of the two terms of a product the second one counts
+    behind = [node for node in weighted if flow.before.isdisjoint(node.input)]
     for node in behind:
         runs = flow.runs(node)
         products = operations(runs[0])
@@ -183,7 +191,9 @@ def _weighted_work(
         if synapses and not marks.all():
             fed += 1
             spikes += products
-        elif needed.isdisjoint(node.output):
+            continue
+        analog.append(node.name or node.output[0])
+        if needed.isdisjoint(node.output):
             once += products
         else:
             each_step += products
@@ -195,6 +205,8 @@ def _weighted_work(
         "operators": len(behind) + len(before),
         "fed": fed,
         "spiking": fed,
+        "encoder": len(before),
+        "analog": analog,
         "spikes": spikes / whole,
         "once": once / whole,
         "each_step": each_step / whole,

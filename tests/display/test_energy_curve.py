@@ -15,7 +15,11 @@ SOP, FLOP = 77e-15, 12.5e-12
 def row(timesteps: int, sops: float, flops: float) -> dict[str, Any]:
     spent = {"sops": sops, "flops": flops, "energy_j": sops * SOP, "analog_j": flops * FLOP}
     about = {"timesteps": timesteps, "top1": timesteps / 10, "rate": 0.1, "spikes": sops}
-    return {**about, **spent, "ratio": 2.0, "ratio_with_analog": 1.0, "frames_per_joule": 1.0}
+    about |= {"events": sops, "heights": sops, "payload_bits": sops}
+    ratios = {f"ratio_{name}": 2.0 for name in ("paper", "horowitz")}
+    ratios |= {f"ratio_with_analog_{name}": 1.0 for name in ("paper", "horowitz")}
+    ratios |= {"ratio": 2.0, "ratio_with_analog": 1.0, "frames_per_joule": 1.0}
+    return {**about, **spent, **ratios}
 
 
 ROWS = {
@@ -40,7 +44,7 @@ def test_the_curve_has_everything_counted_beside_the_spikes(
     rows = ROWS[kind]
     ann = {"flops": 1e8, "energy_j": 1e8 * FLOP, "frames_per_joule": 1.0}
     energy = {"sop_joules": SOP, "flop_joules": FLOP, "ann": ann, "steps": rows, "layers": []}
-    energy |= {"sops90": None, "sops95": None}
+    energy |= {"sops90": None, "sops95": None, "sops99": None}
     result = {"metric": "top1", "ann": {"top1": 0.9}, "snn": rows, "energy": energy}
     score_sections.energy_section(cast(EvaluationResult, result), cast(EnergyResult, energy))
     there = [row for row in rows if row["energy_j"]]

@@ -31,6 +31,13 @@ def row(timesteps: int) -> Any:
         "flops": 1e4,
         "analog_j": 1e-7,
         "ratio_with_analog": 50 / timesteps,
+        "events": 1e5 * timesteps,
+        "heights": 2e5 * timesteps,
+        "payload_bits": 4e5 * timesteps,
+        "ratio_paper": 100 / timesteps,
+        "ratio_with_analog_paper": 50 / timesteps,
+        "ratio_horowitz": 10 / timesteps,
+        "ratio_with_analog_horowitz": 5 / timesteps,
     }
 
 
@@ -48,6 +55,7 @@ def evaluation() -> Any:
             "ann": {"energy_j": 4e-6, "frames_per_joule": 2.5e5},
             "sops90": row(16),
             "sops95": None,
+            "sops99": None,
             "layers": [{"site": name, **layer} for name in LAYERS],
             "steps": [row(timesteps) for timesteps in range(1, 257)],
         },

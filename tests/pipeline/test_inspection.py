@@ -12,6 +12,7 @@ import pytest
 from helpers.networks import NETWORKS, Builder, inputs_for, mlp
 
 from onnx2snn import ModelFileError, UnsupportedGraphError, convert, inspect
+from onnx2snn.display.drives import inspection_lines, report_lines
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.settings import Settings
 
@@ -148,3 +149,42 @@ def test_what_is_no_model_is_refused() -> None:
         inspect("missing.onnx")
     with pytest.raises(ModelFileError, match="not an ONNX model"):
         inspect(b"\xff\xff\xff")
+
+
+def test_the_coding_and_what_drives_each_weighted_operator_are_told() -> None:
+    made = run_conversion(
+        analog(), inputs_for("mlp", 20), Settings(preset="differential", timesteps=2)
+    )
+    snn = inspect(made.model)
+    wanted = [
+        "coding: differential, at most ",
+        "3 of 4 weighted operators are spiking, 1 encoder, 0 analog",
+    ]
+    for about in (inspect(analog(), "differential"), snn):
+        lines = inspection_lines(about)
+        assert lines[0].startswith("coding: differential")
+        assert lines[1:] == wanted[1:]
+    assert inspection_lines(snn)[0].startswith(wanted[0])
+    assert report_lines(made.report) == wanted[1:]
+    assert made.report.coding == "differential"
+
+
+def test_analog_operators_are_named_with_their_reasons() -> None:
+    b = Builder()
+    x = b.node("Relu", b.gemm(b.input("input", ["batch", 10]), 10, 8))
+    x = b.node("Reshape", b.gemm(x, 8, 8), b.const([2, -1, 4], np.int64))
+    weights = (b.rng.standard_normal((1, 12, size)) for size in (4, 3))
+    node = b.node("LSTM", x, *(b.const(w) for w in weights), hidden_size=3, name="memory")
+    x = b.node("Flatten", b.node("Transpose", node, perm=[2, 0, 1, 3]), axis=1)
+    b.name_output(b.gemm(x, 6, 3), "logits")
+    lines = inspection_lines(inspect(b.model({"logits": [None, 3]}), "differential"))
+    assert "1 encoder, 1 analog" in lines[1]
+    assert lines[2].startswith("analog: memory (LSTM): ")
+
+
+def test_rate_coding_tells_its_weighted_operators_too() -> None:
+    model = run_conversion(mlp(), inputs_for("mlp", 20), Settings(preset="paper")).model
+    assert inspection_lines(inspect(model)) == [
+        "coding: rate",
+        "2 of 3 weighted operators are spiking, 1 encoder, 0 analog",
+    ]

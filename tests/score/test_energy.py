@@ -10,9 +10,9 @@ import pytest
 from helpers.networks import inputs_for, mlp, resnet
 from numpy.typing import NDArray
 
-from onnx2snn import UsageError, evaluate
+from onnx2snn import SpikingSession, UsageError, evaluate
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.score.energy import Prices, Tally, sops_at
+from onnx2snn.score.energy import Prices, Spikes, Tally, sops_at
 from onnx2snn.score.registry import METRICS
 from onnx2snn.score.synapses import Wiring
 from onnx2snn.settings import Settings
@@ -32,6 +32,33 @@ def test_operations_beside_the_spikes_have_their_own_price() -> None:
     found = Prices(sop=2.0, flop=3.0).snn(sops=10.0, flops=4.0, ann_flops=100.0)
     assert (found["energy_j"], found["analog_j"]) == (20.0, 12.0)
     assert (found["ratio"], found["ratio_with_analog"]) == (15.0, 300 / 32)
+
+
+def test_the_ratios_at_both_pairs_of_constants_are_told_whatever_the_prices() -> None:
+    found = Prices(sop=2.0, flop=3.0).snn(sops=10.0, flops=4.0, ann_flops=100.0)
+    assert found["ratio_paper"] == pytest.approx(1250 / 0.77)
+    assert found["ratio_with_analog_paper"] == pytest.approx(1250 / (0.77 + 50))
+    assert found["ratio_horowitz"] == pytest.approx(460 / 9)
+    assert found["ratio_with_analog_horowitz"] == pytest.approx(460 / (9 + 18.4))
+
+
+@pytest.mark.parametrize(
+    ("neuron", "levels", "bits"),
+    [("if", 1, 1.0), ("signed", 1, np.log2(3)), ("if", 3, 2.0), ("signed", 3, np.log2(5))],
+)
+def test_spikes_have_a_number_and_a_height(neuron: str, levels: int, bits: float) -> None:
+    x = inputs_for("mlp", 8)
+    settings = Settings(method="max", neuron=neuron, levels=levels, preset="paper")
+    snn = run_conversion(mlp(), x, settings).model
+    events = heights = 0.0
+    for step in SpikingSession(snn).steps({"input": x}, timesteps=4):
+        for spikes in step.spikes.values():
+            events += np.count_nonzero(spikes) / 8
+            heights += float(np.abs(spikes).sum()) / 8
+    (row,) = cast(Any, evaluate(mlp(), snn, x, timesteps=[4])["snn"])
+    assert row["events"] == pytest.approx(events)
+    assert row["heights"] == row["spikes"] == pytest.approx(heights)
+    assert row["payload_bits"] == pytest.approx(events * bits)
 
 
 def test_a_silent_network_has_no_ratio() -> None:
@@ -57,7 +84,8 @@ def test_a_tally_is_a_mean_over_samples_of_every_layer() -> None:
     ):
         arrays = {site: np.array(values, np.float32) for site, values in activity.items()}
         count = min(2, len(arrays["a"]))  # the third sample only fills a fixed batch up
-        tally.add(count, {4: tally.measure(arrays, len(arrays["a"]), count)})
+        spikes = Spikes(arrays, arrays, arrays)
+        tally.add(count, {4: tally.measure(spikes, len(arrays["a"]), count)})
     a, b = tally.layers(4)
     assert (a["spikes"], a["sops"]) == (9 / 3, (3 + 2 + 0 + 4 + 3 + 1) / 3)
     assert (b["spikes"], b["sops"]) == (2 / 3, 4 / 3)

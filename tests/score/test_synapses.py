@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from helpers.architectures import attention, inputs_of
+from helpers.ladder import digit
 from helpers.networks import ASSEMBLED_INPUT, BLOCKS, NETWORKS, Builder, assemble, inputs_for
 from helpers.stages import stable
 from hypothesis import given
@@ -73,15 +75,21 @@ def is_linear(node: onnx.NodeProto, moving: Collection[str]) -> bool:
     return node.op_type in LINEAR and allowed and not (node.op_type == "Mul" and len(places) > 1)
 
 
+def is_held(node: onnx.NodeProto) -> bool:
+    """Whether a node tells what was sent before a step, which no spike of the step changes."""
+    return node.op_type == "Sub" and node.name.endswith("/held")
+
+
 @dataclass
 class Ones:
     """A step graph in which every weight is 1; `count` samples at once."""
 
     model: StepModel
     count: int
+    shape: tuple[int, ...] = ASSEMBLED_INPUT
 
     def __post_init__(self) -> None:
-        feed = {"input": np.zeros((self.count, *ASSEMBLED_INPUT), np.float32)}
+        feed = {"input": np.zeros((self.count, *self.shape), np.float32)}
         feed |= {s.input: np.zeros([1] * s.rank, np.float32) for s in self.model.states}
         self.values = all_values(self.model.proto, feed)
         made = {name: node for node in self.model.proto.graph.node for name in node.output}
@@ -131,7 +139,7 @@ class Ones:
             if mean and self.means[mean] in carried:
                 carried[mean] = carried[self.means[mean]]
             here = {name: carried[name] for name in node.input if name in carried}
-            if mean or not here or node.op_type in ("Shape", "Size"):
+            if mean or not here or node.op_type in ("Shape", "Size") or is_held(node):
                 continue
             per_sample = [value.reshape(self.count, -1).sum(axis=1) for value in here.values()]
             moving = [name for name in node.input if name in here or name in analog]
@@ -161,7 +169,10 @@ class Ones:
         marks: dict[str, Array] = {
             s.input: np.ones(self.values[s.input].shape)
             for s in self.model.states
-            if s.mean is None and s.kind not in ("membrane", "step")
+            if s.mean is None
+            and s.kind not in ("membrane", "step")
+            # what neurons have sent is a weight of a product, no current
+            and not s.input.endswith("/sent")
         }
         for node in self.model.proto.graph.node:
             here = {name: marks[name] for name in node.input if name in marks}
@@ -171,6 +182,8 @@ class Ones:
                 marks[mean] = marks[self.means[mean]]
             elif node.domain == "onnx2snn":
                 marks[out] = np.zeros(self.values[out].shape)
+            elif is_held(node):
+                continue
             elif here and is_linear(node, here):
                 marks |= {
                     name: value > 0
@@ -196,12 +209,12 @@ def one_node(node: onnx.NodeProto, feeds: Sequence[Array | None], opset: int) ->
     return list(ort.InferenceSession(model.SerializeToString()).run(None, given))
 
 
-def fan_outs(model: StepModel) -> dict[str, Array]:
-    """Synapses of each neuron of an assembled network, by site."""
+def fan_outs(model: StepModel, shape: tuple[int, ...] = ASSEMBLED_INPUT) -> dict[str, Array]:
+    """Synapses of each neuron of a network, by site; `shape` is that of a sample."""
     found = {}
     for neuron in model.metadata["neurons"]:
-        count = int(np.prod(Ones(model, 1).values[neuron["spikes"]].shape))
-        ones = Ones(model, count)
+        count = int(np.prod(Ones(model, 1, shape).values[neuron["spikes"]].shape))
+        ones = Ones(model, count, shape)
         alone = np.eye(count).reshape(ones.values[neuron["spikes"]].shape)
         found[neuron["name"]] = ones.walk({neuron["spikes"]: alone}, ones.analog())
     return found
@@ -229,6 +242,81 @@ def test_synapses_are_what_a_neuron_firing_alone_arrives_at(model: onnx.ModelPro
     found = wiring(snn, {"input": x[:1]}).fan_out
     for site, wanted in fan_outs(snn).items():
         assert np.array_equal(found[site], wanted), site
+
+
+# --- differential coding ---
+
+
+def differential(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
+    return converted(model, x, preset="differential", **options)
+
+
+@given(networks(), st.integers(1, 2), st.booleans(), st.sampled_from(["mean", "zero"]))
+@stable(20)
+def test_synapses_of_differential_coding_are_what_a_neuron_firing_alone_arrives_at(
+    model: onnx.ModelProto, digits: int, encode_input: bool, start: str
+) -> None:
+    x = np.random.default_rng(0).standard_normal((4, *ASSEMBLED_INPUT)).astype(np.float32)
+    options = {"digits": digits, "encode_input": encode_input, "start": start}
+    try:
+        snn = differential(model, x, **options)
+    except UnsupportedGraphError:
+        return
+    found = wiring(snn, {"input": x[:1]}).fan_out
+    for site, wanted in fan_outs(snn).items():
+        assert np.array_equal(found[site], wanted), site
+
+
+def products(tokens: int = 4, width: int = 6) -> onnx.ModelProto:
+    """Three products of two tensors: of a tensor with two others, and of one with itself."""
+    b = Builder(2)
+    x = b.input("input", ["batch", tokens, width])
+
+    def dense(y: str) -> str:
+        w = b.const(b.rng.standard_normal((width, width)) / width)
+        return b.node("MatMul", y, w)
+
+    x = b.node("Tanh", dense(x))
+    q, k, v = dense(x), dense(x), b.node("Sigmoid", dense(x))
+    scores = b.node("MatMul", q, b.node("Transpose", k, perm=[0, 2, 1]), name="scores")
+    y = b.node("MatMul", b.node("Softmax", scores, axis=-1), v, name="mixed")
+    square = b.node("MatMul", b.node("Transpose", v, perm=[0, 2, 1]), v, name="square")
+    y = b.node("MatMul", y, square, name="again")
+    b.name_output(dense(y), "output")
+    return b.model({"output": ["batch", tokens, width]})
+
+
+@pytest.mark.parametrize(("digits", "start"), [(1, "mean"), (2, "zero")])
+@pytest.mark.parametrize("build", [products, attention])
+def test_a_products_spikes_arrive_along_the_other_operand(
+    build: Callable[[], onnx.ModelProto], digits: int, start: str
+) -> None:
+    model = build()
+    x = inputs_of(model, 4)
+    snn = differential(model, x, digits=digits, start=start, encode_input=True)
+    driven = {entry["node"]: entry["drive"] for entry in snn.metadata["weighted"]}
+    assert set(driven.values()) == {"spiking"}
+    found = wiring(snn, {"input": x[:1]})
+    for site, wanted in fan_outs(snn, x.shape[1:]).items():
+        assert np.array_equal(found.fan_out[site], wanted), site
+    assert found.weighted is not None
+    # a product of two terms is one operator
+    assert found.weighted["operators"] == found.weighted["fed"] == len(driven)
+
+
+@pytest.mark.parametrize("start", ["mean", "zero"])
+def test_sums_and_starts_cost_nothing_beside_the_synapses(start: str) -> None:
+    """Of three Convs with borders all that is left are the first one and the ReLUs."""
+    b = Builder()
+    y = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 5]), 2, 4))
+    y = b.node("Relu", b.conv(y, 4, 3))
+    b.name_output(b.conv(y, 3, 5), "output")
+    model = b.model({"output": ["batch", 5, 6, 5]})
+    x = np.random.default_rng(0).standard_normal((8, 2, 6, 5)).astype(np.float32)
+    found = wiring(differential(model, x, start=start), {"input": x[:1]})
+    assert found.encoder == 4 * 30 * 2 * 9 + 4 * 30
+    assert found.step == 3 * 30
+    assert found.readout == 0
 
 
 # --- in loops ---
@@ -397,6 +485,29 @@ def test_operations_are_spikes_times_synapses(name: str, neuron: str, levels: in
             wanted[row["timesteps"]] / 7, rel=2e-3
         )  # a spike may flip
         assert row["spikes"] == pytest.approx(spikes[row["timesteps"]] / 7, rel=2e-3)
+
+
+@pytest.mark.parametrize("digits", [1, 2])
+def test_operations_of_differential_coding_are_digits_times_synapses(digits: int) -> None:
+    ann, x = attention(), inputs_of(attention(), 5)
+    octaves = 8
+    snn = differential(ann, x, digits=digits, octaves=octaves, encode_input=True)
+    synapses = wiring(snn, {"input": x[:1]}).fan_out
+    sops = events = heights = 0.0
+    for step in SpikingSession(snn.proto).steps({"input": x}, timesteps=3):
+        for site, s in step.spikes.items():
+            sent, rest = np.zeros_like(s), s
+            for _ in range(digits):
+                part = digit(rest, octaves)
+                sent, rest = sent + (part != 0), rest - part
+            sops += float((sent.reshape(5, -1) @ synapses[site]).sum())
+            events += float(sent.sum())
+            heights += float(np.abs(s).sum())
+    (row,) = evaluate(ann, snn.proto, x, timesteps=[3])["snn"]
+    assert row["sops"] == pytest.approx(sops / 5, rel=2e-3)
+    assert row["events"] == row["spikes"] == pytest.approx(events / 5, rel=2e-3)
+    assert row["heights"] == pytest.approx(heights / 5, rel=2e-3)
+    assert row["payload_bits"] == pytest.approx(row["events"] * np.log2(2 * octaves + 1))
 
 
 # --- floating-point operations ---

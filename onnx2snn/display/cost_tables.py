@@ -1,0 +1,99 @@
+"""Tables of the terminal about what an answer costs: energy, spikes and synaptic operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+
+from onnx2snn.display.numbers import (
+    CONSTANTS,
+    energy_cells,
+    formatted_prices,
+    quantity,
+    spike_cells,
+)
+
+if TYPE_CHECKING:
+    from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationResult, EvaluationRow
+
+ENERGY_HEADINGS = (
+    "",
+    "T",
+    "rate",
+    "energy",
+    "per joule",
+    "x ANN",
+    "SOPs",
+    "FLOPs",
+    "spikes only",
+)
+SPIKE_HEADINGS = (
+    "",
+    "T",
+    "spikes",
+    "heights",
+    "bits",
+    "x ANN: paper",
+    "SOPs only",
+    "Horowitz",
+    "SOPs only",
+)
+
+
+def wide_table(title: str) -> Table:
+    """Return an empty table; rules between many columns would leave 80 characters too narrow."""
+    return Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+
+
+def energy_table(result: EvaluationResult, energy: EnergyResult) -> RenderableType:
+    """Return the energy of a sample at the prices asked for."""
+    table = _with_columns(f"energy a sample ({formatted_prices(energy)})", ENERGY_HEADINGS)
+    ann = energy["ann"]
+    joules = quantity(ann["energy_j"], "J")
+    frames = quantity(ann["frames_per_joule"])
+    table.add_row("ANN", "", "", joules, frames, "", "", "", "")
+    _add_costs(table, result, energy, energy_cells)
+    return table
+
+
+def spike_table(result: EvaluationResult, energy: EnergyResult) -> RenderableType:
+    """Return the spikes of a sample, and the ratio to the ANN at both pairs of constants."""
+    table = _with_columns(f"spikes a sample ({CONSTANTS})", SPIKE_HEADINGS)
+    _add_costs(table, result, energy, spike_cells)
+    return table
+
+
+def _with_columns(title: str, headings: Sequence[str]) -> Table:
+    table = wide_table(title)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _add_costs(
+    table: Table,
+    result: EvaluationResult,
+    energy: EnergyResult,
+    cells_of: Callable[[EvaluationRow | CostedRow], list[str]],
+) -> None:
+    """Add the rows of the T asked for, and of the first T that keep a share of the score."""
+    for row in result["snn"]:
+        table.add_row("SNN", *cells_of(row))
+    shares = (
+        ("SOPs90", energy["sops90"]),
+        ("SOPs95", energy["sops95"]),
+        ("SOPs99", energy["sops99"]),
+    )
+    for name, reached in shares:
+        cells = cells_of(reached) if reached else ["-"]
+        table.add_row(name, *cells)
