@@ -13,7 +13,9 @@ from onnx2snn.display.numbers import (
     CONSTANTS,
     energy_cells,
     formatted_prices,
+    formatted_share,
     quantity,
+    score_cells,
     spike_cells,
 )
 
@@ -71,6 +73,27 @@ def spike_table(result: EvaluationResult, energy: EnergyResult) -> RenderableTyp
     table = _with_columns(f"spikes a sample ({CONSTANTS})", SPIKE_HEADINGS)
     _add_costs(table, result, energy, spike_cells)
     return table
+
+
+def stream_table(result: EvaluationResult) -> RenderableType:
+    """Return the samples as frames of a stream, each T below that with a reset for each."""
+    metric = next(iter(result["ann"]))
+    table = wide_table("as a stream: a frame goes on from the one before")
+    for heading in ("", "T", metric, "difference", "spikes", "SOPs", "of reset"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    alone = {row["timesteps"]: row for row in result["snn"]}
+    for row in result["stream"]:
+        before = alone[row["timesteps"]]
+        table.add_row("reset", *_frame_cells(metric, before), "")
+        table.add_row("stream", *_frame_cells(metric, row), formatted_share(row))
+    return table
+
+
+def _frame_cells(metric: str, row: EvaluationRow) -> list[str]:
+    """Return T, score, difference, spikes and SOPs of a frame as cells of a table."""
+    timesteps, _, score, difference, _ = score_cells(metric, row)
+    costs = [quantity(row.get("spikes")), quantity(row.get("sops"))]
+    return [timesteps, score, difference, *costs]
 
 
 def _with_columns(title: str, headings: Sequence[str]) -> Table:

@@ -61,7 +61,7 @@ def raster_chart(name: str, title: str, spikes: Array) -> Chart:
     _add_strokes(axes, spikes > 0, "spike", SERIES[0], stroke)
     _add_strokes(axes, spikes < 0, "spike below", SERIES[1], 0.4 * stroke)
 
-    ticks = round_ticks(1, steps, most=8)
+    ticks = [tick for tick in round_ticks(1, steps, most=8) if tick == round(tick)]
     words = [f"{value:g}" for value in ticks]
     axes.set_xticks(ticks, words)
     axes.set_xlabel("time-step", labelpad=2)

@@ -25,9 +25,7 @@ ModelFact = Literal[
     "calibrated",
     "tool",
     "source_sha256",
-    "coding",
     "octaves",
-    "digits",
 ]
 MODEL_FACTS: tuple[ModelFact, ...] = (
     "timesteps",
@@ -39,9 +37,7 @@ MODEL_FACTS: tuple[ModelFact, ...] = (
 )
 """Metadata that stand below the settings."""
 DIFFERENTIAL_FACTS: tuple[ModelFact, ...] = (
-    "coding",
     "octaves",
-    "digits",
     "timesteps",
     "calibrated",
     "tool",
@@ -192,7 +188,8 @@ def settings_section(metadata: Metadata) -> Section:
     facts = MODEL_FACTS
     if metadata.get("coding") == "differential":
         facts = DIFFERENTIAL_FACTS
-    rows += [(key, str(metadata[key])) for key in facts]
+    # a setting may ask for other octaves than the layer with the most of them has
+    rows += [("most octaves" if key == "octaves" else key, str(metadata[key])) for key in facts]
     headings = ("setting", "value")
     table = PageTable("settings of the conversion", headings, rows, kind="words")
     return Section("Settings", table=table)

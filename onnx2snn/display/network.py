@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from onnx2snn.protos.reach import downstream
 from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import StepModel, needed_tensors, time_varying_tensors
 
@@ -54,6 +55,7 @@ def _operators_by_part(model: StepModel) -> dict[str, Counter[str]]:
     with_spikes = time_varying_tensors(model.proto, clockless)
     with_time = time_varying_tensors(model.proto, model.states)
     needed = needed_tensors(model.proto, model.states)
+    with_inputs = {str(name) for name in downstream(model.proto.graph.node, model.inputs).tensors}
     averages = set()
     for state in model.states:
         if state.mean is not None:
@@ -65,7 +67,8 @@ def _operators_by_part(model: StepModel) -> dict[str, Counter[str]]:
         if made & averages or counts_time:
             return "bookkeeping"
         if not made & with_time:
-            return "encoder"
+            # what no input has a part in is a constant, such as the map of a start
+            return "encoder" if made & with_inputs else "bookkeeping"
         if made & needed:
             return "core"
         return "readout"

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from onnx2snn.display.cost_tables import energy_table, spike_table, wide_table
+from onnx2snn.display.cost_tables import energy_table, spike_table, stream_table, wide_table
 from onnx2snn.display.drives import inspection_lines, report_lines
 from onnx2snn.display.numbers import (
     error_cells,
     formatted_score,
-    formatted_share,
     operator_cells,
-    quantity,
     samples_kind,
     score_cells,
     work_sentence,
@@ -25,7 +23,7 @@ from onnx2snn.errors import printable
 
 if TYPE_CHECKING:
     from onnx2snn.pipeline.report import Report, SiteEntry
-    from onnx2snn.score.results import EvaluationResult, EvaluationRow
+    from onnx2snn.score.results import EvaluationResult
 
 SPIKING_FACTS = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
 """Metadata of a spiking model that its inspection names below the table."""
@@ -58,7 +56,7 @@ def score_tables(result: EvaluationResult) -> list[RenderableType]:
         if "weighted" in energy:
             tables.append(work_sentence(energy["weighted"]))
     if result.get("stream"):
-        tables.append(_stream_table(result))
+        tables.append(stream_table(result))
     return tables
 
 
@@ -76,27 +74,6 @@ def _score_table(result: EvaluationResult) -> RenderableType:
     for row in result["snn"]:
         table.add_row("SNN", *score_cells(metric, row))
     return table
-
-
-def _stream_table(result: EvaluationResult) -> RenderableType:
-    """Return the samples as frames of a stream, each T below that with a reset for each."""
-    metric = next(iter(result["ann"]))
-    table = wide_table("as a stream: a frame goes on from the one before")
-    for heading in ("", "T", metric, "difference", "spikes", "SOPs", "of reset"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    alone = {row["timesteps"]: row for row in result["snn"]}
-    for row in result["stream"]:
-        before = alone[row["timesteps"]]
-        table.add_row("reset", *_frame_cells(metric, before), "")
-        table.add_row("stream", *_frame_cells(metric, row), formatted_share(row))
-    return table
-
-
-def _frame_cells(metric: str, row: EvaluationRow) -> list[str]:
-    """Return T, score, difference, spikes and SOPs of a frame as cells of a table."""
-    timesteps, _, score, difference, _ = score_cells(metric, row)
-    costs = [quantity(row.get("spikes")), quantity(row.get("sops"))]
-    return [timesteps, score, difference, *costs]
 
 
 # --- an inspection ---
