@@ -88,11 +88,12 @@ class Guesses:
         """Return the range of an input's integers; `valid` is the number of valid indices, or 0."""
         if valid > 0 or spec.dtype.kind not in "iu":
             return ValueRange(0, valid - 1)
-        if spec.dtype.itemsize > 1:  # a byte is a pixel; more may be a word
+        if spec.dtype.itemsize > 1:
+            # a byte is a pixel; more may be a word, a mask or a count: all of these can be 0 and 1
             self.notes.append(
-                f"values of input '{spec.name}' drawn over all of {spec.dtype}, "
-                "whatever they stand for"
+                f"values of input '{spec.name}' drawn from 0 and 1, whatever they stand for"
             )
+            return ValueRange(0, 1)
         limits = np.iinfo(spec.dtype)
         return ValueRange(int(limits.min), int(limits.max))
 

@@ -1034,7 +1034,7 @@ INSPECTED: dict[str, tuple[str, Callable[[dict[str, Any]], bool], list[str]]] = 
         ["culprit", "refused", "not convertible: node 'culprit'"],
     ),
     "an analog operator": (
-        "analog.onnx",
+        "analog.onnx --coding rate",
         lambda a: a["convertible"] and a["summary"]["analog"] == 1,
         ["culprit", "telescoped: not linear", "convertible: ", "1 analog"],
     ),
@@ -1050,11 +1050,12 @@ INSPECTED: dict[str, tuple[str, Callable[[dict[str, Any]], bool], list[str]]] = 
 def test_inspect_shows_a_table_or_json(
     kind: str, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, holds, texts = INSPECTED[kind]
-    stdout, stderr = shown(["inspect", model], capsys)
+    line, holds, texts = INSPECTED[kind]
+    model = line.split()
+    stdout, stderr = shown(["inspect", *model], capsys)
     assert stdout == ""
     assert all(text in " ".join(stderr.split()) for text in texts)
-    stdout, stderr = shown(["inspect", model, "--json"], capsys)
+    stdout, stderr = shown(["inspect", *model, "--json"], capsys)
     assert stderr == ""
     assert holds(json.loads(stdout))
     files.assert_untouched()
