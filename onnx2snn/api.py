@@ -182,6 +182,9 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     energy: bool = True,
     every_step: bool | None = None,
     stream: bool = False,
+    exit_margin: float | str | None = None,
+    exit_data: object = None,
+    exit_loss: float | None = None,
     sop_joules: float = SOP_JOULES,
     flop_joules: float = FLOP_JOULES,
     html: Path | None = None,
@@ -211,6 +214,11 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
             among all, but for map.
         stream: Score the samples as frames of a stream, too: in order, without a reset between
             them, T time-steps a frame. Differential coding only.
+        exit_margin: Score early exit, too: a sample stops when its best class is that of the step
+            before and leads by this difference of probabilities, from 0 to 1; "auto": the smallest
+            that loses at most `exit_loss` points on `exit_data`.
+        exit_data: Data like `data`, but others, for "auto".
+        exit_loss: Percentage points that "auto" may lose against the answers at T.
         sop_joules: Energy of a synaptic operation.
         flop_joules: Energy of an operation of the ANN.
         html: Write the result as a page of charts to this file (extra `report`).
@@ -247,6 +255,9 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         energy=energy,
         every_step=every_step,
         stream=stream,
+        exit_margin=exit_margin,
+        exit_data=exit_data,
+        exit_loss=exit_loss,
         prices=Prices(sop_joules, flop_joules),
     )
     result = scoring.run_evaluation(ann, snn, data, question, progress)

@@ -148,7 +148,13 @@ def _eval(given: argparse.Namespace) -> None:
     _require_page_libraries(given)
     written = {"--json": _file(given.json), "--html": given.html}
     _check_written(written)
-    read = {"ANN": given.ann, "SNN": given.snn, "--data": given.data, "--metric": _script(given)}
+    read = {
+        "ANN": given.ann,
+        "SNN": given.snn,
+        "--data": given.data,
+        "--exit-data": given.exit_data,
+        "--metric": _script(given),
+    }
     require_distinct(read, written)
 
     from onnx2snn.display import tables, terminal
@@ -191,6 +197,9 @@ def _evaluated(given: argparse.Namespace) -> EvaluationResult:
         threads=given.threads,
         energy=not given.no_energy,
         stream=given.stream,
+        exit_margin=given.exit_margin,
+        exit_data=given.exit_data,
+        exit_loss=given.max_drop,
         prices=Prices(**{name: price for name, price in asked.items() if price is not None}),
     )
     with terminal.progress_bar(given.quiet) as progress:

@@ -184,6 +184,20 @@ def eval_parser() -> argparse.ArgumentParser:
         help="score the samples as frames of a stream, too: in order, without a reset between "
         "them (differential coding)",
     )
+    parser.add_argument(
+        "--exit-margin",
+        type=_margin,
+        metavar="M|auto",
+        help="score early exit, too: a sample stops when its class is that of the step before and "
+        "leads by M in probability; auto: the smallest that loses at most --max-drop points on "
+        "--exit-data",
+    )
+    parser.add_argument(
+        "--exit-data",
+        type=allowed,
+        metavar="DATA",
+        help="data for --exit-margin auto, others than those that are scored",
+    )
     _add_energy(parser)
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
     _add_page(parser)
@@ -286,6 +300,15 @@ def _several_timesteps(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(
             f"'{text}' is not one number or several, like 4,8,16"
         ) from None
+
+
+def _margin(text: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1, or auto") from None
 
 
 def _threads(text: str) -> int:

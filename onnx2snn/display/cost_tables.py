@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
@@ -13,6 +13,7 @@ from onnx2snn.display.numbers import (
     CONSTANTS,
     energy_cells,
     formatted_prices,
+    formatted_score,
     formatted_share,
     quantity,
     score_cells,
@@ -20,7 +21,13 @@ from onnx2snn.display.numbers import (
 )
 
 if TYPE_CHECKING:
-    from onnx2snn.score.results import CostedRow, EnergyResult, EvaluationResult, EvaluationRow
+    from onnx2snn.score.results import (
+        CostedRow,
+        EnergyResult,
+        EvaluationResult,
+        EvaluationRow,
+        ExitResult,
+    )
 
 ENERGY_HEADINGS = (
     "",
@@ -73,6 +80,18 @@ def spike_table(result: EvaluationResult, energy: EnergyResult) -> RenderableTyp
     table = _with_columns(f"spikes a sample ({CONSTANTS})", SPIKE_HEADINGS)
     _add_costs(table, result, energy, spike_cells)
     return table
+
+
+def exit_sentence(metric: str, found: ExitResult) -> str:
+    """Return in one line the score with early exit, and when samples stopped."""
+    values: Mapping[str, Any] = found
+    score = formatted_score(metric, values[metric])
+    steps = ", ".join(f"{count} at {t}" for t, count in found["histogram"].items() if count)
+    text = f"early exit at a margin of {found['margin']:g}: {metric} {score}"
+    text += f" after {found['mean_timesteps']:.2f} time-steps on average ({steps})"
+    if "sops" in found:
+        text += f", {quantity(found['sops'])} SOPs a sample"
+    return text
 
 
 def stream_table(result: EvaluationResult) -> RenderableType:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from onnx2snn.display.cost_tables import energy_table, spike_table, stream_table, wide_table
+from onnx2snn.display.cost_tables import (
+    energy_table,
+    exit_sentence,
+    spike_table,
+    stream_table,
+    wide_table,
+)
 from onnx2snn.display.drives import inspection_lines, report_lines
 from onnx2snn.display.numbers import (
     error_cells,
@@ -57,6 +63,8 @@ def score_tables(result: EvaluationResult) -> list[RenderableType]:
             tables.append(work_sentence(energy["weighted"]))
     if result.get("stream"):
         tables.append(stream_table(result))
+    if "exit" in result:
+        tables.append(exit_sentence(next(iter(result["ann"])), result["exit"]))
     return tables
 
 

@@ -7,6 +7,7 @@ asked for).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
 from onnx2snn.protos.sessions import CPU
 from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.runtime.early_exit import check_margin, run_early, windows_up_to
 from onnx2snn.runtime.frames import Frames, feeds_of
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.plan import Schedule
@@ -65,6 +67,7 @@ class SpikingSession:
             raise UsageError(
                 f"schedule is {schedule!r}; it has to be one of {', '.join(schedules)}"
             )
+        self._exits = threading.local()
         self._simulation = Simulation(
             model,
             Opening(sess_options, list(providers or [CPU]), threads),
@@ -105,6 +108,7 @@ class SpikingSession:
         delay: Delay = None,
         *,
         reset: bool = True,
+        exit_margin: float | None = None,
     ) -> list[Array]:
         """Return the outputs after some time-steps, like `InferenceSession.run`.
 
@@ -117,16 +121,26 @@ class SpikingSession:
             reset: Whether to start from the initial potentials. False goes on
                 from this thread's last run: exactly where the inputs are the same, with a bounded
                 share of the membrane potentials where they are not. The mean starts afresh.
+            exit_margin: A sample stops when its best class is that of the step before and leads by
+                this difference of probabilities, from 0 to 1; its outputs are those of that step,
+                and `exit_steps` tells it. The run ends with its last sample. None: all run to T.
 
         Raises:
-            UsageError: Steps or delay are impossible, or an output's name is unknown.
+            UsageError: Steps or delay are impossible, an output's name is unknown, or with
+                `exit_margin` the model has no single output of class scores.
             DataError: The inputs do not fit.
         """
         names = [spec.name for spec in self.outputs]
         for name in output_names or ():
             if name not in names:
                 raise UsageError(f"the model has no output '{name}'; it has {', '.join(names)}")
-        answer = self._simulation.run(input_feed, timesteps, delay, reset=reset)
+        if exit_margin is None:
+            answer = self._simulation.run(input_feed, timesteps, delay, reset=reset)
+        else:
+            check_margin(exit_margin)
+            windows = windows_up_to(self._simulation, timesteps, delay)
+            answer, steps = run_early(self._simulation, input_feed, windows, exit_margin, reset)
+            self._exits.steps = steps
         if output_names is None:
             return answer
         found = dict(zip(names, answer, strict=True))
@@ -142,6 +156,16 @@ class SpikingSession:
     ) -> Iterator[Step]:
         """Step through time, one `Step` each; arguments and errors are those of `run`."""
         return self._simulation.steps(input_feed, timesteps, delay, reset=reset)
+
+    def exit_steps(self) -> Array:
+        """Return the time-step that each sample of this thread's last early exit stopped at, [N].
+
+        UsageError where there was no run with `exit_margin`.
+        """
+        steps: Array | None = getattr(self._exits, "steps", None)
+        if steps is None:
+            raise UsageError("no sample has stopped early; give run an exit_margin first")
+        return steps
 
     def stream(
         self, frames: Frames, timesteps: int | None = None, *, reset: bool = True

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from onnx2snn.aliases import ModelSource, Progress
 from onnx2snn.data.samples import Samples, open_samples
@@ -17,6 +17,7 @@ from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.choice import fitting_metric
+from onnx2snn.score.early_exit import EarlyExit
 from onnx2snn.score.evaluation import BATCH, Evaluation, planned
 from onnx2snn.score.question import Question, check_ann, check_pair
 from onnx2snn.score.results import EvaluationResult
@@ -80,15 +81,36 @@ def run_evaluation(
         question = replace(question, metric=name)
         evaluation = planned(source, simulation, samples, metric, question)
         stream = Streaming(evaluation) if question.stream else None
+        early = EarlyExit(evaluation) if question.exit_margin is not None else None
         try:
             evaluation.run(progress)
             if stream is not None:
                 stream.run(progress)
+            exit_result = None
+            if early is not None:
+                margin = _exit_margin(evaluation, question, progress)
+                exit_result = early.result(early.trace(progress), margin)
         except KeyboardInterrupt:
             if not evaluation.done:
                 raise
             raise EvaluationInterrupted(_timed(evaluation, stream, started)) from None
-        return _timed(evaluation, stream, started)
+        result = _timed(evaluation, stream, started)
+        if exit_result is not None:
+            result["exit"] = exit_result
+        return result
+
+
+def _exit_margin(evaluation: Evaluation, question: Question, progress: Progress) -> float:
+    """Return the margin that is given, or the one chosen on the data for it."""
+    if question.exit_margin != "auto":
+        return float(cast(float, question.exit_margin))
+    specs = evaluation.models.specs
+    with open_samples(question.exit_data, specs) as samples:
+        # the metric's targets are those of these data
+        plan = replace(evaluation.plan, samples=samples, count=len(samples))
+        early = EarlyExit(replace(evaluation, plan=plan))
+        assert question.exit_loss is not None  # checked with the options
+        return early.chosen(early.trace(progress), question.exit_loss)
 
 
 def _timed(evaluation: Evaluation, stream: Streaming | None, started: float) -> EvaluationResult:

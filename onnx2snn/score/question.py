@@ -14,6 +14,7 @@ from onnx2snn.data.scripts import Script, script_function
 from onnx2snn.errors import DataError, UsageError
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs, mismatch, output_specs
+from onnx2snn.runtime.early_exit import check_margin
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import Prices
 from onnx2snn.score.makers import natures_of
@@ -52,6 +53,13 @@ class Question:
     stream: bool = False
     """Whether the samples are scored as frames of a stream, too."""
 
+    exit_margin: float | str | None = None
+    """Samples stop at this margin, too; "auto": the smallest one that loses little."""
+    exit_data: object = None
+    """Labelled data that "auto" chooses the margin on."""
+    exit_loss: float | None = None
+    """The most percentage points that "auto" may lose."""
+
     def check(self) -> None:
         """Raise UsageError for an option that makes no sense, before anything is read."""
         _check_count("limit", self.limit)
@@ -60,8 +68,19 @@ class Question:
             raise UsageError(f"timesteps is {self.timesteps!r}; it has to be a list of numbers")
         for t in self.timesteps or ():
             _check_count("timesteps", t)
+        self._check_exit()
         if self.metric is not None and ":" not in str(self.metric):
             metric_class(self.metric)
+
+    def _check_exit(self) -> None:
+        if self.exit_margin == "auto":
+            if self.exit_data is None or self.exit_loss is None:
+                raise UsageError(
+                    "an exit margin 'auto' needs data to choose it on, which are not those that "
+                    "are scored (--exit-data), and the points it may lose (--max-drop)"
+                )
+        elif self.exit_margin is not None:
+            check_margin(self.exit_margin)
 
     def times(self, simulation: Simulation) -> list[int]:
         """Return each T that gets a row."""

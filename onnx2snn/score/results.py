@@ -114,6 +114,29 @@ class StreamRow(EvaluationRow):
     """SOPs of a frame over those with a reset for each; None where there were none."""
 
 
+class ExitResult(Scores):
+    """Score and cost where a sample stops when its answer is stable, at T at the latest."""
+
+    margin: float
+    timesteps: int
+    mean_timesteps: float
+    histogram: dict[str, int]
+    """Samples by the step that they stopped at."""
+    drop: float
+    spikes: NotRequired[float]
+    sops: NotRequired[float]
+    flops: NotRequired[float]
+    energy_j: NotRequired[float]
+    analog_j: NotRequired[float]
+    frames_per_joule: NotRequired[float | None]
+    ratio: NotRequired[float | None]
+    ratio_with_analog: NotRequired[float | None]
+    ratio_paper: NotRequired[float | None]
+    ratio_with_analog_paper: NotRequired[float | None]
+    ratio_horowitz: NotRequired[float | None]
+    ratio_with_analog_horowitz: NotRequired[float | None]
+
+
 class StepRow(Scores):
     """Score and cost at one T of the curve of energy."""
 
@@ -186,6 +209,8 @@ class UntimedResult(TypedDict):
     energy: NotRequired[EnergyResult]
     stream: NotRequired[list[StreamRow]]
     """The samples as frames of a stream: a row for each T, where it was asked for."""
+    exit: NotRequired[ExitResult]
+    """With early exit, where it was asked for."""
 
 
 class EvaluationResult(UntimedResult):

@@ -16,6 +16,7 @@ from onnx2snn.score.results import (
     EnergyResult,
     EvaluationResult,
     EvaluationRow,
+    ExitResult,
     LayerCost,
     Scores,
     StepRow,
@@ -31,7 +32,7 @@ METRIC = "agreement"
 def result() -> EvaluationResult:
     x = inputs_for("mlp", 20)
     snn = convert(mlp(), x, preset="differential", method="max", timesteps=4).model
-    return evaluate(mlp(), snn, x, stream=True)
+    return evaluate(mlp(), snn, x, stream=True, exit_margin=0.5)
 
 
 def keys_of(kind: type) -> set[str]:
@@ -48,6 +49,7 @@ def test_every_key_of_a_type_is_there_and_no_other(result: EvaluationResult) -> 
         (result, EvaluationResult),
         (result["snn"][0], EvaluationRow),
         (result["stream"][0], StreamRow),
+        (result["exit"], ExitResult),
         (energy, EnergyResult),
         (energy["ann"], AnnCost),
         (energy["layers"][0], LayerCost),
@@ -76,5 +78,6 @@ def test_a_result_is_plain_json(result: EvaluationResult) -> None:
         "energy",
         "stream",
         "seconds",
+        "exit",
     ]
     assert list(read) == known
