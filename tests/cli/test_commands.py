@@ -1033,6 +1033,11 @@ INSPECTED: dict[str, tuple[str, Callable[[dict[str, Any]], bool], list[str]]] = 
         lambda a: not a["convertible"] and "culprit" in a["reason"],
         ["culprit", "refused", "not convertible: node 'culprit'"],
     ),
+    "an operator on estimates": (
+        "analog.onnx",
+        lambda a: a["convertible"] and a["summary"]["estimated"] > 0,
+        ["culprit", "computed on the", "convertible: ", "coding: differential", "0 analog"],
+    ),
     "an analog operator": (
         "analog.onnx --coding rate",
         lambda a: a["convertible"] and a["summary"]["analog"] == 1,
