@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.data.positions import spread_positions
+from onnx2snn.calibrate.thinning import thinning_of
 from onnx2snn.graph.editing import Editor, redirect, tidy, variable
 from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.prepare.partition import Site
@@ -160,7 +159,7 @@ def _thinned(place: Place) -> Tensor:
     The axes on one side of the channels' are flattened to one, some positions of it are gathered,
     and further axes of size 1 restore the rank.
     """
-    thinning = _thinning(place.site, place.positions)
+    thinning = thinning_of(place.site, place.positions)
     a = place.activation
     if thinning is None:
         return a
@@ -177,52 +176,6 @@ def _thinned(place: Place) -> Tensor:
         shape = place.whole("restored/shape", [*before, -1, *ones, *behind])
         a = place.node("Reshape", "restored", a, shape)
     return a
-
-
-@dataclass(frozen=True)
-class _Thinning:
-    """The positions of a large map that are counted, along neighbouring axes taken as one.
-
-    `behind` are the sizes of the axes behind those.
-    """
-
-    axes: range
-    positions: tuple[int, ...]
-    behind: tuple[int, ...]
-
-
-def _thinning(site: Site, least: int) -> _Thinning | None:
-    """Return the positions of a map that are counted, `least` of them or some more.
-
-    None: all of them, in a small map and where a size is not static.
-    """
-    shape = []
-    for size in site.shape[1:]:
-        if not isinstance(size, int):
-            return None
-        shape.append(size)
-    # without the batch: axis 0 of `shape` is axis 1 of the site
-    before, behind = shape[: site.axis - 1], shape[site.axis :]
-    positions = prod(before) * prod(behind)
-    if positions < 2 * least:
-        return None
-    # step^axes = positions / least, rounded down: one of step^axes positions is counted
-    axes = len(before) + len(behind)
-    step = int((positions / least) ** (1 / axes))
-    if step == 1:
-        return None
-    every = step**axes
-    # the larger side of the channels' axis is flattened and thinned out
-    if prod(before) > prod(behind):
-        side, start = before, 1
-    else:
-        side, start = behind, site.axis + 1
-    count = max(1, prod(side) // every)
-    return _Thinning(
-        axes=range(start, start + len(side)),
-        positions=spread_positions(tuple(side), count),
-        behind=tuple(shape[start + len(side) - 1 :]),
-    )
 
 
 def _distance(editor: Editor, site: Site, tensor: Tensor, centre: Array) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
+from onnx2snn.cli.texts import margin, points, seconds, several_timesteps, thread_count
 from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
 from onnx2snn.options import parse_delay
@@ -54,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument(
             "--time-limit",
-            type=_seconds,
+            type=seconds,
             metavar="SECONDS",
             help="stop with exit code 2 if the work takes longer; default: none",
         )
@@ -153,7 +154,7 @@ def eval_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--timesteps",
-        type=_several_timesteps,
+        type=several_timesteps,
         metavar="T,T,...",
         help="scored in one simulation; default: as stored in the model",
     )
@@ -173,7 +174,7 @@ def eval_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-drop",
-        type=_points,
+        type=points,
         metavar="X",
         help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage "
         "points below the ANN (mse: more than X percent above)",
@@ -186,7 +187,7 @@ def eval_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--exit-margin",
-        type=_margin,
+        type=margin,
         metavar="M|auto",
         help="score early exit, too: a sample stops when its class is that of the step before and "
         "leads by M in probability; auto: the smallest that loses at most --max-drop points on "
@@ -254,7 +255,7 @@ def _add_window(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=_threads, metavar="N", help=THREADS_HELP)
+    parser.add_argument("--threads", type=thread_count, metavar="N", help=THREADS_HELP)
 
 
 def _add_quiet(parser: argparse.ArgumentParser, about: str) -> None:
@@ -291,49 +292,3 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
 
 
 # Values.
-
-
-def _several_timesteps(text: str) -> list[int]:
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not one number or several, like 4,8,16"
-        ) from None
-
-
-def _margin(text: str) -> float | str:
-    if text == "auto":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1, or auto") from None
-
-
-def _threads(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of threads, 1 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
-    return seconds
-
-
-def _points(text: str) -> float:
-    try:
-        points = float(text)
-    except ValueError:
-        points = -1.0
-    if not points >= 0:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a number of percentage points, 0 or more"
-        )
-    return points

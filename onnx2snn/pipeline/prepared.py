@@ -32,9 +32,10 @@ from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.protos.batch_arrays import first_samples
+from onnx2snn.protos.computing import computing, from_runtime
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.save import check_writable
-from onnx2snn.protos.sessions import computing, from_runtime, open_session
+from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.settings import Settings
 from onnx2snn.snn.format import is_emitted

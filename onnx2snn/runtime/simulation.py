@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TypeVar
 
 from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
+from onnx2snn.protos.computing import simulating
 from onnx2snn.protos.load import load_model
-from onnx2snn.protos.sessions import simulating
 from onnx2snn.protos.specs import TensorSpec, input_specs, output_specs
 from onnx2snn.runtime.answers import Answers, Span, Sums, last_uses
 from onnx2snn.runtime.cut import carried_states
 from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.parts import Opening, Parts
 from onnx2snn.runtime.plan import Schedule
+from onnx2snn.runtime.readings import Readings
 from onnx2snn.runtime.runs import LastRuns, Run, ThreadRuns
-from onnx2snn.runtime.spike_counters import CounterKind, counters, counters_by_site
+from onnx2snn.runtime.spike_counters import counters
 from onnx2snn.runtime.states import CoreStates
 from onnx2snn.runtime.steps import Step
 from onnx2snn.runtime.time_loop import TimeLoop
 from onnx2snn.snn.format import Metadata, NeuronEntry
-from onnx2snn.snn.neurons import BY_OP, neuron_nodes
+from onnx2snn.snn.neurons import BY_OP
 from onnx2snn.snn.step_model import StepModel, read_step_model
 from onnx2snn.snn.window import window_delay
 
@@ -36,7 +37,7 @@ Windows = Sequence[tuple[int, Delay]]
 """Numbers of time-steps, each with its delay, as `SpikingSession.run` takes them."""
 
 
-class Simulation:
+class Simulation(Readings):
     """A spiking model in time: its parts, its runs, and their answers.
 
     Threads may share it: each call has a run of its own, each thread a last run (`runtime.runs`).
@@ -282,111 +283,6 @@ class Simulation:
         for neuron, value in zip(self.neurons, found, strict=True):
             by_site[neuron["name"]] = value.numpy()
         return by_site
-
-    # The states.
-
-    def spike_counts(self) -> dict[str, Array]:
-        """Return the spikes of each neuron since the last run began, by site.
-
-        Those taken back are subtracted. UsageError without `count_spikes=True`.
-        """
-        return self._counted("count_spikes", "count", copy=True)
-
-    def activity(self, *, copy: bool = True, kind: CounterKind = "activity") -> dict[str, Array]:
-        """Return what each neuron's spikes cost at a synapse since the last run began, by site.
-
-        That is the sum of their heights, of which -1 counts as 1, and in differential coding their
-        number. UsageError without `count_activity=True`.
-
-        Args:
-            copy: Whether to copy; arrays that are not copied hold until the next step.
-            kind: "height" or "event" for the sum of heights or the number in either coding; these
-                are what they say with `both_sizes=True`.
-        """
-        return self._counted("count_activity", kind, copy=copy)
-
-    def _counted(self, option: str, kind: CounterKind, *, copy: bool) -> dict[str, Array]:
-        found = counters_by_site(self.model, self._count, kind)
-        complete = len(found) == len(self.neurons)
-        run = self._runs.last()
-        if not complete or run is None:
-            raise UsageError(
-                f"there are no spike counts; open the session with {option}=True and run it first"
-            )
-        counts = {}
-        for site, counter in found.items():
-            counts[site] = run.value(counter.input, copy=copy)
-        return counts
-
-    def potentials(self) -> dict[str, Array]:
-        """Return the membrane potentials less their initial value, in threshold units, by site.
-
-        There are none before the first run.
-        """
-        run = self._runs.last()
-        if run is None:
-            return {}
-        return {site: run.value(name) for site, name in self._membranes.items()}
-
-    def sent(self) -> dict[str, Array]:
-        """Return what neurons of differential coding have sent, in threshold units, by site.
-
-        There is nothing before the first run.
-        """
-        run = self._runs.last()
-        if run is None:
-            return {}
-        return {site: run.value(name) for site, name in self._first_states.items()}
-
-    def given(self) -> dict[str, Array]:
-        """Return what neurons of differential coding are given after the last step, by site.
-
-        It is in threshold units, less the estimate that they start at.
-        """
-        run = self._runs.last()
-        assert run is not None
-        session = self._parts.neuron_inputs
-        by_output = {state.output: state.input for state in self.model.states}
-        feed = {}
-        for value in session.get_inputs():
-            name = value.name
-            if name in by_output:
-                feed[name] = run.value(by_output[name], copy=False)
-            else:
-                feed[name] = run.static[name]
-        tensors = {value.name: index for index, value in enumerate(session.get_outputs())}
-        found = session.run(None, feed)
-        nodes = neuron_nodes(self.model.nodes)
-        return {node.name: found[tensors[node.input[0]]] for node in nodes}
-
-    def neuron_count(self) -> int:
-        """Return how many neurons the last run had."""
-        run = self._runs.last()
-        if run is None:
-            return 0
-        names = self._first_states.values()
-        return sum(run.value(name, copy=False).size for name in names)
-
-    @cached_property
-    def _first_states(self) -> dict[str, str]:
-        """The first state of each site: its membrane potential, or what it has sent."""
-        nodes = neuron_nodes(self.model.nodes)
-        return {node.name: node.input[1] for node in nodes}
-
-    @cached_property
-    def _membranes(self) -> dict[str, str]:
-        """The state of each site that is its membrane potential; none in differential coding."""
-        kinds = {state.input: state.kind for state in self.model.states}
-        firsts = self._first_states.items()
-        return {site: name for site, name in firsts if kinds[name] == "membrane"}
-
-    def answer_size(self) -> int:
-        """Return how many numbers the sums hold that the last answer was made of."""
-        run = self._runs.last()
-        if run is None:
-            return 0
-        sums = self._answers.sums(run, copy=False)
-        return sum(total.size for total in sums.values())
 
 
 def _step_model(model: ModelSource | StepModel) -> StepModel:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import Event
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.sessions import computing, simulating
+from onnx2snn.protos.computing import computing, simulating
 from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.feeds import check_goes_on, checked_feed
 from onnx2snn.runtime.parts import Parts, with_outputs

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from onnx2snn.data.batches import batches
 from onnx2snn.data.samples import Samples
 from onnx2snn.errors import DataError, UsageError
+from onnx2snn.protos.computing import computing
 from onnx2snn.protos.load import LoadedModel
-from onnx2snn.protos.sessions import computing, open_session
+from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import fixed_batch, input_specs
 from onnx2snn.score.metrics import Metric
 from onnx2snn.score.output_axes import output_axes

@@ -11,8 +11,9 @@ import onnxruntime as ort
 from onnx2snn.aliases import Array, Progress
 from onnx2snn.data.batches import Batch, batches, filled
 from onnx2snn.data.samples import Samples
+from onnx2snn.protos.computing import computing, simulating
 from onnx2snn.protos.load import LoadedModel
-from onnx2snn.protos.sessions import computing, open_session, simulating
+from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.simulation import Simulation

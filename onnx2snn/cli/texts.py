@@ -1,0 +1,58 @@
+"""Arguments of the command line that are made of text: numbers of several kinds, and lists."""
+
+from __future__ import annotations
+
+import argparse
+
+from onnx2snn.cli.parsers import MOST_SECONDS
+
+
+def several_timesteps(text: str) -> list[int]:
+    """Return numbers of time-steps from a list like "8,16,32"."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not one number or several, like 4,8,16"
+        ) from None
+
+
+def margin(text: str) -> float | str:
+    """Return a margin of early exit, or "auto"."""
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1, or auto") from None
+
+
+def thread_count(text: str) -> int:
+    """Return a number of threads."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of threads, 1 or more")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
+    return seconds
+
+
+def points(text: str) -> float:
+    """Return a number of percentage points."""
+    try:
+        points = float(text)
+    except ValueError:
+        points = -1.0
+    if not points >= 0:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of percentage points, 0 or more"
+        )
+    return points
