@@ -19,9 +19,6 @@ DELAY_HELP = "steps left out of the answer: a number, half or auto; default: as 
 TIMESTEPS_HELP = "default: as stored in the model"
 THREADS_HELP = "onnxruntime's threads; default: its own choice"
 
-MOST_SECONDS = 1e8
-"""Three years: what no system has an alarm for is refused."""
-
 DESCRIPTION = """\
 Turn a pretrained ONNX network into a spiking one, without training:
 
