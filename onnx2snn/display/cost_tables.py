@@ -46,10 +46,10 @@ SPIKE_HEADINGS = (
     "spikes",
     "heights",
     "bits",
-    "x ANN: paper",
-    "SOPs only",
+    "paper",
+    "SOPs",
     "Horowitz",
-    "SOPs only",
+    "SOPs",
 )
 
 
@@ -77,7 +77,9 @@ def energy_table(result: EvaluationResult, energy: EnergyResult) -> RenderableTy
 
 def spike_table(result: EvaluationResult, energy: EnergyResult) -> RenderableType:
     """Return the spikes of a sample, and the ratio to the ANN at both pairs of constants."""
-    table = _with_columns(f"spikes a sample ({CONSTANTS})", SPIKE_HEADINGS)
+    table = _with_columns(
+        f"spikes a sample; x ANN: all, and SOPs only ({CONSTANTS})", SPIKE_HEADINGS
+    )
     _add_costs(table, result, energy, spike_cells)
     return table
 

@@ -60,7 +60,19 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
     spare.mkdir()
     command = [sys.executable, "-m", "onnx2snn", *more]
     environment = {**os.environ, "TMPDIR": str(spare), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_listen,
+    )
+
+
+def _listen() -> None:
+    """Listen to Ctrl-C, which a shell's background job is born deaf to."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def convert(model: str, *more: str) -> list[str]:

@@ -158,7 +158,7 @@ def test_a_schedule_the_network_does_not_allow_is_a_usage_error() -> None:
 def test_a_session_shows_what_is_documented() -> None:
     shown = {name for name in dir(SpikingSession) if not name.startswith("_")}
     assert shown == {
-        *("run", "steps", "stream", "reset"),
+        *("run", "steps", "stream", "reset", "exit_steps"),
         *("inputs", "outputs", "metadata", "neurons"),
         *("spike_counts", "activity", "potentials", "exit_steps"),
     }
