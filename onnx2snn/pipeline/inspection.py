@@ -21,6 +21,7 @@ from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.roles import Row
 from onnx2snn.prepare.weighted_sites import WeightedPartition
 from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.sessions import loading
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs, output_specs
 from onnx2snn.score.results import WeightedWork
 from onnx2snn.score.synapses import weighted_work
@@ -107,7 +108,8 @@ def _inspect_snn(source: LoadedModel) -> Inspection:
     # the sizes of products depend on those of the inputs
     if all(spec.shape is not None and None not in _sizes(spec) for spec in inputs):
         samples, _ = random_samples(inputs, 1, 0, index_bounds(source.proto))
-        about["weighted"] = weighted_work(step, filled(samples, [0], fixed_batch(inputs)).feed)
+        with loading():
+            about["weighted"] = weighted_work(step, filled(samples, [0], fixed_batch(inputs)).feed)
     return about
 
 
