@@ -76,6 +76,13 @@ def test_the_result_has_the_shape_it_promises(
         "frames_per_joule",
         "ratio",
         "ratio_with_analog",
+        "events",
+        "heights",
+        "payload_bits",
+        "ratio_paper",
+        "ratio_with_analog_paper",
+        "ratio_horowitz",
+        "ratio_with_analog_horowitz",
     }
     assert [set(row) for row in result["snn"]] == [
         {"timesteps", "delay", "top1", "drop", "drop_95", *costs}
