@@ -2,7 +2,7 @@
 
 The sizes |y - m| of what a neuron has to tell are counted in histograms, m the estimate that it
 starts at. With p a high percentile of them, the largest spike is near p: λ = c p / 2^(n-1). The
-factor c is the one with the least squared error after T steps, among some from 1/8 to 2: the neuron
+factor c is the one with the least squared error after T steps, among some from 1/4 to 2: the neuron
 is simulated on the bins of the histogram, no network is needed.
 """
 
@@ -15,9 +15,6 @@ import numpy as np
 from onnx2snn.aliases import Array, Progress
 from onnx2snn.calibrate import rules
 from onnx2snn.calibrate.calibrator import Calibrator
-
-PERCENT = 99.9
-"""The percentile of sizes that the largest spike is near."""
 
 FINEST = 4
 """Candidates for λ are a quarter of an octave apart."""
@@ -67,16 +64,16 @@ def estimates(values: Array, octaves: int, spikes: int) -> Array:
 
 
 def best_scale(
-    histogram: Array, maxima: Array, *, octaves: int, spikes: int, percent: float = PERCENT
+    histogram: Array, maxima: Array, robust: Array, *, octaves: int, spikes: int
 ) -> Array:
     """Return λ for each row of a histogram.
 
     Args:
         histogram: [rows, bins]: counts of sizes, in equal bins from 0 to the row's maximum.
         maxima: [rows], in ANN units.
+        robust: [rows]: the percentile p of the sizes, in ANN units.
         octaves: n, the powers of two that a spike can have.
         spikes: How many a neuron sends: time-steps times digits.
-        percent: The percentile p.
 
     Returns:
         [rows], in ANN units; 0 where all is silent.
@@ -86,7 +83,6 @@ def best_scale(
     # of a row's maximum
     sizes = (np.arange(bins) + 0.5) / bins
     sizes[0] = 0.0
-    robust = rules.percentile(histogram, maxima, percent)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(maxima > 0, robust / maxima, 0.0)
     # λ 2^(n-1) of a row's maximum: 2^(1/4), 1, 2^(-1/4) ...
@@ -198,7 +194,7 @@ def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[
             wide = wide_enough(counts, maxima, robust, octaves)
         scale = robust / 2 ** (wide - 1)
         if rule.method == "mmse":
-            scale = best_scale(counts, maxima, octaves=wide, spikes=rule.spikes, percent=percent)
+            scale = best_scale(counts, maxima, robust, octaves=wide, spikes=rule.spikes)
         shape = site.threshold_shape(run.job.settings.granularity)
         found.append(SiteLadder(scale.reshape(shape), wide))
     return found

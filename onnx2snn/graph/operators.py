@@ -14,7 +14,7 @@ from typing import Literal
 
 from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node, Tensor
-from onnx2snn.protos.nodes import WEIGHTED, standard
+from onnx2snn.protos.nodes import RECURRENT, WEIGHTED, standard
 
 Role = Literal[
     "encoder", "neuron", "linear", "pooled", "spiking", "estimated", "analog", "readout", "refused"
@@ -139,20 +139,20 @@ _CONTROL = "control flow is not supported between spiking layers"
 _RANDOM = "it draws random numbers at every step"
 _SHAPED_BY_VALUES = "the shape of its output would depend on spikes"
 
+CONTROL = ("If", "Loop", "Scan")
+"""Control flow."""
+
+SHAPED_BY_VALUES = ("NonZero", "Unique", "NonMaxSuppression")
+"""Operators whose output has a shape that depends on values."""
+
 REFUSED: dict[str, str] = {
-    "RNN": _RECURRENT,
-    "GRU": _RECURRENT,
-    "LSTM": _RECURRENT,
-    "If": _CONTROL,
-    "Loop": _CONTROL,
-    "Scan": _CONTROL,
+    **dict.fromkeys(RECURRENT, _RECURRENT),
+    **dict.fromkeys(CONTROL, _CONTROL),
     "Bernoulli": _RANDOM,
     "Multinomial": _RANDOM,
     "RandomNormalLike": _RANDOM,
     "RandomUniformLike": _RANDOM,
-    "NonZero": _SHAPED_BY_VALUES,
-    "Unique": _SHAPED_BY_VALUES,
-    "NonMaxSuppression": _SHAPED_BY_VALUES,
+    **dict.fromkeys(SHAPED_BY_VALUES, _SHAPED_BY_VALUES),
 }
 """Operators that cannot run between spiking layers in any way, and why."""
 
@@ -175,9 +175,6 @@ No state can be kept where that changes from step to step.
 """
 
 
-CONTROL = ("If", "Loop", "Scan")
-"""Control flow."""
-
 RANDOM = (
     "Bernoulli",
     "Multinomial",
@@ -187,9 +184,6 @@ RANDOM = (
     "RandomUniformLike",
 )
 """Operators that draw random numbers."""
-
-SHAPED_BY_VALUES = ("NonZero", "Unique", "NonMaxSuppression")
-"""Operators whose output has a shape that depends on values."""
 
 
 def shaped_by(node: Node, varies: Callable[[int], bool]) -> bool:

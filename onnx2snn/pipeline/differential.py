@@ -42,23 +42,12 @@ def find_scales(ready: Prepared, job: Job) -> Calibration:
                 settings.thresholds, job.sites, ready.source.sha256, settings.granularity
             )
         run = Calibrator(job)
-        starts = _starts(run, job)
-        run.centres = starts
-        if job.data.random:
-            return _without_data(run, job)
-        rule = ladders.LadderRule(
-            method=settings.threshold_method,
-            octaves=settings.octave_count,
-            widen=settings.octaves is None,
-            spikes=settings.steps * settings.digit_count,
-            percent=settings.percent,
-        )
-        found = ladders.find_ladders(run, rule, job.progress)
-        decided = settings.calibration(settings.threshold_method)
+        run.centres = _starts(run, job)
+        method, found = _ladders(run, job)
     calibration = Calibration(
         thresholds=tuple(ladder.scale for ladder in found),
-        means=tuple(starts),
-        settings=cast(CalibrationSettings, decided),
+        means=tuple(run.centres),
+        settings=cast(CalibrationSettings, settings.calibration(method)),
         calibrated=not job.data.random,
         octaves=tuple(ladder.octaves for ladder in found),
     )
@@ -66,21 +55,20 @@ def find_scales(ready: Prepared, job: Job) -> Calibration:
     return calibration
 
 
-def _without_data(run: Calibrator, job: Job) -> Calibration:
-    """Return ladders wide enough for whatever the data are, from the scale of random inputs."""
+def _ladders(run: Calibrator, job: Job) -> tuple[str, list[ladders.SiteLadder]]:
+    """Return the method, and the ladder of each site; without data the ladders are wide."""
     settings = job.settings
-    octaves = settings.octaves or ladders.WIDE
-    found = ladders.wide_ladders(run, octaves, job.progress)
-    assert run.centres is not None
-    calibration = Calibration(
-        thresholds=tuple(ladder.scale for ladder in found),
-        means=tuple(run.centres),
-        settings=cast(CalibrationSettings, settings.calibration("max")),
-        calibrated=False,
-        octaves=tuple(ladder.octaves for ladder in found),
+    if job.data.random:
+        octaves = settings.octaves or ladders.WIDE
+        return "max", ladders.wide_ladders(run, octaves, job.progress)
+    rule = ladders.LadderRule(
+        method=settings.threshold_method,
+        octaves=settings.octave_count,
+        widen=settings.octaves is None,
+        spikes=settings.steps * settings.digit_count,
+        percent=settings.percent,
     )
-    require_finite(job, calibration)
-    return calibration
+    return rule.method, ladders.find_ladders(run, rule, job.progress)
 
 
 def _starts(run: Calibrator, job: Job) -> list[Array]:

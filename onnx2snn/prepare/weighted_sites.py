@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnx2snn.errors import GateError
 from onnx2snn.graph.editing import constant, dims_of, producer, rank
 from onnx2snn.graph.flow import nodes_before, shape_only
 from onnx2snn.graph.operators import CONTROL, RANDOM, Role, is_weighted, shaped_by
@@ -29,13 +28,11 @@ from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.prepare.roles import Row
 from onnx2snn.prepare.spiking_uses import Use, channel_axis, form_of
-from onnx2snn.protos.nodes import standard
+from onnx2snn.protos.nodes import RECURRENT, standard
 from onnx2snn.snn.format import Drive, WeightedEntry
 
 HOLDS_WEIGHTS = ("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "Einsum")
 """Operators that multiply and add, and are linear in each operand."""
-
-RECURRENT = ("RNN", "GRU", "LSTM")
 
 PRODUCTS = ("MatMul", "Einsum")
 """Those whose two operands may both arrive as spikes."""
@@ -47,18 +44,6 @@ class WeightedPartition(Partition):
 
     uses: tuple[Use, ...] = ()
     weighted: tuple[WeightedEntry, ...] = ()
-
-    def require_spiking(self) -> None:
-        """Raise GateError where an operator behind the encoder is not driven by spikes."""
-        analog = [entry for entry in self.weighted if entry["drive"] == "analog"]
-        if not analog:
-            return
-        first = analog[0]
-        others = f" and {len(analog) - 1} more" if len(analog) > 1 else ""
-        raise GateError(
-            f"node '{first['node']}' ({first['op']}){others} would be analog ({first['reason']}), "
-            "which --strict forbids; convert without it, or exchange the operator in the network"
-        )
 
     def _no_site(self) -> str:
         if any(entry["drive"] == "encoder" for entry in self.weighted):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from onnx2snn.protos import batch_products as products
 from onnx2snn.protos import batch_rules as rules
 from onnx2snn.protos.batch_types import NodeView, Place
-from onnx2snn.protos.nodes import STANDARD_DOMAINS
+from onnx2snn.protos.nodes import RECURRENT, STANDARD_DOMAINS
 
 ELEMENTWISE_DOMAINS = ("onnx2snn",)
 """Domains all of whose operators combine their inputs element by element: the neurons'."""
@@ -48,7 +48,7 @@ BATCH_RULES: dict[str, rules.Rule] = {
     **dict.fromkeys(("ArgMax", "ArgMin"), rules.picks),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), rules.reshapes),
     **dict.fromkeys(("Expand", "Tile"), rules.repeats),
-    **dict.fromkeys(("RNN", "GRU", "LSTM"), products.recurs),
+    **dict.fromkeys(RECURRENT, products.recurs),
     **dict.fromkeys(("Resize", "Upsample"), rules.keeps_size),
     "Pad": rules.slices,
     "Slice": rules.slices,

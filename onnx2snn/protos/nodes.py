@@ -17,6 +17,9 @@ STANDARD_DOMAINS = ("", "ai.onnx", None)
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Weighted operators: with constant weights their inputs cross synapses."""
 
+RECURRENT = ("RNN", "GRU", "LSTM")
+"""Operators that hand a state of their own from element to element of a sequence."""
+
 MAX_POOLS = ("MaxPool", "GlobalMaxPool")
 """Operators whose output is the maximum over a window of their input."""
 

@@ -31,13 +31,14 @@ from onnx2snn.snn.format import (
     FORMAT,
     SNN_DOMAIN,
     SNN_OPSET,
+    Coding,
     Metadata,
     NeuronEntry,
     PartsEntry,
     describe,
 )
 from onnx2snn.snn.neurons import BY_OP
-from onnx2snn.snn.step_model import State, boundaries, estimate_boundaries
+from onnx2snn.snn.step_model import State, boundaries
 from onnx2snn.version import __version__
 
 MINIMUM_IR = 10
@@ -67,26 +68,7 @@ def annotate(
     """
     low = lower(graph, model, about.delay)
     proto = export_lowered(low, model)
-    # the readout's tensors are known by the states, the core's by the model's edges
-    states = [State.of(entry) for entry in low.states]
-    to_core, _ = boundaries(proto, states)
-    means = [state.mean for state in states if state.mean is not None]
-    analog = parts.names("analog")
-    metadata = Metadata(
-        format=FORMAT,
-        tool=f"onnx2snn {__version__}",
-        source_sha256=model.sha256,
-        settings=about.settings,
-        timesteps=about.timesteps,
-        delay=about.delay,
-        delay_auto=about.delay_auto,
-        states=low.states,
-        neurons=neuron_entries(low, parts),
-        analog=[node.name for node in graph.nodes if node.name in analog],
-        parts=PartsEntry(encoder=list(to_core), readout=means),
-        calibrated=about.calibrated,
-    )
-    describe(proto, metadata)
+    describe(proto, _description(proto, low, parts, model, about))
     return proto
 
 
@@ -108,28 +90,44 @@ def annotate_differential(
     """
     low = lower_differential(graph, model, ladder)
     proto = export_lowered(low, model)
+    metadata = _description(proto, low, parts, model, about, coding="differential")
+    metadata["format"] = DIFFERENTIAL_FORMAT
+    metadata["coding"] = "differential"
+    metadata["octaves"] = max(ladder.octaves.values())
+    metadata["digits"] = ladder.digits
+    metadata["weighted"] = list(parts.weighted)
+    describe(proto, metadata)
+    return proto
+
+
+def _description(
+    proto: onnx.ModelProto,
+    low: Lowering,
+    parts: Partition,
+    model: LoadedModel,
+    about: ConversionFacts,
+    *,
+    coding: Coding = "rate",
+) -> Metadata:
+    """Return what both codings have in their descriptions, as one of format 1."""
+    # the readout's tensors are known by the states, the core's by the model's edges
     states = [State.of(entry) for entry in low.states]
-    border = estimate_boundaries(proto, states)
-    metadata = Metadata(
-        format=DIFFERENTIAL_FORMAT,
+    border = boundaries(proto, states, coding)
+    analog = parts.names("analog")
+    return Metadata(
+        format=FORMAT,
         tool=f"onnx2snn {__version__}",
         source_sha256=model.sha256,
         settings=about.settings,
         timesteps=about.timesteps,
-        delay=0,
-        delay_auto=0,
+        delay=about.delay,
+        delay_auto=about.delay_auto,
         states=low.states,
         neurons=neuron_entries(low, parts),
-        analog=[entry["node"] for entry in parts.weighted if entry["drive"] == "analog"],
+        analog=[node.name for node in low.graph.nodes if node.name in analog],
         parts=PartsEntry(encoder=list(border.to_core), readout=list(border.taken)),
         calibrated=about.calibrated,
-        coding="differential",
-        octaves=max(ladder.octaves.values()),
-        digits=ladder.digits,
-        weighted=list(parts.weighted),
     )
-    describe(proto, metadata)
-    return proto
 
 
 def neuron_entries(low: Lowering, parts: Partition) -> list[NeuronEntry]:

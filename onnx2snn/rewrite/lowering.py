@@ -14,7 +14,7 @@ import numpy as np
 from onnx import helper
 
 from onnx2snn.aliases import Dim
-from onnx2snn.graph.editing import Editor, dims_of
+from onnx2snn.graph.editing import Editor, dims_of, tidy
 from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs
@@ -141,6 +141,13 @@ class Lowering:
         computed = self.node(op, label, inputs, output, self.dtype)
         kind = onnx_type(output.dtype)
         self.emit("Cast", [computed], output, to=kind)
+
+    def finish(self) -> None:
+        """Make inputs and outputs of the graph of its states, and drop what nobody needs."""
+        for before, after in self.state_tensors:
+            self.graph.inputs.append(before)
+            self.graph.outputs.append(after)
+        tidy(self.graph)
 
     def _has_state_type(self, x: Tensor) -> bool:
         # an unknown type is taken for the usual one

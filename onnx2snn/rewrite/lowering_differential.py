@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import dims_of, drop, maker, producer, tidy
+from onnx2snn.graph.editing import dims_of, drop, maker, producer
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.starts import needs_map
 from onnx2snn.protos.load import LoadedModel
@@ -68,10 +68,7 @@ def lower_differential(
             _lower_accumulate(low, node, ladder)
         elif node.op == SPIKING_PRODUCT:
             _lower_product(low, node, sent)
-    for before, after in low.state_tensors:
-        graph.inputs.append(before)
-        graph.outputs.append(after)
-    tidy(graph)
+    low.finish()
     return low
 
 

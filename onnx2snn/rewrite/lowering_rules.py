@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx2snn.graph.editing import drop, tidy, variable
+from onnx2snn.graph.editing import drop, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.lowering import Lowering, dimension_names, onnx_type
@@ -62,10 +62,7 @@ def lower(graph: Graph, model: LoadedModel, delay: int, dtype: Any = np.float32)
             _lower_running_mean(low, node, window)
         elif node.op == ACCUMULATED_MAX_POOL:
             _lower_max_pool(low, node)
-    for before, after in low.state_tensors:
-        graph.inputs.append(before)
-        graph.outputs.append(after)
-    tidy(graph)
+    low.finish()
     return low
 
 

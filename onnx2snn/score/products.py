@@ -11,14 +11,12 @@ import math
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.nodes import WEIGHTED
+from onnx2snn.protos.nodes import RECURRENT, WEIGHTED
 from onnx2snn.score.node_runs import NodeRun
 from onnx2snn.score.taps import FIRST, axis_taps
 
 WITH_PRODUCTS = (*WEIGHTED, "Einsum")
 """Operators that multiply their input with constants and add up, and so have synapses."""
-
-RECURRENT = ("RNN", "GRU", "LSTM")
 
 NUMBERS_ONLY = (*RECURRENT, "DeformConv")
 """Operators that multiply with constants, too, but take numbers only: they have no synapses."""

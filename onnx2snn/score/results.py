@@ -67,22 +67,10 @@ class Scores(TypedDict):
     agreement: NotRequired[float]
 
 
-class EvaluationRow(Scores):
-    """Score of the SNN after T time-steps, and its cost where energy was asked for."""
+class AskedCost(TypedDict):
+    """Spikes and cost of an answer, where energy was asked for; as in `SnnCost`."""
 
-    timesteps: int
-    delay: int
-    drop: float
-    """How much worse than the ANN."""
-    drop_95: tuple[float, float] | None
-    """The drop's 95 % interval, paired over samples; None for map, or without a batch axis."""
-    relative_error: NotRequired[float]
-    """Of the output that agreement is about, ||SNN - ANN|| / ||ANN||; for agreement alone."""
     spikes: NotRequired[float]
-    rate: NotRequired[float]
-    events: NotRequired[float]
-    heights: NotRequired[float]
-    payload_bits: NotRequired[float]
     sops: NotRequired[float]
     flops: NotRequired[float]
     energy_j: NotRequired[float]
@@ -94,6 +82,23 @@ class EvaluationRow(Scores):
     ratio_with_analog_paper: NotRequired[float | None]
     ratio_horowitz: NotRequired[float | None]
     ratio_with_analog_horowitz: NotRequired[float | None]
+
+
+class EvaluationRow(Scores, AskedCost):
+    """Score of the SNN after T time-steps, and its cost where energy was asked for."""
+
+    timesteps: int
+    delay: int
+    drop: float
+    """How much worse than the ANN."""
+    drop_95: tuple[float, float] | None
+    """The drop's 95 % interval, paired over samples; None for map, or without a batch axis."""
+    relative_error: NotRequired[float]
+    """Of the output that agreement is about, ||SNN - ANN|| / ||ANN||; for agreement alone."""
+    rate: NotRequired[float]
+    events: NotRequired[float]
+    heights: NotRequired[float]
+    payload_bits: NotRequired[float]
 
 
 class CostedRow(WindowCost, Scores):
@@ -114,7 +119,7 @@ class StreamRow(EvaluationRow):
     """SOPs of a frame over those with a reset for each; None where there were none."""
 
 
-class ExitResult(Scores):
+class ExitResult(Scores, AskedCost):
     """Score and cost where a sample stops when its answer is stable, at T at the latest."""
 
     margin: float
@@ -123,18 +128,6 @@ class ExitResult(Scores):
     histogram: dict[str, int]
     """Samples by the step that they stopped at."""
     drop: float
-    spikes: NotRequired[float]
-    sops: NotRequired[float]
-    flops: NotRequired[float]
-    energy_j: NotRequired[float]
-    analog_j: NotRequired[float]
-    frames_per_joule: NotRequired[float | None]
-    ratio: NotRequired[float | None]
-    ratio_with_analog: NotRequired[float | None]
-    ratio_paper: NotRequired[float | None]
-    ratio_with_analog_paper: NotRequired[float | None]
-    ratio_horowitz: NotRequired[float | None]
-    ratio_with_analog_horowitz: NotRequired[float | None]
 
 
 class StepRow(Scores):

@@ -104,63 +104,44 @@ def read_step_model(proto: onnx.ModelProto, name: str) -> StepModel:
     metadata = read_metadata(proto, name)
     proto = with_plain_casts(proto, metadata)
     states = tuple(State.of(entry) for entry in metadata["states"])
-    if coding_of(metadata) == "differential":
-        border = estimate_boundaries(proto, states)
-        return StepModel(proto, metadata, states, border.to_core, border.to_readout, border.taken)
-    to_core, to_readout = boundaries(proto, states)
-    means = tuple(state.mean for state in states if state.mean is not None)
-    return StepModel(proto, metadata, states, to_core, to_readout, means)
+    border = boundaries(proto, states, coding_of(metadata))
+    return StepModel(proto, metadata, states, border.to_core, border.to_readout, border.taken)
 
 
 @dataclass(frozen=True)
-class EstimateBoundaries:
-    """The borders of a step graph of differential coding; names as in `StepModel`."""
+class Boundaries:
+    """The borders of encoder, core and readout; names as in `StepModel`."""
 
     to_core: Names
     to_readout: Names
     taken: Names
 
 
-def estimate_boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> EstimateBoundaries:
-    """Return the borders of encoder, core and readout, where the readout takes states."""
+def boundaries(proto: onnx.ModelProto, states: Sequence[State], coding: Coding) -> Boundaries:
+    """Return the borders of a step graph.
+
+    In rate coding the readout takes means, and starts behind the divisions that make them. In
+    differential coding it takes states after the step, and whatever lies between them and an
+    output is computed again, the core's share of it, too.
+    """
     varying = time_varying_tensors(proto, states)
     needed = needed_tensors(proto, states)
-    constants = _constant_tensors(proto)
-    core = []
-    for node in proto.graph.node:
-        made = set(node.output)
-        if made & varying and made & needed:
-            core.append(node)
-    after = {state.output for state in states}
-    outputs = [value.name for value in proto.graph.output if value.name not in after]
-    # what lies between states after the step and outputs, the core's share of it, too
-    reached = upstream(proto.graph.node, outputs, stop=after)
-    behind = [node for node in reached.nodes[::-1] if varying.intersection(node.output)]
-    read = {name for node in behind for name in node.input} | set(outputs)
-    taken = tuple(state.output for state in states if state.output in read)
-    known = varying | constants
-    return EstimateBoundaries(_inputs_but(core, known), _inputs_but(behind, known), taken)
-
-
-def boundaries(proto: onnx.ModelProto, states: Sequence[State]) -> tuple[Names, Names]:
-    """Return the tensors constant in time that the core takes, and those that the readout takes."""
-    varying = time_varying_tensors(proto, states)
-    needed = needed_tensors(proto, states)
-    means = {state.mean for state in states}
-    core = []
-    readout = []
-    for node in proto.graph.node:
-        # a node without a state behind it is constant in time: encoder
-        made = set(node.output)
-        if not made & varying:
-            continue
-        if made & needed:
-            core.append(node)
-        # the divisions that make means belong to neither
-        elif not made & means:
-            readout.append(node)
     known = varying | _constant_tensors(proto)
-    return _inputs_but(core, known), _inputs_but(readout, known)
+    # a node without a state behind it is constant in time: encoder
+    moving = [node for node in proto.graph.node if varying.intersection(node.output)]
+    core = [node for node in moving if needed.intersection(node.output)]
+    if coding == "differential":
+        after = {state.output for state in states}
+        outputs = [value.name for value in proto.graph.output if value.name not in after]
+        reached = upstream(proto.graph.node, outputs, stop=after)
+        behind = [node for node in reached.nodes[::-1] if varying.intersection(node.output)]
+        read = {name for node in behind for name in node.input} | set(outputs)
+        taken = tuple(state.output for state in states if state.output in read)
+    else:
+        taken = tuple(state.mean for state in states if state.mean is not None)
+        belonging = needed.union(taken)
+        behind = [node for node in moving if not belonging.intersection(node.output)]
+    return Boundaries(_inputs_but(core, known), _inputs_but(behind, known), taken)
 
 
 def _constant_tensors(proto: onnx.ModelProto) -> set[str]:
