@@ -184,8 +184,7 @@ class Settings(OptionTable):
         Raises:
             UsageError: Something was asked for that takes data.
         """
-        any_method = self.differential or self.method in (None, "max")
-        if self.thresholds is None and not any_method:
+        if self.thresholds is None and self.method not in (None, "max"):
             raise UsageError(
                 f"method '{self.method}' needs calibration data; "
                 "give --calibration, or use --method max"

@@ -93,6 +93,10 @@ def prepared(
         # without data and a method, BatchNormalization may know how activations are distributed
         informed = calibration is None and settings.method is None
         recorded = recorded_statistics(source.proto) if informed else {}
+        coding = settings.chosen_coding
+        if calibration is None and coding is not None:
+            # refused before the work, where the network has no say
+            settings.coded(coding).without_data()
         data = open_calibration(calibration, specs, settings.seed, index_bounds(source.proto))
     with data.samples:
         feed = data.check_feed(specs)
@@ -107,6 +111,7 @@ def prepared(
             settings = settings.coded(way.coding)
             if calibration is None:
                 settings = settings.without_data()
+            arranged = way.graph is not graph
             graph, arrangement, parts = way.graph, way.arrangement, way.partition
             if settings.keep:
                 parts = _kept(graph, arrangement, parts, settings.keep)
@@ -116,7 +121,8 @@ def prepared(
                 parts.require_spiking()
             doubt = require_batch_axis(graph, parts.sites, data, specs, settings.threads)
             check_stage("normalise", original, normalised)
-            check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
+            if arranged:
+                check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
         job = Job(graph, parts, specs, data, settings, progress)
         inference = None if data.random else inference_seconds(job, source.proto)
         statistics = site_statistics(graph, job.sites, recorded)

@@ -92,6 +92,12 @@ def test_without_data_ladders_are_wide_and_four_steps_are_near() -> None:
     assert np.linalg.norm(found - wanted) < 0.05 * np.linalg.norm(wanted)
 
 
+def test_a_method_that_needs_data_is_refused_without_them() -> None:
+    settings = Settings(preset="differential", method="mmse")
+    with pytest.raises(UsageError, match="'mmse' needs calibration data"):
+        run_conversion(mobilenet(), None, settings)
+
+
 def test_the_network_decides_the_coding_and_one_line_says_why() -> None:
     fed = run_conversion(NETWORKS["vgg"](), inputs_for("vgg", SAMPLES), Settings(timesteps=4))
     assert fed.report.settings["preset"] == "paper"
