@@ -22,7 +22,7 @@ from onnx2snn.pipeline.prepared import Prepared, blaming_data, require_finite
 from onnx2snn.pipeline.report import Findings, build_report
 from onnx2snn.pipeline.stage_checks import as_converged, check_stage, run_model
 from onnx2snn.pipeline.verify import compare_estimates
-from onnx2snn.pipeline.warnings import differential_warnings
+from onnx2snn.pipeline.warnings import conversion_warnings
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.starts import steady_starts
 from onnx2snn.prepare.weighted_sites import WeightedPartition
@@ -108,7 +108,7 @@ def spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:
     with clock("verify"):
         comparison = compare_estimates(job, scales, found.means, proto)
     said = [
-        *differential_warnings(ready, job, found, settled),
+        *conversion_warnings(ready, job, found, settled),
         *comparison.warnings(settings.steps, job.data.random),
     ]
     spent = None

@@ -9,45 +9,25 @@ from onnx2snn.calibrate.rules import Thresholds
 from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.pipeline.prepared import Prepared
 from onnx2snn.prepare.job import Job
+from onnx2snn.prepare.partition import Site
 
 
 def conversion_warnings(
     ready: Prepared, job: Job, calibration: Calibration, settled: Sequence[Thresholds]
 ) -> Iterator[str]:
-    """Yield what is to be said about thresholds and data.
+    """Yield what is to be said about the coding, thresholds and data.
 
     Args:
         ready: The prepared network.
         job: The same with the number of time-steps at hand.
-        calibration: Where the thresholds come from.
+        calibration: Where the thresholds come from; in differential coding they are λ.
         settled: The thresholds as they are used, per site.
-    """
-    if ready.doubt:
-        yield ready.doubt
-    yield from _about_data(ready, job, calibration)
-    yield from _about_fitting(job, calibration)
-    for site, thresholds in zip(job.sites, settled, strict=True):
-        if thresholds.all_silent:
-            name = site.name
-            yield f"site '{name}' never fired on the calibration data: its threshold is set to 1"
-
-
-def differential_warnings(
-    ready: Prepared, job: Job, calibration: Calibration, settled: Sequence[Thresholds]
-) -> Iterator[str]:
-    """Yield what is to be said about a conversion to differential coding.
-
-    Args:
-        ready: The prepared network.
-        job: The same with the number of time-steps at hand.
-        calibration: Where λ comes from.
-        settled: λ as it is used, per site.
     """
     if ready.doubt:
         yield ready.doubt
     if ready.chosen:
         yield f"differential coding: with neurons in place of activations {ready.chosen}"
-    if job.data.random and job.settings.thresholds is None:
+    if job.settings.differential and job.data.random and job.settings.thresholds is None:
         octaves = max(calibration.octaves)
         yield (
             f"no calibration data: spikes have {octaves} octaves around the scale of "
@@ -59,7 +39,13 @@ def differential_warnings(
     yield from _about_fitting(job, calibration)
     for site, thresholds in zip(job.sites, settled, strict=True):
         if thresholds.all_silent:
-            yield f"'{site.tensor}' never changed on the calibration data: its λ is set to 1"
+            yield _about_silence(site, differential=job.settings.differential)
+
+
+def _about_silence(site: Site, *, differential: bool) -> str:
+    if differential:
+        return f"'{site.tensor}' never changed on the calibration data: its λ is set to 1"
+    return f"site '{site.name}' never fired on the calibration data: its threshold is set to 1"
 
 
 def _about_data(ready: Prepared, job: Job, calibration: Calibration) -> Iterator[str]:

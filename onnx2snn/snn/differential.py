@@ -20,7 +20,7 @@ eight octaves. Powers below 1 are rounded away, and larger numbers are clipped b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ SPLITTER = float(2**23 + 1)
 
 MOST_OCTAVES = 24
 """Powers of two beyond the 24 bits of float32 would not add up exactly."""
+
+NodeMaker = Callable[[str, Sequence[str], str], NodeProto]
+"""Takes an operator, its inputs and its output."""
 
 ABOUT = (
     "Neuron of differential coding: s is the change of y/λ that its receivers are told, a signed "
@@ -121,12 +124,10 @@ def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> 
         counted.append(sent)
         if digit == digits:
             break
-        fixed = [f"{output}/lowest", f"{output}/highest"]
+        fixed = [f"{output}/{name}" for name in ("lowest", "highest", "splitter")]
+        names = [f"{label}/{name}" for name in "xgdp"]
         nodes += [
-            _graph_node("Clip", [rest, *fixed], f"{label}/x"),
-            _graph_node("Mul", [f"{label}/x", f"{output}/splitter"], f"{label}/g"),
-            _graph_node("Sub", [f"{label}/x", f"{label}/g"], f"{label}/d"),
-            _graph_node("Add", [f"{label}/g", f"{label}/d"], f"{label}/p"),
+            *_first_bit(rest, names, fixed, _graph_node),
             _graph_node("Sub", [rest, f"{label}/p"], f"{label}/rest"),
         ]
         rest = f"{label}/rest"
@@ -141,16 +142,38 @@ def _graph_node(op: str, inputs: Sequence[str], output: str) -> NodeProto:
 
 def _rounded(digit: int) -> list[NodeProto]:
     """digit_k = Q(error_k)."""
-    x, g, d, p = (f"{name}_{digit}" for name in ("x", "g", "d", "p"))
+    names = [f"{name}_{digit}" for name in "xgdp"]
+    numbers = ("lowest", "highest", "splitter")
     return [
-        _node("Clip", f"error_{digit} lowest highest", x),
-        # p is x rounded to one bit
-        _node("Mul", f"{x} splitter", g),
-        _node("Sub", f"{x} {g}", d),
-        _node("Add", f"{g} {d}", p),
+        *_first_bit(f"error_{digit}", names, numbers, _plain_node),
         # 1/2, 1/4 ... become 0: halves round to the even number
-        _node("Round", p, f"digit_{digit}"),
+        _node("Round", names[-1], f"digit_{digit}"),
     ]
+
+
+def _first_bit(
+    error: str, names: Sequence[str], numbers: Sequence[str], make: NodeMaker
+) -> list[NodeProto]:
+    """Return nodes that round an error to its first bit, larger ones clipped before.
+
+    Args:
+        error: The tensor.
+        names: Of x, g, d and p; p is the result.
+        numbers: The tensors of the lowest and the highest power, and of C.
+        make: Makes a node.
+    """
+    x, g, d, p = names
+    lowest, highest, splitter = numbers
+    return [
+        make("Clip", [error, lowest, highest], x),
+        make("Mul", [x, splitter], g),
+        make("Sub", [x, g], d),
+        make("Add", [g, d], p),
+    ]
+
+
+def _plain_node(op: str, inputs: Sequence[str], output: str) -> NodeProto:
+    return helper.make_node(op, inputs, [output])
 
 
 def _sum(digits: Sequence[str]) -> list[NodeProto]:
