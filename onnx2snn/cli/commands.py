@@ -91,13 +91,14 @@ def _convert(given: argparse.Namespace) -> None:
 
 def _tell_conversion(given: argparse.Namespace, conversion: Conversion, settings: Settings) -> None:
     """Show and write everything about a conversion but its model."""
-    from onnx2snn.display import tables, terminal
+    from onnx2snn.display import terminal
+    from onnx2snn.display.report_tables import REPORT_LINES, report_tables
 
     report = conversion.report
     if given.report is not None and given.report != STDOUT:
         write_json(given.report, report.to_dict())
     if not given.quiet:
-        terminal.show_within(partial(tables.report_tables, report), tables.REPORT_LINES)
+        terminal.show_within(partial(report_tables, report), REPORT_LINES)
     terminal.warn(report.warnings)
     if given.report == STDOUT:
         write_json(STDOUT, report.to_dict())

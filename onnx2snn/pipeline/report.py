@@ -1,4 +1,4 @@
-"""The report on a conversion, as plain data; `display.tables` shows it to a person."""
+"""The report on a conversion, as plain data; `display.report_tables` shows it to a person."""
 
 from __future__ import annotations
 

@@ -33,19 +33,15 @@ from onnx2snn.graph.editing import (
     redirect,
     tidy,
     to_graph,
-    unique_name,
 )
 from onnx2snn.graph.shape_inference import Trial, infer_shapes
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.ceil_pools import ceil_pools, settle_ceil_pools
 from onnx2snn.prepare.finite import require_finite
+from onnx2snn.prepare.names import free_reserved_names, name_nodes
 from onnx2snn.prepare.simplify import simplify
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard
-from onnx2snn.snn.format import SNN_DOMAIN
-
-RESERVED = f"{SNN_DOMAIN}/"
-"""Names of tensors that this package adds begin so."""
 
 MINUS_ONE = np.float64(-1.0)
 
@@ -60,12 +56,12 @@ def normalise(model: LoadedModel, trial: Trial | None = None) -> Graph:
         not finite, or a subgraph is not closed.
     """
     graph = to_graph(simplify(model))
-    _name_nodes(graph)
+    name_nodes(graph)
     pools = any(ceil_pools(graph))
     infer_shapes(graph, trial, confirm=pools)
     settle_ceil_pools(graph)
     editor = Editor(graph)
-    _free_reserved_names(editor)
+    free_reserved_names(editor)
     for node in list(graph.nodes):
         rule = _RULES.get(node.op)
         if rule is not None and standard(node):
@@ -88,30 +84,6 @@ def check_canonical(graph: Graph) -> None:
                 f"normalisation left node '{node.name}' ({node.op}) in place; "
                 "please report this model"
             )
-
-
-def _name_nodes(graph: Graph) -> None:
-    """Name every node, after its first output where it has no name of its own."""
-    taken: set[str] = set()
-    for node in graph.nodes:
-        base = node.name
-        # tensors have names that are unique, but a node may be called like one
-        if not base:
-            base = node.outputs[0].name if node.outputs else node.op
-        node.name = unique_name(taken, base)
-
-
-def _free_reserved_names(editor: Editor) -> None:
-    """Rename inner tensors under the names that this package gives: "onnx2snn/..."."""
-    graph = editor.graph
-    outer = {id(tensor) for tensor in [*graph.inputs, *graph.outputs]}
-    for name, tensor in graph.tensors().items():
-        if not name.startswith(RESERVED):
-            continue
-        if id(tensor) in outer:
-            reason = f"tensor '{name}' has a name that onnx2snn keeps for its own; rename it"
-            raise UnsupportedGraphError("", "", reason)
-        tensor.name = editor.name(f"ann/{name}")
 
 
 def _mask_used(graph: Graph, node: Node) -> bool:

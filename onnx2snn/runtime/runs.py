@@ -20,12 +20,14 @@ one starts, and Z = λ W R holds throughout.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from onnx2snn.aliases import Array
+from onnx2snn.errors import UsageError
 from onnx2snn.protos.batch_arrays import joined_samples
 from onnx2snn.runtime.states import Axes, CoreStates, Values
 
@@ -141,3 +143,15 @@ class LastRuns:
         self.of_thread().current = None
         self._threads = threading.local()
         self._latest = None
+
+
+Read = TypeVar("Read")
+
+
+def in_time(runs: ThreadRuns, run: Run, t: int, read: Callable[[], Read]) -> Read:
+    """Read something of a step, as long as it is the last one of the last run."""
+    if runs.current is not run or run.t != t:
+        raise UsageError(
+            f"step {t} is over; read its outputs and spikes before the next step or run"
+        )
+    return read()

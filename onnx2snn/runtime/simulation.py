@@ -7,9 +7,8 @@ answers for several windows out of one simulation, and tells counts without copy
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
@@ -22,7 +21,7 @@ from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.parts import Opening, Parts
 from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.readings import Readings
-from onnx2snn.runtime.runs import LastRuns, Run, ThreadRuns
+from onnx2snn.runtime.runs import LastRuns, Run, ThreadRuns, in_time
 from onnx2snn.runtime.spike_counters import counters
 from onnx2snn.runtime.states import CoreStates
 from onnx2snn.runtime.steps import Step
@@ -32,7 +31,6 @@ from onnx2snn.snn.neurons import BY_OP
 from onnx2snn.snn.step_model import StepModel, read_step_model
 from onnx2snn.snn.window import window_delay
 
-Read = TypeVar("Read")
 Windows = Sequence[tuple[int, Delay]]
 """Numbers of time-steps, each with its delay, as `SpikingSession.run` takes them."""
 
@@ -264,7 +262,7 @@ class Simulation(Readings):
             start = span.start if t > span.start else 0
             outputs = partial(self._outputs_so_far, run, at_start, Span(start, t))
             spikes = partial(self._last_spikes, run)
-            read = partial(_in_time, runs, run, t)
+            read = partial(in_time, runs, run, t)
             yield Step(t, partial(read, outputs), partial(read, spikes))
 
     def _outputs_so_far(self, run: Run, at_start: Mapping[int, Sums], span: Span) -> list[Array]:
@@ -290,15 +288,6 @@ def _step_model(model: ModelSource | StepModel) -> StepModel:
         return model
     loaded = load_model(model)
     return read_step_model(loaded.proto, os.fspath(loaded.name))
-
-
-def _in_time(runs: ThreadRuns, run: Run, t: int, read: Callable[[], Read]) -> Read:
-    """Read something of a step, as long as it is the last one of the last run."""
-    if runs.current is not run or run.t != t:
-        raise UsageError(
-            f"step {t} is over; read its outputs and spikes before the next step or run"
-        )
-    return read()
 
 
 def _with_names(names: Sequence[str], specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

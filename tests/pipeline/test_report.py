@@ -19,7 +19,7 @@ from rich.console import Console
 
 from onnx2snn import Conversion, SpikingSession
 from onnx2snn.display import terminal
-from onnx2snn.display.tables import REPORT_LINES, report_tables
+from onnx2snn.display.report_tables import REPORT_LINES, report_tables
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.pipeline.report import Report
 from onnx2snn.settings import Settings
