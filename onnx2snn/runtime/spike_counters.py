@@ -16,8 +16,7 @@ from typing import Literal
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from onnx2snn.protos.nodes import attribute
-from onnx2snn.snn.differential import DIFFERENTIAL_IF, digit_count_nodes
+from onnx2snn.snn.differential import DIFFERENTIAL_IF, digit_count_nodes, largest_spike
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP, GRADED_IF, SIGNED_GRADED_IF, neuron_nodes
 from onnx2snn.snn.step_model import StepModel
@@ -111,9 +110,7 @@ def _other_sizes(neuron: str) -> list[CounterKind]:
 def _digits(model: StepModel, node: NodeProto) -> Digits | None:
     if node.op_type != DIFFERENTIAL_IF:
         return None
-    # an inlined neuron has no attributes
-    largest = 2.0 ** (model.metadata["octaves"] - 1)
-    return Digits(model.metadata["digits"], attribute(node, "largest", largest))
+    return Digits(model.metadata["digits"], largest_spike(node, model.metadata))
 
 
 def counters_by_site(
@@ -158,9 +155,7 @@ def add_counters(graph: onnx.GraphProto, count: Sequence[SpikeCounter]) -> None:
 def _size_nodes(counter: SpikeCounter, output: str) -> list[NodeProto]:
     """Return the nodes that tell what spikes cost, how high they are, or whether there is one."""
     if counter.kind == "event":
-        sign = f"{output}/sign"
-        signs = helper.make_node("Sign", [counter.spikes], [sign], sign)
-        return [signs, helper.make_node("Abs", [sign], [output], output)]
+        return digit_count_nodes(counter.spikes, output, 1, 1.0)
     if counter.digits is None:
         # a spike of -1 is one spike more
         return [helper.make_node("Abs", [counter.spikes], [output], output)]

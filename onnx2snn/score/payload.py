@@ -13,7 +13,7 @@ import math
 from onnx import NodeProto
 
 from onnx2snn.protos.nodes import attribute
-from onnx2snn.snn.differential import DIFFERENTIAL_IF
+from onnx2snn.snn.differential import DIFFERENTIAL_IF, largest_spike
 from onnx2snn.snn.format import Metadata
 from onnx2snn.snn.neurons import BY_OP, GRADED_IF, SIGNED_GRADED_IF, neuron_nodes
 from onnx2snn.snn.step_model import StepModel
@@ -29,9 +29,7 @@ def spike_bits(model: StepModel) -> dict[str, float]:
 def _alphabet(node: NodeProto, metadata: Metadata) -> int:
     """Return how many values a spike can have; an inlined neuron has no attributes."""
     if node.op_type == DIFFERENTIAL_IF:
-        widest = 2.0 ** (metadata["octaves"] - 1)
-        largest = attribute(node, "largest", widest)
-        octaves = round(math.log2(largest)) + 1
+        octaves = round(math.log2(largest_spike(node, metadata))) + 1
         return 2 * octaves + 1
     levels = 1
     if node.op_type in (GRADED_IF, SIGNED_GRADED_IF):

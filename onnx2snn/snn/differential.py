@@ -27,7 +27,8 @@ import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.snn.format import SNN_DOMAIN, NeuronOp
+from onnx2snn.protos.nodes import attribute
+from onnx2snn.snn.format import SNN_DOMAIN, Metadata, NeuronOp
 
 DIFFERENTIAL_IF: NeuronOp = "DifferentialIF"
 
@@ -96,6 +97,15 @@ def differential_attributes(octaves: int, digits: int, scale: Array) -> dict[str
         "digits": digits,
         "scale": numpy_helper.from_array(values),
     }
+
+
+def largest_spike(node: NodeProto, metadata: Metadata) -> float:
+    """Return the largest power of two that a neuron's spikes can have, in threshold units.
+
+    A neuron that was inlined has no attributes; the largest of the file is then an upper bound.
+    """
+    widest = 2.0 ** (metadata["octaves"] - 1)
+    return float(attribute(node, "largest", widest))
 
 
 def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> list[NodeProto]:
