@@ -10,24 +10,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING
 
+from onnx2snn.cli.eval_parser import eval_parser
 from onnx2snn.cli.limits import within_memory
-from onnx2snn.cli.machine import STDOUT, json_text, write_json, write_stdout
+from onnx2snn.cli.machine import STDOUT, file_of, json_text, write_json, write_stdout
 from onnx2snn.cli.outcomes import done_already, exit_code_of
 from onnx2snn.cli.overwriting import require_distinct
 from onnx2snn.cli.parsers import (
     convert_parser,
-    eval_parser,
     export_parser,
     inspect_parser,
     run_parser,
 )
+from onnx2snn.cli.prechecks import check_written, require_page_libraries
+from onnx2snn.cli.scoring import evaluate
 from onnx2snn.cli.stopping import stoppable, within
-from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(given: argparse.Namespace) -> None:
-    _require_page_libraries(given)
+    require_page_libraries(given.html)
     settings = Settings(**{row.name: getattr(given, row.name) for row in fields(Settings)})
     read = {
         "MODEL": given.model,
@@ -66,10 +67,10 @@ def _convert(given: argparse.Namespace) -> None:
     }
     written = {
         "-o": given.output,
-        "--report": _file(given.report),
+        "--report": file_of(given.report),
         "--html": given.html,
     }
-    _check_written(written)
+    check_written(written)
     # it is checked with the options, once the model is read
     require_distinct(read, written | {"--save-thresholds": given.save_thresholds})
 
@@ -81,7 +82,7 @@ def _convert(given: argparse.Namespace) -> None:
     with terminal.progress_bar(given.quiet) as progress:
         conversion = run_conversion(given.model, given.calibration, settings, progress, site)
     # before all that may fail: a page, a full disk, a closed pipe
-    beside = [given.save_thresholds, _file(given.report), given.html]
+    beside = [given.save_thresholds, file_of(given.report), given.html]
     save_model(given.output, conversion.model, older=beside)
     with done_already(f"'{given.output}' is written"):
         if given.save_thresholds is not None:
@@ -126,7 +127,7 @@ def _write_conversion_page(
 
 
 def _run(given: argparse.Namespace) -> None:
-    _check_written({"-o": given.output})
+    check_written({"-o": given.output})
     require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
 
     from onnx2snn.data.samples import open_samples
@@ -145,84 +146,6 @@ def _run(given: argparse.Namespace) -> None:
     write_npz(given.output, outputs)
 
 
-def _eval(given: argparse.Namespace) -> None:
-    _require_page_libraries(given)
-    written = {"--json": _file(given.json), "--html": given.html}
-    _check_written(written)
-    read = {
-        "ANN": given.ann,
-        "SNN": given.snn,
-        "--data": given.data,
-        "--exit-data": given.exit_data,
-        "--metric": _script(given),
-    }
-    require_distinct(read, written)
-
-    from onnx2snn.display import tables, terminal
-    from onnx2snn.pipeline.page_site import check_site
-    from onnx2snn.score.evaluate import EvaluationInterrupted, check_drop
-
-    if given.html is not None:
-        check_site(given.snn, given.html_site)
-    interrupted = False
-    try:
-        result = _evaluated(given)
-    except EvaluationInterrupted as stop:
-        result, interrupted = stop.result, True
-    if not given.quiet:
-        terminal.show(tables.score_tables(result))
-    terminal.warn(result["warnings"])
-    if given.max_drop is not None and not interrupted:
-        check_drop(result, given.max_drop)
-    if given.json is not None:
-        write_json(given.json, result)
-    if given.html is not None:
-        _write_evaluation_page(given, result)
-    if interrupted:
-        raise KeyboardInterrupt(f"the result is of the first {result['samples']} samples")
-
-
-def _evaluated(given: argparse.Namespace) -> EvaluationResult:
-    from onnx2snn.display import terminal
-    from onnx2snn.score.energy import Prices
-    from onnx2snn.score.evaluate import run_evaluation
-    from onnx2snn.score.question import Question
-
-    asked = {"sop": given.sop_joules, "flop": given.flop_joules}
-    question = Question(
-        timesteps=given.timesteps,
-        delay=given.delay,
-        metric=given.metric,
-        output=given.output,
-        limit=given.limit,
-        threads=given.threads,
-        energy=not given.no_energy,
-        stream=given.stream,
-        exit_margin=given.exit_margin,
-        exit_data=given.exit_data,
-        exit_loss=given.max_drop,
-        prices=Prices(**{name: price for name, price in asked.items() if price is not None}),
-    )
-    with terminal.progress_bar(given.quiet) as progress:
-        return run_evaluation(given.ann, given.snn, given.data, question, progress)
-
-
-def _write_evaluation_page(given: argparse.Namespace, result: EvaluationResult) -> None:
-    from onnx2snn.display.build import present_evaluation
-    from onnx2snn.protos.save import atomic_write
-
-    page = present_evaluation(
-        given.ann,
-        given.snn,
-        given.data,
-        result,
-        delay=given.delay,
-        site=given.html_site,
-        threads=given.threads,
-    )
-    atomic_write(given.html, page.encode())
-
-
 def _inspect(given: argparse.Namespace) -> None:
     from onnx2snn.display import tables, terminal
     from onnx2snn.pipeline.inspection import inspect
@@ -235,7 +158,7 @@ def _inspect(given: argparse.Namespace) -> None:
 
 
 def _export(given: argparse.Namespace) -> None:
-    _check_written({"-o": given.output})
+    check_written({"-o": given.output})
     require_distinct({"SNN": given.snn}, {"-o": given.output})
 
     from onnx2snn.protos.save import save_model
@@ -249,39 +172,8 @@ Command = Callable[[argparse.Namespace], None]
 COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Command]] = {
     "": (convert_parser, _convert),
     "run": (run_parser, _run),
-    "eval": (eval_parser, _eval),
+    "eval": (eval_parser, evaluate),
     "inspect": (inspect_parser, _inspect),
     "export": (export_parser, _export),
 }
 """The commands by name: how their arguments are read, and what they do."""
-
-
-def _script(given: argparse.Namespace) -> str | None:
-    """Return the metric where it is a script, not a name."""
-    from onnx2snn.data.scripts import names_script
-
-    if given.metric is not None and names_script(given.metric):
-        return str(given.metric)
-    return None
-
-
-def _file(path: str | None) -> str | None:
-    """Return the path of a file to write, or None where it is stdout or nothing."""
-    return None if path == STDOUT else path
-
-
-def _check_written(written: Mapping[str, str | None]) -> None:
-    """Refuse results that cannot be written before any work is done."""
-    from onnx2snn.protos.save import check_writable
-
-    for path in written.values():
-        if path is not None:
-            check_writable(path)
-
-
-def _require_page_libraries(given: argparse.Namespace) -> None:
-    """Refuse a page that cannot be drawn before any work is done."""
-    from onnx2snn.display.libraries import require_libraries
-
-    if given.html is not None:
-        require_libraries()

@@ -17,6 +17,11 @@ STDOUT = "-"
 """The name of a file that stands for stdout."""
 
 
+def file_of(path: str | None) -> str | None:
+    """Return the path of a file to write, or None where it is stdout or nothing."""
+    return None if path == STDOUT else path
+
+
 def say(text: str) -> None:
     """Print a line to stderr, where there is one."""
     if sys.stderr is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
-from onnx2snn.cli.texts import margin, points, seconds, several_timesteps, thread_count
+from onnx2snn.cli.texts import seconds, thread_count
 from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
 from onnx2snn.options import parse_delay
@@ -32,7 +32,7 @@ Other commands (each has its own --help):
 """
 
 EPILOG = """\
-exit codes: 0 fine; 1 a gate failed, nothing written; 2 wrong usage or unreadable input;
+exit codes: 0 fine; 1 a gate failed, no model written; 2 wrong usage or unreadable input;
             3 a graph that cannot be converted; 70 an unexpected error (please report it);
             130 Ctrl-C; 141 nobody reads the output any more
 """
@@ -89,8 +89,8 @@ def convert_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report", metavar="FILE.json", help="write the report as JSON; - for stdout"
     )
-    _add_page(parser)
-    _add_quiet(parser, "no progress and no tables; warnings stay")
+    add_page(parser)
+    add_quiet(parser, "no progress and no tables; warnings stay")
     parser.add_argument("--version", action="version", version=f"onnx2snn {__version__}")
     return parser
 
@@ -130,78 +130,8 @@ def run_parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written"
     )
     _add_window(parser)
-    _add_threads(parser)
-    _add_quiet(parser, "no progress")
-    return parser
-
-
-def eval_parser() -> argparse.ArgumentParser:
-    """Return the parser of `onnx2snn eval`."""
-    parser = Parser(
-        prog="onnx2snn eval", description="Score an ANN and its spiking model side by side."
-    )
-    parser.add_argument("ann", metavar="ANN", help="the ANN, an .onnx file")
-    parser.add_argument("snn", metavar="SNN", help="the spiking model made of it")
-    parser.add_argument(
-        "--data",
-        type=allowed,
-        metavar="FILE.npz",
-        required=True,
-        help="inputs by name, and what metrics need",
-    )
-    parser.add_argument(
-        "--timesteps",
-        type=several_timesteps,
-        metavar="T,T,...",
-        help="scored in one simulation; default: as stored in the model",
-    )
-    parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
-    parser.add_argument(
-        "--metric",
-        type=allowed,
-        metavar="NAME",
-        help="top1, top5, logit or mse (data: labels), miou (masks), map (boxes, classes), "
-        "agreement, or script.py:function(outputs, labels); default: by what the data holds, "
-        "else agreement",
-    )
-    parser.add_argument(
-        "--output",
-        metavar="NAME",
-        help="the output to score; default: the only one that fits the metric and the labels",
-    )
-    parser.add_argument(
-        "--max-drop",
-        type=points,
-        metavar="X",
-        help="fail (exit code 1) if, at the largest T, the SNN scores more than X percentage "
-        "points below the ANN (mse: more than X percent above)",
-    )
-    parser.add_argument(
-        "--stream",
-        action="store_true",
-        help="score the samples as frames of a stream, too: in order, without a reset between "
-        "them (differential coding)",
-    )
-    parser.add_argument(
-        "--exit-margin",
-        type=margin,
-        metavar="M|auto",
-        help="score early exit, too: a sample stops when its class is that of the step before and "
-        "leads by M in probability; auto: the smallest that loses at most --max-drop points on "
-        "--exit-data",
-    )
-    parser.add_argument(
-        "--exit-data",
-        type=allowed,
-        metavar="DATA",
-        help="data for --exit-margin auto, others than those that are scored",
-    )
-    _add_energy(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the result as JSON; - for stdout")
-    _add_page(parser)
-    parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
-    _add_threads(parser)
-    _add_quiet(parser, "no progress and no table; warnings stay")
+    add_threads(parser)
+    add_quiet(parser, "no progress")
     return parser
 
 
@@ -251,31 +181,18 @@ def _add_window(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
 
 
-def _add_threads(parser: argparse.ArgumentParser) -> None:
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add the number of onnxruntime's threads."""
     parser.add_argument("--threads", type=thread_count, metavar="N", help=THREADS_HELP)
 
 
-def _add_quiet(parser: argparse.ArgumentParser, about: str) -> None:
+def add_quiet(parser: argparse.ArgumentParser, about: str) -> None:
+    """Add `--quiet`; `about` says what it leaves out."""
     parser.add_argument("--quiet", action="store_true", help=about)
 
 
-def _add_energy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--no-energy",
-        action="store_true",
-        help="count no synaptic operations; about a third faster",
-    )
-    operations = {
-        "sop": "synaptic operation; default: 77e-15",
-        "flop": "operation of the ANN; 12.5e-12",
-    }
-    for name, operation in operations.items():
-        parser.add_argument(
-            f"--{name}-joules", type=float, metavar="J", help=f"energy of one {operation}"
-        )
-
-
-def _add_page(parser: argparse.ArgumentParser) -> None:
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """Add the page of charts."""
     parser.add_argument(
         "--html",
         metavar="FILE",
@@ -286,6 +203,3 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the layer whose spikes the page shows; default: the middle",
     )
-
-
-# Values.

@@ -48,12 +48,24 @@ def seconds(text: str) -> float:
 
 def points(text: str) -> float:
     """Return a number of percentage points."""
+    return _least_zero(text, "number of percentage points")
+
+
+def percent(text: str) -> float:
+    """Return a number of percent."""
+    return _least_zero(text, "number of percent")
+
+
+def amount(text: str) -> float:
+    """Return an amount: of operations, or of joules."""
+    return _least_zero(text, "number")
+
+
+def _least_zero(text: str, what: str) -> float:
     try:
-        points = float(text)
+        value = float(text)
     except ValueError:
-        points = -1.0
-    if not points >= 0:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a number of percentage points, 0 or more"
-        )
-    return points
+        value = -1.0
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a {what}, 0 or more")
+    return value

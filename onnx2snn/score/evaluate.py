@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from onnx2snn.aliases import ModelSource, Progress
 from onnx2snn.data.samples import Samples, open_samples
-from onnx2snn.errors import GateError
 from onnx2snn.protos.load import load_model
 from onnx2snn.protos.specs import fixed_batch, input_specs
 from onnx2snn.runtime.memory import affordable_batch
@@ -80,6 +78,7 @@ def run_evaluation(
         name, metric = fitting_metric(source, samples, question, size, stack)
         question = replace(question, metric=name)
         evaluation = planned(source, simulation, samples, metric, question)
+        _check_baseline(evaluation, question)
         stream = Streaming(evaluation) if question.stream else None
         early = EarlyExit(evaluation) if question.exit_margin is not None else None
         try:
@@ -98,6 +97,20 @@ def run_evaluation(
         if exit_result is not None:
             result["exit"] = exit_result
         return result
+
+
+def _check_baseline(evaluation: Evaluation, question: Question) -> None:
+    """Refuse a baseline of another question (UsageError)."""
+    if question.baseline is None:
+        return
+    plan = evaluation.plan
+    largest = max(t for t, _ in plan.windows[: plan.asked])
+    prices = None
+    if evaluation.bill is not None:
+        prices = (evaluation.bill.prices.sop, evaluation.bill.prices.flop)
+    question.baseline.require_comparable(
+        plan.name, plan.count, largest, prices, streamed=question.stream
+    )
 
 
 def _exit_margin(evaluation: Evaluation, question: Question, progress: Progress) -> float:
@@ -120,27 +133,3 @@ def _timed(evaluation: Evaluation, stream: Streaming | None, started: float) -> 
         result["partial"] = result["partial"] or not stream.complete
     seconds = time.perf_counter() - started
     return {**result, "seconds": round(seconds, 3)}
-
-
-def check_drop(result: Mapping[str, Any], max_drop: float) -> None:
-    """The gate: raise GateError where, at the largest T, the SNN is much worse than the ANN.
-
-    Where frames were scored as a stream, too, that is what counts.
-
-    Args:
-        result: The result of `evaluate`.
-        max_drop: Percentage points that the SNN may be worse (mse: percent of the ANN's error).
-    """
-    name = next(iter(result["ann"]))
-    rows = result.get("stream") or result["snn"]
-    last = max(rows, key=lambda row: row["timesteps"])
-    if name != "mse" and result["ann"][name] == 0:
-        raise GateError(f"the ANN's own {name} is 0, so that no SNN could fall below it")
-    drop = 100.0 * last["drop"]
-    if drop <= max_drop:
-        return
-    if name == "mse":
-        said = f"mse rises by {drop:.2f} percent"
-    else:
-        said = f"{name} drops by {drop:.2f} percentage points"
-    raise GateError(f"{said} at T = {last['timesteps']}, over --max-drop {max_drop:g}")

@@ -16,6 +16,7 @@ from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs, mismatch, output_specs
 from onnx2snn.runtime.early_exit import check_margin
 from onnx2snn.runtime.simulation import Simulation
+from onnx2snn.score.baseline import Baseline
 from onnx2snn.score.energy import Prices
 from onnx2snn.score.makers import natures_of
 from onnx2snn.score.metrics import Metric, Scripted
@@ -59,6 +60,8 @@ class Question:
     """Labelled data that "auto" chooses the margin on."""
     exit_loss: float | None = None
     """The most percentage points that "auto" may lose."""
+    baseline: Baseline | None = None
+    """A result that this one is to be held against: it has to be one of the same question."""
 
     def check(self) -> None:
         """Raise UsageError for an option that makes no sense, before anything is read."""

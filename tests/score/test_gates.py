@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from onnx2snn import DataError, GateError, UsageError, convert, evaluate, script
 from onnx2snn.data.images import _label_table as label_table
-from onnx2snn.score.evaluate import check_drop
+from onnx2snn.score.gates import Limits, require_passed, verdicts
 from onnx2snn.score.metrics import Scripted
 from onnx2snn.score.natures import Nature
 from onnx2snn.score.registry import METRICS
@@ -115,7 +115,7 @@ def test_agreement_is_never_negative() -> None:
 def test_an_ann_that_scores_nothing_fails_the_gate() -> None:
     result = {"ann": {"top1": 0.0}, "snn": [{"timesteps": 4, "top1": 0.0, "drop": 0.0}]}
     with pytest.raises(GateError, match="the ANN's own top1 is 0"):
-        check_drop(result, 100)
+        require_passed(verdicts(result, Limits(max_drop=100)))
 
 
 # --- which output ---

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx2snn import GateError, SpikingSession, UsageError, convert, evaluate
 from onnx2snn.cli.commands import main
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.score.evaluate import check_drop
+from onnx2snn.score.gates import Limits, require_passed, verdicts
 
 Array = NDArray[Any]
 FRAMES = 12
@@ -75,9 +75,10 @@ def test_agreement_and_no_energy(snn: onnx.ModelProto, scenes: dict[str, Array])
 
 def test_the_gate_is_about_the_stream() -> None:
     rows = {"ann": {"top1": 0.9}, "snn": [{"timesteps": 2, "drop": 0.0}]}
-    check_drop(rows, 1)
+    require_passed(verdicts(rows, Limits(max_drop=1)))
     with pytest.raises(GateError, match="drops by 5"):
-        check_drop({**rows, "stream": [{"timesteps": 2, "drop": 0.05}]}, 1)
+        streamed = {**rows, "stream": [{"timesteps": 2, "drop": 0.05}]}
+        require_passed(verdicts(streamed, Limits(max_drop=1)))
 
 
 def test_rate_coding_has_no_streams(scenes: dict[str, Array]) -> None:
