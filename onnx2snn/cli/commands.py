@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 
 from onnx2snn.cli.eval_parser import eval_parser
 from onnx2snn.cli.limits import within_memory
-from onnx2snn.cli.machine import STDOUT, file_of, json_text, write_json, write_stdout
+from onnx2snn.cli.machine import STDOUT, file_of, json_text, say, write_json, write_stdout
 from onnx2snn.cli.outcomes import done_already, exit_code_of
 from onnx2snn.cli.overwriting import require_distinct
 from onnx2snn.cli.parsers import (
+    completion_parser,
     convert_parser,
+    doctor_parser,
     export_parser,
     inspect_parser,
     run_parser,
@@ -29,6 +31,7 @@ from onnx2snn.cli.parsers import (
 from onnx2snn.cli.prechecks import check_written, require_page_libraries
 from onnx2snn.cli.scoring import evaluate
 from onnx2snn.cli.stopping import stoppable, within
+from onnx2snn.errors import printable
 from onnx2snn.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     if argv is not None:  # called by a program, whose signals are its own
         return exit_code_of(work, debug=debug)
-    # onnxruntime would leave a file of its session among the temporary ones
+    # onnxruntime would write a device id and a file of its session, and may look up a host
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     with stoppable():
         return exit_code_of(work, debug=debug)
@@ -167,6 +170,25 @@ def _export(given: argparse.Namespace) -> None:
     save_model(given.output, rollout(given.snn, given.timesteps, given.delay))
 
 
+def _doctor(given: argparse.Namespace) -> None:
+    from onnx2snn.cli.doctor import examined, lines_of, require_sound
+
+    found = examined()
+    if given.json:
+        write_stdout(json_text(found))
+    else:
+        for line in lines_of(found):
+            say(printable(line))
+    require_sound(found)
+
+
+def _completion(given: argparse.Namespace) -> None:
+    from onnx2snn.cli.completion import completion_script
+
+    parsers = {name: parser() for name, (parser, _) in COMMANDS.items()}
+    write_stdout(completion_script(given.shell, parsers))
+
+
 Command = Callable[[argparse.Namespace], None]
 
 COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Command]] = {
@@ -175,5 +197,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Command]] = {
     "eval": (eval_parser, evaluate),
     "inspect": (inspect_parser, _inspect),
     "export": (export_parser, _export),
+    "doctor": (doctor_parser, _doctor),
+    "completion": (completion_parser, _completion),
 }
 """The commands by name: how their arguments are read, and what they do."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
+from onnx2snn.cli.completion import SHELLS
 from onnx2snn.cli.texts import seconds, thread_count
 from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
@@ -29,6 +30,8 @@ Other commands (each has its own --help):
   onnx2snn eval ANN SNN --data FILE.npz              score ANN and SNN side by side
   onnx2snn inspect MODEL                             what a model is, what would become of each node
   onnx2snn export SNN --to rollout -o OUT            one model with time inside, in place of the ANN
+  onnx2snn doctor                                    what is installed, and what is missing
+  onnx2snn completion bash                           the script for completion in a shell
 """
 
 EPILOG = """\
@@ -166,6 +169,26 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", metavar="OUT", required=True, help="where the model is written"
     )
+    return parser
+
+
+def doctor_parser() -> argparse.ArgumentParser:
+    """Return the parser of `onnx2snn doctor`."""
+    parser = Parser(
+        prog="onnx2snn doctor",
+        description="What is installed: versions, providers, missing extras, telemetry.",
+    )
+    parser.add_argument("--json", action="store_true", help="write it to stdout as JSON")
+    return parser
+
+
+def completion_parser() -> argparse.ArgumentParser:
+    """Return the parser of `onnx2snn completion`."""
+    parser = Parser(
+        prog="onnx2snn completion",
+        description="Print the script that lets a shell complete the commands and their options.",
+    )
+    parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
     return parser
 
 

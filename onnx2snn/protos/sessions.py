@@ -42,6 +42,9 @@ FATAL = 4
 """onnxruntime's log level: a failed run is reported once, by this package."""
 
 
+# its events; what an import of onnxruntime does by itself, only the environment can prevent
+ort.disable_telemetry_events()
+
 MEASURED = "onnx2snn/shape/"
 """Before the name of the output that holds a tensor's shape."""
 
