@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
-from onnx2snn.cli.completion import SHELLS
+from onnx2snn.cli.completion import SCRIPTS
 from onnx2snn.cli.texts import seconds, thread_count
 from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
@@ -188,7 +188,7 @@ def completion_parser() -> argparse.ArgumentParser:
         prog="onnx2snn completion",
         description="Print the script that lets a shell complete the commands and their options.",
     )
-    parser.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
+    parser.add_argument("shell", choices=list(SCRIPTS), help="the shell that reads the script")
     return parser
 
 

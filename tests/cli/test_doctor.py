@@ -72,16 +72,29 @@ SCRIPTS = {
 }
 
 CASES = {
-    "a value": ("onnx2snn model.onnx --preset lo", ["low-latency"]),
-    "an option": ("onnx2snn eval --max-s", ["--max-sops"]),
-    "a command": ("onnx2snn insp", ["inspect"]),
-    "a value of another command": ("onnx2snn inspect m.onnx --coding d", ["differential"]),
-    "an argument": ("onnx2snn completion z", ["zsh"]),
-    "a file with a space": ("onnx2snn run a", ["a b.onnx"]),
+    "a value": ("onnx2snn model.onnx --preset lo", "low-latency"),
+    "an option": ("onnx2snn eval --max-s", "--max-sops"),
+    "a command": ("onnx2snn insp", "inspect"),
+    "a value of another command": ("onnx2snn inspect m.onnx --coding d", "differential"),
+    "an argument": ("onnx2snn completion z", "zsh"),
+    "a file with a space": ("onnx2snn run a", "a b.onnx"),
 }
 
+STANDINGS = {
+    "bash": """
+COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _onnx2snn
+printf '%s\\n' "${{COMPREPLY[@]}}"
+""",
+    "zsh": """
+compadd() {{ shift; for word in $@; do [[ $word == $PREFIX* ]] && print -r -- $word; done }}
+_files() {{ for word in $PREFIX*(N); do print -r -- $word; done }}
+words=({words}); CURRENT=$#words; PREFIX=$words[-1]; _onnx2snn
+""",
+}
+"""A word being completed; in zsh the functions of its completion are stood in for."""
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+
+@pytest.mark.parametrize("shell", STANDINGS)
 @pytest.mark.parametrize("case", CASES)
 def test_a_word_is_completed(shell: str, case: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
@@ -89,19 +102,15 @@ def test_a_word_is_completed(shell: str, case: str, tmp_path: Path) -> None:
     (tmp_path / "a b.onnx").touch()
     line, wanted = CASES[case]
     words = " ".join(f"'{word}'" for word in line.split())
-    # bashcompinit runs the function of bash the same way
-    before = "autoload -U +X compinit && compinit -u -d dump\n" if shell == "zsh" else ""
-    call = f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _onnx2snn\n"
-    if shell == "zsh":
-        call = f"run() {{ emulate -L sh; setopt kshglob noshglob braceexpand; {call} }}; run\n"
-    script = f"{before}{SCRIPTS[shell]}{call}printf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
-    arguments = [shell, "-f", "-c", script] if shell == "zsh" else [shell, "-c", script]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.splitlines() == wanted, done.stderr
+    # zsh has this one only where its completion is on
+    before = "compdef() { :; }\n"
+    script = before + SCRIPTS[shell] + STANDINGS[shell].format(words=words)
+    done = subprocess.run([shell, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [wanted], done.stderr
 
 
 def test_the_script_knows_every_option() -> None:
     for parser, _ in COMMANDS.values():
         for action in parser()._actions:
             for option in action.option_strings:
-                assert re.search(rf"[ \"]{option}[ \"]", SCRIPTS["bash"])
+                assert re.search(rf"[ (]{option}[ )]", SCRIPTS["bash"])

@@ -119,6 +119,8 @@ def test_an_unexpected_exception_is_one_sentence(
         "eval": "eval mlp.onnx out.onnx --data x.npy",
         "inspect": "inspect mlp.onnx",
         "export": "export out.onnx --to rollout -o r.onnx",
+        "doctor": "doctor",
+        "completion": "completion bash",
     }
     monkeypatch.setitem(commands.COMMANDS, command, (COMMANDS[command][0], fail))
     more = ["--debug"] if debug else []
