@@ -15,16 +15,36 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import logger as gs_logger
 
 from onnx2snn.aliases import Array, Dim
+from onnx2snn.graph.sorting import by_level, subgraphs
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.quiet import quiet
+
+
+class _Node(gs.Node):  # type: ignore[misc]
+    """A node that is equal to itself alone.
+
+    The library compares nodes by all they have, and compares them with all other readers of a
+    tensor whenever one of these leaves.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def copy(self, *arguments: Any, **named: Any) -> _Node:
+        made: _Node = super().copy(*arguments, **named)
+        made.__class__ = _Node
+        return made
 
 
 def to_graph(proto: onnx.ModelProto) -> Graph:
     """Return a model as a graph, sorted, with lazily loaded constants made real."""
     with quiet(gs_logger):
         graph: Graph = gs.import_onnx(proto)
-        graph.toposort()
-    return graph
+    for node in graph.nodes:
+        node.__class__ = _Node
+    return _sorted(graph)
 
 
 def to_proto(graph: Graph, ir_version: int = 10) -> onnx.ModelProto:
@@ -61,7 +81,18 @@ def submodel(
 def tidy(graph: Graph) -> Graph:
     """Drop nodes and tensors nobody needs, and sort; the graph is changed and returned."""
     with quiet(gs_logger):
-        return graph.cleanup(remove_unused_graph_inputs=False).toposort()
+        graph.cleanup(remove_unused_graph_inputs=False)
+    return _sorted(graph)
+
+
+def _sorted(graph: Graph) -> Graph:
+    """Sort the nodes, and those of graphs inside them; the graph is changed and returned."""
+    for node in graph.nodes:
+        for inner in subgraphs(node):
+            with quiet(gs_logger):
+                inner.toposort(recurse_functions=False, mode="nodes")
+    graph.nodes = by_level(graph)
+    return graph
 
 
 def is_constant(tensor: Tensor) -> bool:
@@ -163,7 +194,7 @@ class Editor:
         domain: str | None = None,
     ) -> Node:
         """Append a node whose name is settled: that of a node it takes the place of, say."""
-        node: Node = gs.Node(
+        node: Node = _Node(
             op=op,
             name=name,
             attrs=attrs or {},
@@ -214,9 +245,14 @@ def redirect(graph: Graph, old: Tensor, new: Tensor, readers: Iterable[Node] | N
 
 def drop(graph: Graph, node: Node) -> None:
     """Take a node out of the graph."""
+    detach(node)
+    graph.nodes.remove(node)
+
+
+def detach(node: Node) -> None:
+    """Take all tensors from a node, so that `tidy` drops it, with all others in one pass."""
     node.inputs.clear()
     node.outputs.clear()
-    graph.nodes.remove(node)
 
 
 def is_output(graph: Graph, tensor: Tensor) -> bool:

@@ -26,7 +26,7 @@ from onnx2snn.graph.bounds import clip_bounds
 from onnx2snn.graph.editing import (
     Editor,
     constant,
-    drop,
+    detach,
     is_output,
     producer,
     rank,
@@ -112,7 +112,7 @@ def _identity(editor: Editor, node: Node) -> None:
     out = node.outputs[0]
     if not is_output(graph, out):
         redirect(graph, out, source)
-        drop(graph, node)
+        detach(node)
         return
     # an output keeps its name; a node between it and another output (or an input) stays
     before = producer(source)
@@ -123,7 +123,7 @@ def _identity(editor: Editor, node: Node) -> None:
     for index, tensor in enumerate(list(before.outputs)):
         if tensor is source:
             before.outputs[index] = out
-    drop(graph, node)
+    detach(node)
 
 
 def _batch_norm(editor: Editor, node: Node) -> None:
@@ -227,7 +227,7 @@ def _mul_add(
     name = node.name
     current = node.inputs[x]
     out = node.outputs[0]
-    drop(editor.graph, node)
+    detach(node)
     if factor is None:
         assert offset is not None
         _by_constant(editor, "Add", name, current, offset, out)

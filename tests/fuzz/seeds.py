@@ -5,28 +5,51 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 from helpers.networks import assemble, mlp, resnet
 
 import onnx2snn
+from onnx2snn.errors import Onnx2snnError
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:
     """Yield names and bytes."""
-    networks = {"mlp": mlp(), "resnet": resnet()}
-    for name, network in networks.items():
+    for name, network in _networks().items():
         yield f"{name}.ann", network.SerializeToString()
-    for name in ("mlp", "resnet"):
-        yield from _spiking(name, networks[name])
-    yield from _spiking("fixed", assemble(["relu"], batch=2))
+        for coding, options in CODINGS.items():
+            yield from _spiking(f"{name}.{coding}", network, options)
 
 
-def _spiking(name: str, network: onnx.ModelProto) -> Iterator[tuple[str, bytes]]:
+def _networks() -> dict[str, onnx.ModelProto]:
+    return {
+        "mlp": mlp(),
+        "resnet": resnet(),
+        "attention": assemble(["gate", "attention"]),
+        "fixed": assemble(["relu"], batch=2),
+    }
+
+
+CODINGS: dict[str, dict[str, Any]] = {
+    "rate": {"preset": "paper", "timesteps": 2},
+    "signed": {"preset": "low-latency", "timesteps": 2},
+    "differential": {"preset": "differential", "timesteps": 2},
+    "digits": {"preset": "differential", "timesteps": 2, "digits": 2, "encode_input": True},
+}
+"""Options of the spiking models among the seeds."""
+
+
+def _spiking(
+    name: str, network: onnx.ModelProto, options: dict[str, Any]
+) -> Iterator[tuple[str, bytes]]:
     with warnings.catch_warnings():
         # there are no data
         warnings.simplefilter("ignore")
-        made = onnx2snn.convert(network, preset="paper", method="max", timesteps=2).to_bytes()
+        try:
+            made = onnx2snn.convert(network, **options).to_bytes()
+        except Onnx2snnError:
+            return  # not every network has neurons of every kind
     yield f"{name}.snn", made
     yield f"{name}.rollout", onnx2snn.rollout(made).SerializeToString()
 

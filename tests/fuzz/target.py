@@ -11,11 +11,15 @@ import onnx
 
 import onnx2snn
 from onnx2snn.errors import Onnx2snnError
+from onnx2snn.options import Preset
 from onnx2snn.protos import budget
 from onnx2snn.protos.specs import TensorSpec
 
-MEMORY = 2**30
-"""Bytes that a fuzzed model may ask for."""
+PRESETS: tuple[Preset, ...] = ("paper", "differential")
+"""One of each coding."""
+
+MEMORY = 2**28
+"""Bytes that a fuzzed model may ask for: random samples of it are drawn in no time."""
 
 SIZE = 3
 """The size that a free dimension is given."""
@@ -29,7 +33,8 @@ def one_input(data: bytes) -> None:
     budget.allow(MEMORY)
     with contextlib.redirect_stdout(io.StringIO()):
         _attempt(lambda: onnx2snn.inspect(data))
-        _attempt(lambda: _converted(data))
+        for preset in PRESETS:
+            _attempt(lambda: _converted(data, preset))  # noqa: B023 - called at once
         _attempt(lambda: _run(data))
         _attempt(lambda: onnx2snn.rollout(data, timesteps=3))
 
@@ -39,8 +44,8 @@ def _attempt(work: Callable[[], object]) -> None:
         work()
 
 
-def _converted(data: bytes) -> None:
-    made = onnx2snn.convert(data, method="max", timesteps=2)
+def _converted(data: bytes, preset: Preset) -> None:
+    made = onnx2snn.convert(data, preset=preset, timesteps=2)
     _run(made.to_bytes())
 
 
@@ -49,6 +54,7 @@ def _run(data: bytes) -> None:
     feed = {spec.name: _zeros(spec) for spec in session.inputs}
     if sum(array.size for array in feed.values()) < MOST_VALUES:
         session.run(None, feed, timesteps=3)
+        _attempt(lambda: list(session.stream([feed, feed], 2)))
 
 
 def _zeros(spec: TensorSpec) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""Sorting of a graph's nodes in linear time, in the order that onnx-graphsurgeon sorts them in.
+
+Its own sort recurses along a chain of nodes, which Python allows for a thousand at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from onnx2snn.errors import StageMismatchError
+from onnx2snn.graph.types import Graph, Node, Tensor
+
+
+def by_level(graph: Graph) -> list[Node]:
+    """Return the nodes, each behind those it takes tensors from.
+
+    A node's level is one more than the highest of those; within a level the nodes come as a walk
+    from each node back to its inputs meets them.
+
+    Raises:
+        StageMismatchError: They form a cycle.
+    """
+    known = _names(graph)
+    levels: dict[int, int] = {}
+    met: list[Node] = []
+    for start in graph.nodes:
+        if id(start) not in levels:
+            _visit(start, known, levels, met)
+    return sorted(met, key=lambda node: levels[id(node)])
+
+
+def _visit(start: Node, known: set[str], levels: dict[int, int], met: list[Node]) -> None:
+    """Give a node and all that it depends on a level, those it depends on first."""
+    # a stack of our own: chains are longer than Python's
+    open_nodes = {id(start)}
+    stack = [(start, iter(_makers(start, known)))]
+    while stack:
+        node, makers = stack[-1]
+        following = next((maker for maker in makers if id(maker) not in levels), None)
+        if following is None:
+            before = [levels[id(maker)] for maker in _makers(node, known)]
+            levels[id(node)] = max(before, default=-1) + 1
+            met.append(node)
+            open_nodes.discard(id(node))
+            stack.pop()
+            continue
+        if id(following) in open_nodes:
+            raise StageMismatchError(
+                f"node '{following.name}' depends on itself; please report this model"
+            )
+        open_nodes.add(id(following))
+        stack.append((following, iter(_makers(following, known))))
+
+
+def _makers(node: Node, known: set[str]) -> list[Node]:
+    """Return the nodes that make what a node or a graph inside it reads, each once."""
+    read = [*node.inputs, *_read_inside(node)]
+    found = {id(maker): maker for tensor in read if tensor.name in known for maker in tensor.inputs}
+    return list(found.values())
+
+
+def _read_inside(node: Node) -> Iterator[Tensor]:
+    for graph in subgraphs(node):
+        yield from graph._foreign_tensors().values()
+
+
+def subgraphs(node: Node) -> list[Any]:
+    """Return the graphs inside a control-flow node."""
+    return [value for value in node.attrs.values() if hasattr(value, "toposort")]
+
+
+def _names(graph: Graph) -> set[str]:
+    """Return the names of all tensors that nodes of this graph make or that are its inputs."""
+    names = {tensor.name for node in graph.nodes for tensor in node.outputs}
+    names.update(tensor.name for tensor in graph.inputs)
+    names.discard("")
+    return names
