@@ -14,7 +14,16 @@ from typing import Any, Never
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.display.libraries import require_libraries
 from onnx2snn.errors import Onnx2snnError, UsageError
-from onnx2snn.options import Coding, Granularity, MaxPool, Method, NeuronKind, Preset, Start
+from onnx2snn.options import (
+    Coding,
+    Granularity,
+    MaxPool,
+    Method,
+    NeuronKind,
+    Preset,
+    Sites,
+    Start,
+)
 from onnx2snn.pipeline.convert import Conversion, run_conversion
 from onnx2snn.pipeline.page_site import check_site
 from onnx2snn.protos.save import atomic_write, check_writable
@@ -33,6 +42,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     *,
     preset: Preset = "auto",
     coding: Coding | None = None,
+    sites: Sites | None = None,
     timesteps: int | str | None = None,
     delay: Delay = None,
     method: Method | None = None,
@@ -75,13 +85,15 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
             or differential coding; "auto": the paper's method where its neurons feed every weighted
             operator behind the first ones, else differential coding.
         coding: What a spike says: a value is there ("rate"), or it has changed ("differential").
+        sites: Where neurons stand: in place of "activations", or in front of "weighted" operators,
+            whatever feeds them; None: the former in rate coding, the latter in differential coding.
         timesteps: Time-steps T the model is converted and scored for, and its default at run time;
             "auto": the fewest that lose at most `max_drop` points of agreement; None: 32, in
             differential coding 4.
         delay: Steps left out of the answer: a number, "half" or "auto".
         method: How thresholds are found.
-        percentile: The percentile of method "percentile", above 0 and at most 100; None: 99, in
-            differential coding 99.9.
+        percentile: The percentile of method "percentile", above 0 and at most 100; None: 99, at
+            weighted sites 99.9.
         granularity: A threshold per channel, or one per layer.
         maxpool: Whether max-pools between neurons pool the accumulated input, or each step's.
         neuron: Integrate-and-fire, or signed: it also takes spikes back.
@@ -89,7 +101,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         octaves: Differential coding: powers of two a spike can have; None: by site, 8 to 12.
         digits: Differential coding: spikes a neuron may send in one step.
         start: Differential coding: estimates start at the mean over the data, or at zero.
-        encode_input: Differential coding: the input arrives as spikes, too.
+        encode_input: Neurons in front of weighted operators: the input arrives as spikes, too.
         correct: "none", or a list of "bias", "potential" and "weights" like "bias,weights".
         rounds: Correct all layers at once in so many simulated rounds; 0: layer by layer.
         keep: Names of activations that are left as they are; what lies around them converts.
@@ -124,6 +136,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     given: dict[str, Any] = {
         "preset": preset,
         "coding": coding,
+        "sites": sites,
         "timesteps": timesteps,
         "delay": delay,
         "method": method,

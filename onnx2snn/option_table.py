@@ -27,6 +27,12 @@ class OptionTable:
         "default: by the preset",
         choices=("rate", "differential"),
     )
+    sites: str | None = option(
+        None,
+        "where neurons stand: in place of activations, or in front of weighted operators, whatever "
+        "feeds them; default: rate coding activations, differential weighted",
+        choices=("activations", "weighted"),
+    )
     timesteps: int | str | None = option(
         None,
         "time-steps T the model is converted and scored for; "
@@ -45,11 +51,11 @@ class OptionTable:
         None,
         "how thresholds are found: local threshold balancing, a percentile or the maximum of the "
         "activations, or the least squared error at T; default: local, low-latency mmse, "
-        "without calibration data max",
+        "without calibration data max; weighted sites: differential percentile, rate mmse",
         choices=METHODS,
     )
     percentile: float | None = option(
-        None, "the percentile of --method percentile; default: 99, differential 99.9", metavar="P"
+        None, "the percentile of --method percentile; default: 99, weighted sites 99.9", metavar="P"
     )
     granularity: str = option(
         "channel", "one threshold per channel, or one per layer", choices=("channel", "layer")
@@ -89,7 +95,7 @@ class OptionTable:
     )
     encode_input: bool = option(
         False,
-        "differential coding: the input arrives as spikes, too",
+        "neurons in front of weighted operators: the input arrives as spikes, too",
         action="store_true",
     )
     correct: str | None = option(

@@ -19,6 +19,7 @@ Method = Literal["local", "percentile", "max", "mmse"]
 Granularity = Literal["channel", "layer"]
 MaxPool = Literal["accumulate", "current"]
 NeuronKind = Literal["if", "signed"]
+Sites = Literal["activations", "weighted"]
 
 METHODS = ("local", "percentile", "max", "mmse")
 CORRECTIONS = ("bias", "potential", "weights")
@@ -49,14 +50,20 @@ AUTO = "auto"
 TIMESTEPS = {"rate": 32, "differential": 4}
 """Time-steps unless told, by coding."""
 
-PERCENT = {"rate": 99.0, "differential": 99.9}
-"""The percentile of method "percentile" unless told, by coding."""
+PERCENT = {"activations": 99.0, "weighted": 99.9}
+"""The percentile of method "percentile" unless told, by sites."""
+
+WEIGHTED_RATE = {"method": "mmse", "neuron": "signed", "correct": "none", "delay": 0}
+"""The values of options that are not given in rate coding of weighted sites, whatever preset."""
 
 MOST_OCTAVES = 16
 MOST_DIGITS = 8
 
 RATE_ONLY = ("delay", "neuron", "levels", "correct", "keep")
 """Options that belong to rate coding, None where they are not given."""
+
+ACTIVATIONS_ONLY = ("delay", "neuron", "correct", "keep")
+"""Those that belong to neurons in place of activations."""
 
 DIFFERENTIAL_ONLY = ("octaves", "digits", "start")
 """Options that belong to differential coding, None where they are not given."""
@@ -243,4 +250,24 @@ def check_coding(coding: str | None, of_rate: str | None, of_differential: str |
         raise UsageError(
             f"{of_rate} is an option of rate coding and {of_differential} of differential coding; "
             "leave one of them out"
+        )
+
+
+def check_sites(sites: str | None, coding: str | None, of_activations: str | None) -> None:
+    """Raise UsageError for sites that a coding has not, or an option that other sites have.
+
+    Args:
+        sites: Where neurons are to stand, if that is said.
+        coding: The coding that the options decide, if they do.
+        of_activations: An option that was given and belongs to neurons in place of activations.
+    """
+    if sites == "activations" and coding == "differential":
+        raise UsageError(
+            "sites is 'activations'; neurons of differential coding stand in front of weighted "
+            "operators: leave it out, or give --coding rate"
+        )
+    if sites == "weighted" and coding == "rate" and of_activations is not None:
+        raise UsageError(
+            f"{of_activations} is an option of neurons in place of activations; leave it out, or "
+            "give --sites activations"
         )

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from onnx2snn.errors import UsageError
 from onnx2snn.option_table import OptionTable
 from onnx2snn.options import (
+    ACTIVATIONS_ONLY,
     AUTO,
     DIFFERENTIAL_ONLY,
     PERCENT,
     PRESETS,
     RATE_ONLY,
     TIMESTEPS,
+    WEIGHTED_RATE,
     check_coding,
     check_correct,
     check_flags,
@@ -27,6 +29,7 @@ from onnx2snn.options import (
     check_max_drop,
     check_paths,
     check_percentile,
+    check_sites,
     check_whole_numbers,
     check_window,
 )
@@ -54,6 +57,7 @@ class Settings(OptionTable):
         check_correct(self.correct, self.corrections, self.rounds)
         check_window(self.timesteps, self.delay, self.max_drop)
         check_coding(self.asked_coding, self._asked_of_rate, self._asked_of_differential)
+        check_sites(self.sites, self.chosen_coding, self._asked_of_activations)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
@@ -70,17 +74,31 @@ class Settings(OptionTable):
     def _asked_of_rate(self) -> str | None:
         """An option that was given and belongs to rate coding."""
         given = [name for name in RATE_ONLY if getattr(self, name) is not None]
+        given += self._of_activations()
+        return given[0] if given else None
+
+    @property
+    def _asked_of_activations(self) -> str | None:
+        """An option that was given and belongs to neurons in place of activations."""
+        given = [name for name in ACTIVATIONS_ONLY if getattr(self, name) is not None]
+        if self.correct == "none":
+            given.remove("correct")
+        given += self._of_activations()
+        return given[0] if given else None
+
+    def _of_activations(self) -> list[str]:
+        """Return options that belong there, and have a default that is not None."""
         others = ("maxpool", "rounds", "iterations")
-        given += [name for name in others if getattr(self, name) != _default(name)]
+        given = [name for name in others if getattr(self, name) != _default(name)]
         if self.method == "local":
             given.append("method")
-        return given[0] if given else None
+        return given
 
     @property
     def _asked_of_differential(self) -> str | None:
         """An option that was given and belongs to differential coding."""
         given = [name for name in DIFFERENTIAL_ONLY if getattr(self, name) is not None]
-        if self.encode_input:
+        if self.encode_input and self.sites != "weighted":
             given.append("encode_input")
         return given[0] if given else None
 
@@ -98,22 +116,30 @@ class Settings(OptionTable):
             return self.asked_coding
         if self._asked_of_differential is not None:
             return "differential"
-        if self._asked_of_rate is not None:
+        if self._asked_of_rate is not None or self.sites is not None:
             return "rate"
         return None
 
     def coded(self, coding: str) -> Settings:
-        """Return the same with a coding, and the preset and time-steps that follow from it."""
+        """Return the same with a coding, and the preset, sites and time-steps that follow."""
         preset = self.preset
         if preset == AUTO:
             preset = "differential" if coding == "differential" else "paper"
         timesteps = TIMESTEPS[coding] if self.timesteps is None else self.timesteps
-        return replace(self, preset=preset, coding=coding, timesteps=timesteps)
+        sites = self.sites
+        if sites is None:
+            sites = "weighted" if coding == "differential" else "activations"
+        return replace(self, preset=preset, coding=coding, sites=sites, timesteps=timesteps)
 
     @property
     def differential(self) -> bool:
         """Whether the coding is differential, once it is known."""
         return self.coding == "differential"
+
+    @property
+    def rated_weighted(self) -> bool:
+        """Whether neurons in front of weighted operators are rate-coded, once that is known."""
+        return self.coding == "rate" and self.sites == "weighted"
 
     @property
     def octave_count(self) -> int:
@@ -135,7 +161,7 @@ class Settings(OptionTable):
         """The percentile of method "percentile"."""
         if self.percentile is not None:
             return self.percentile
-        return PERCENT[self.coding or "rate"]
+        return PERCENT[self.sites or "activations"]
 
     @property
     def steps(self) -> int:
@@ -175,6 +201,8 @@ class Settings(OptionTable):
     def _chosen(self, name: str) -> Any:
         """Return an option as it was given, or else as the preset has it."""
         given = getattr(self, name)
+        if given is None and self.rated_weighted and name in WEIGHTED_RATE:
+            return WEIGHTED_RATE[name]
         preset = "paper" if self.preset == AUTO else self.preset
         return PRESETS[preset].get(name) if given is None else given
 
@@ -227,6 +255,8 @@ class Settings(OptionTable):
         )
         if self.differential:
             names = ("preset", "coding", "timesteps", "octaves", "digits", "start", "encode_input")
+        elif self.rated_weighted:
+            names = ("preset", "coding", "sites", "timesteps", "levels", "encode_input")
         decided = {name: self._chosen(name) for name in names}
         if self.keep:
             decided["keep"] = list(self.keep)

@@ -45,7 +45,7 @@ def calibrate(job: Job) -> Calibration:
     settings = job.settings
     method = settings.threshold_method
     run = Calibrator(job)
-    thresholds = _by_method(run, method, job)
+    thresholds = ceilings(run, method, job)
     means = run.means()
     decided = settings.calibration(method)
     return Calibration(
@@ -56,7 +56,8 @@ def calibrate(job: Job) -> Calibration:
     )
 
 
-def _by_method(run: Calibrator, method: str, job: Job) -> list[Array]:
+def ceilings(run: Calibrator, method: str, job: Job) -> list[Array]:
+    """Return the largest outputs of each layer by a method: `levels` times the threshold."""
     settings, progress = job.settings, job.progress
     if method == "local":
         return run.local(settings.iterations, settings.seed, progress)

@@ -153,7 +153,7 @@ def _inspect(given: argparse.Namespace) -> None:
     from onnx2snn.display import tables, terminal
     from onnx2snn.pipeline.inspection import inspect
 
-    about = inspect(given.model, given.coding)
+    about = inspect(given.model, given.coding, given.sites)
     if given.json:
         write_stdout(json_text(about))
     else:

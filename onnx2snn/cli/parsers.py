@@ -150,6 +150,11 @@ def inspect_parser() -> argparse.ArgumentParser:
         choices=("rate", "differential"),
         help="of an ANN: the roles its nodes would have; default: as a conversion chooses",
     )
+    parser.add_argument(
+        "--sites",
+        choices=("activations", "weighted"),
+        help="of an ANN: where its neurons would stand; default: as a conversion chooses",
+    )
     parser.add_argument("--json", action="store_true", help="write it to stdout as JSON")
     return parser
 

@@ -1,7 +1,7 @@
 """Lines about coding: how many weighted operators are spiking, and which ones are analog and why.
 
-In differential coding the description of a model names what drives each operator; in rate coding
-its numbers are those that the flow of spikes gives.
+Where neurons stand in front of weighted operators, the description of a model names what drives
+each of these; elsewhere the numbers are those that the flow of spikes gives.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def coding_words(metadata: Mapping[str, Any]) -> str:
     """Return a spiking model's coding in words."""
     coding = metadata.get("coding", "rate")
     if coding == "rate":
-        return "rate"
+        levels = metadata.get("levels")
+        if levels is None:
+            return "rate"
+        return f"rate, in front of weighted operators, spikes of -{levels} to {levels}"
     digits = metadata["digits"]
     plural = "" if digits == 1 else "s"
     return f"{coding}, at most {metadata['octaves']} octaves, {digits} digit{plural} a step"

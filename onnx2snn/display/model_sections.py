@@ -36,14 +36,8 @@ MODEL_FACTS: tuple[ModelFact, ...] = (
     "source_sha256",
 )
 """Metadata that stand below the settings."""
-DIFFERENTIAL_FACTS: tuple[ModelFact, ...] = (
-    "octaves",
-    "timesteps",
-    "calibrated",
-    "tool",
-    "source_sha256",
-)
-"""Those of differential coding, which has no delay."""
+ESTIMATE_FACTS: tuple[ModelFact, ...] = ("timesteps", "calibrated", "tool", "source_sha256")
+"""Those of files whose answer is an estimate, which have no delay."""
 
 
 # --- pictures ---
@@ -136,7 +130,8 @@ def spike_section(raster: Raster, coding: Coding) -> Section:
     title = f"{raster.site}: the first sample, {neurons}"
     note = f"The layer has {raster.neurons:,} neurons."
     if (raster.spikes < 0).any():
-        taken_back = "below 0" if coding == "differential" else "of -1"
+        several = coding == "differential" or raster.spikes.min() < -1
+        taken_back = "below 0" if several else "of -1"
         note += f" Thin strokes are spikes {taken_back}."
     note += " Another layer: --html-site NAME."
     charts = []
@@ -152,7 +147,7 @@ def graph_section(parts: Sequence[tuple[str, Sequence[str]]], report: Report | N
     if report is not None:
         details.append(("Operators", _node_table(report.operators)))
         if report.kept:
-            place = "in the graph" if report.coding == "differential" else "on shortcuts"
+            place = "in the graph" if report.estimates else "on shortcuts"
             details.append((f"Scales left {place}", _kept_scale_table(report.kept)))
         if report.driven:
             details.append(("Weighted operators", _drive_table(report.driven)))
@@ -186,8 +181,10 @@ def settings_section(metadata: Metadata) -> Section:
     settings = metadata["settings"]
     rows = [(key, str(settings[key])) for key in sorted(settings)]
     facts = MODEL_FACTS
-    if metadata.get("coding") == "differential":
-        facts = DIFFERENTIAL_FACTS
+    if "weighted" in metadata:
+        facts = ESTIMATE_FACTS
+    if "octaves" in metadata:
+        facts = ("octaves", *facts)
     # a setting may ask for other octaves than the layer with the most of them has
     rows += [("most octaves" if key == "octaves" else key, str(metadata[key])) for key in facts]
     headings = ("setting", "value")

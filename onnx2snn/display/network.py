@@ -34,7 +34,7 @@ def network_parts(model: StepModel) -> list[tuple[str, tuple[str, ...]]]:
     operators = _operators_by_part(model)
     core = [f"{len(model.metadata['neurons'])} layers of neurons", _listed(operators["core"])]
     answer = "Readout, of the mean over time"
-    if model.coding == "differential":
+    if model.estimates:
         answer = "Readout, of the current estimates"
     analog = model.metadata["analog"]
     if analog:

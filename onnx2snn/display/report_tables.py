@@ -88,7 +88,6 @@ def _fact_table(report: Report, most: int | None) -> RenderableType:
     table.add_column(overflow="fold")
     settings = sorted(report.settings)
     folded = _listed_names(report.folded, most)
-    differential = report.coding == "differential"
     table.add_row("agreement with ANN", _agreement(report))
     table.add_row("coding", report.coding)
     drives = report_lines(report)
@@ -97,16 +96,16 @@ def _fact_table(report: Report, most: int | None) -> RenderableType:
     if report.weighted is not None:
         table.add_row("fed by spikes", work_sentence(report.weighted))
     table.add_row("method", facts_line(report.settings, settings))
-    scales = "λ" if differential else "thresholds"
+    scales = "λ" if report.coding == "differential" else "thresholds"
     table.add_row(f"{scales} folded into", f"{len(report.folded)} nodes: {folded}")
     table.add_row("left as Mul", _kept_scales(report, most))
-    if not differential:
+    if not report.estimates:
         table.add_row("pools moved before neurons", _listed_names(report.moved_pools, most, "none"))
         table.add_row("telescoped, not spiking", _listed_names(report.analog, most, "none"))
     table.add_row("silent channels", _silent_channels(report, most))
     table.add_row("encoder hands over", _listed_names(report.parts["encoder"], most))
     table.add_row("readout takes", _listed_names(report.parts["readout"], most))
-    if not differential:
+    if not report.estimates:
         table.add_row("automatic delay", f"{report.delay_auto} steps")
     table.add_row("seconds", _seconds(report))
     if report.cost is not None:
@@ -133,7 +132,7 @@ def _agreement(report: Report) -> str:
     agreement = report.agreement
     kind = samples_kind(agreement)
     window = f"T = {report.timesteps}"
-    if report.coding == "rate":
+    if not report.estimates:
         window += f", delay {report.delay}"
     first = f"{agreement['value']:.2%} at {window}, on {agreement['samples']} {kind}"
     scored = f"output '{agreement['output']}': {agreement['scored']}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SPIKING_FACTS = ("tool", "timesteps", "delay", "delay_auto", "calibrated", "source_sha256")
 """Metadata of a spiking model that its inspection names below the table."""
 DELAYS = ("delay", "delay_auto")
-"""Those that differential coding has no use for."""
+"""Those that files of format 2 have no use for: an answer is an estimate, not a mean."""
 
 
 def written_out(value: Any) -> Any:
@@ -113,7 +113,7 @@ def _spiking_model(table: Table, metadata: Mapping[str, Any]) -> str:
         table.add_row(*(str(neuron[key]) for key in columns))
     analog = ", ".join(metadata["analog"]) or "none"
     facts: Sequence[str] = SPIKING_FACTS
-    if metadata.get("coding", "rate") == "differential":
+    if "weighted" in metadata:
         facts = [fact for fact in facts if fact not in DELAYS]
     return f"spiking model: {facts_line(metadata, facts)}, analog nodes: {analog}"
 

@@ -24,17 +24,17 @@ from onnx2snn.settings import Settings
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of a coding: what finds thresholds, and what makes a spiking model of them."""
+    """The stages for some sites: what finds thresholds, and what makes a spiking model of them."""
 
     find: Callable[[Prepared, Job], Calibration]
     make: Callable[[Prepared, Job, Calibration], Conversion]
 
 
 STAGES = {
-    "rate": Stages(rate.find_thresholds, rate.spiking),
-    "differential": Stages(differential.find_scales, differential.spiking),
+    "activations": Stages(rate.find_thresholds, rate.spiking),
+    "weighted": Stages(differential.find_scales, differential.spiking),
 }
-"""The stages behind the partition, by coding."""
+"""The stages behind the partition, by where neurons stand."""
 
 
 def run_conversion(
@@ -60,7 +60,7 @@ def run_conversion(
     """
     with prepared(model, calibration, settings, progress) as ready:
         require_site(page_site, [site.name for site in ready.job.sites])
-        stages = STAGES[ready.job.settings.coding or "rate"]
+        stages = STAGES[ready.job.settings.sites or "activations"]
         if ready.job.settings.timesteps == "auto":
             conversion, found = _with_fewest_timesteps(ready, stages)
         else:

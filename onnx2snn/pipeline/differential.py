@@ -1,4 +1,5 @@
-"""Differential coding: λ -> neurons in front of weighted operators -> the emitted model.
+"""λ -> neurons in front of weighted operators -> the emitted model: differential coding, and rate
+coding of the same sites, where θ is λ.
 
 calibrate -> rewrite -> fold -> emit -> verify -> report
 """
@@ -12,7 +13,7 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.calibrate import ladders, saved
-from onnx2snn.calibrate.calibrator import Calibrator
+from onnx2snn.calibrate.calibrator import Calibrator, ceilings
 from onnx2snn.calibrate.rules import settle
 from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
 from onnx2snn.correct.correction import Correction
@@ -30,7 +31,9 @@ from onnx2snn.rewrite.differential import rewrite_differential
 from onnx2snn.rewrite.emit import ConversionFacts, annotate_differential
 from onnx2snn.rewrite.fold import fold
 from onnx2snn.rewrite.fold_rules.positive import POSITIVE
-from onnx2snn.rewrite.lowering_differential import Ladder
+from onnx2snn.rewrite.lowering_differential import Alphabet, Ladder, Levels
+from onnx2snn.snn.differential import DIFFERENTIAL_IF
+from onnx2snn.snn.rate_if import RATE_IF
 
 
 def find_scales(ready: Prepared, job: Job) -> Calibration:
@@ -43,6 +46,8 @@ def find_scales(ready: Prepared, job: Job) -> Calibration:
             )
         run = Calibrator(job)
         run.centres = _starts(run, job)
+        if settings.rated_weighted:
+            return _thresholds(job, run)
         method, found = _ladders(run, job)
     calibration = Calibration(
         thresholds=tuple(ladder.scale for ladder in found),
@@ -53,6 +58,20 @@ def find_scales(ready: Prepared, job: Job) -> Calibration:
     )
     require_finite(job, calibration)
     return calibration
+
+
+def _thresholds(job: Job, run: Calibrator) -> Calibration:
+    """Find the largest outputs of neurons in rate coding, k θ, of the sizes |y|."""
+    settings = job.settings
+    method = settings.threshold_method
+    found = Calibration(
+        thresholds=tuple(ceilings(run, method, job)),
+        means=tuple(run.centres or ()),
+        settings=cast(CalibrationSettings, settings.calibration(method)),
+        calibrated=not job.data.random,
+    )
+    require_finite(job, found)
+    return found
 
 
 def _ladders(run: Calibrator, job: Job) -> tuple[str, list[ladders.SiteLadder]]:
@@ -75,7 +94,8 @@ def _starts(run: Calibrator, job: Job) -> list[Array]:
     """Return where estimates start, in ANN units: at the means of sites that allow it, or at 0."""
     shapes = [site.threshold_shape(job.settings.granularity) for site in job.sites]
     zeros = [np.zeros(shape) for shape in shapes]
-    if not job.settings.starts_at_mean or job.data.random:
+    settings = job.settings
+    if settings.rated_weighted or not settings.starts_at_mean or job.data.random:
         return zeros
     steady = steady_starts(job.graph, _parts(job))
     means = run.means()
@@ -91,8 +111,18 @@ def spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:
     parts = _parts(job)
     settled = [settle(values) for values in found.thresholds]
     scales = [thresholds.values for thresholds in settled]
+    alphabet: Alphabet
+    if settings.rated_weighted:
+        # the largest output of a layer is `levels` thresholds high
+        scales = [ceiling / settings.height for ceiling in scales]
+        alphabet = Levels(settings.height)
+        neuron = RATE_IF
+    else:
+        alphabet = ladder_of(job, scales, found)
+        neuron = DIFFERENTIAL_IF
     with clock("rewrite"):
-        folded, folding = fold(rewrite_differential(job.graph, parts, scales), (), POSITIVE)
+        rewritten = rewrite_differential(job.graph, parts, scales, neuron)
+        folded, folding = fold(rewritten, (), POSITIVE)
         original = run_model(job.graph, ready.feed, job.threads)
         check_stage("fold", original, run_model(as_converged(folded), ready.feed, job.threads))
     with clock("annotate"):
@@ -103,8 +133,7 @@ def spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:
             delay_auto=0,
             calibrated=found.calibrated,
         )
-        ladder = ladder_of(job, scales, found)
-        proto = annotate_differential(folded, parts, ready.source, about, ladder)
+        proto = annotate_differential(folded, parts, ready.source, about, alphabet)
     with clock("verify"):
         comparison = compare_estimates(job, scales, found.means, proto)
     said = [

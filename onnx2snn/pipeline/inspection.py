@@ -63,12 +63,13 @@ class Inspection(TypedDict):
     driven: NotRequired[list[WeightedEntry]]
 
 
-def inspect(model: ModelSource, coding: str | None = None) -> Inspection:
+def inspect(model: ModelSource, coding: str | None = None, sites: str | None = None) -> Inspection:
     """Describe a model of either kind, as plain data; the converter goes by the very same table.
 
     Args:
         model: Path, bytes or ModelProto of an ANN, a spiking model or a rollout.
         coding: "rate" or "differential", for an ANN; None: as `convert` chooses.
+        sites: "activations" or "weighted", for an ANN; None: as `convert` chooses.
 
     Returns:
         Plain data, ready for JSON.
@@ -81,7 +82,7 @@ def inspect(model: ModelSource, coding: str | None = None) -> Inspection:
         return _inspect_rollout(source)
     if metadata_of(source.proto) is not None:
         return _inspect_snn(source)
-    return _inspect_ann(source, Settings(coding=coding))
+    return _inspect_ann(source, Settings(coding=coding, sites=sites))
 
 
 def _inspect_rollout(source: LoadedModel) -> Inspection:

@@ -132,6 +132,11 @@ class Report:
     coding: Coding = "rate"
     driven: Sequence[WeightedEntry] = ()
 
+    @property
+    def estimates(self) -> bool:
+        """Whether neurons stand in front of weighted operators, and an answer is an estimate."""
+        return self.coding == "differential" or self.settings.get("sites") == "weighted"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         return asdict(self)

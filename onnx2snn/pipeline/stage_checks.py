@@ -127,9 +127,9 @@ def as_clipped(graph: Graph) -> Graph:
 
 
 def as_converged(graph: Graph) -> Graph:
-    """Return a copy of a graph of differential coding in the limit of many steps.
+    """Return a copy of a graph with neurons before weighted operators, in the limit of many steps.
 
-    What a neuron has sent is then its input, and what an operator made of it its output.
+    What a neuron has told is then its input, and what an operator made of it its output.
     """
     graph = graph.copy()
     for node in graph.nodes:

@@ -109,7 +109,7 @@ def compare_estimates(
     snn: onnx.ModelProto,
     size: int = BATCH,
 ) -> Comparison:
-    """Compare as `compare` does, a model of differential coding.
+    """Compare as `compare` does, a model with neurons in front of weighted operators.
 
     Args:
         job: The prepared network and its data.
@@ -122,6 +122,8 @@ def compare_estimates(
     step_model = read_step_model(snn, "model")
     session = Simulation(step_model, Opening(threads=job.threads), count_activity=True)
     errors = _EstimateErrors(job.sites, scales, job.settings.steps, starts)
+    if step_model.coding == "rate":
+        errors.told_in = job.settings.steps
     return _compared(job, ann, session, errors, 0, size)
 
 
@@ -229,7 +231,7 @@ class _Errors:
 
 
 class _EstimateErrors(_Errors):
-    """The same in differential coding, r being the receivers' estimate of the tensor a.
+    """The same with neurons in front of weighted operators, r being the estimate of the tensor a.
 
     `own` is the estimate less the tensor that the SNN really computed, `inherited` that tensor less
     the ANN's.
@@ -244,14 +246,17 @@ class _EstimateErrors(_Errors):
     ) -> None:
         super().__init__(sites, thresholds, timesteps)
         self.starts = starts
+        self.told_in = 1
+        """Steps over which a mean is told: in rate coding all of them."""
 
     def add(self, session: Simulation, activations: Sequence[Array], count: int) -> None:
         """Add what a batch's run left in the session; `count` samples of it are its own."""
         sent, given, activity = session.sent(), session.given(), session.activity()
         for index, site in enumerate(self.sites):
             scale, start, a = self.thresholds[index], self.starts[index], activations[index]
-            estimate = scale * sent[site.name] + start
-            computed = scale * given[site.name] + start
+            told = scale / self.told_in
+            estimate = told * sent[site.name] + start
+            computed = told * given[site.name] + start
             differences = (estimate - a, estimate - computed, computed - a, a)
             self.squares[index] += [_squared_norm(values) for values in differences]
             self.spikes[index] += activity[site.name].mean() / self.timesteps * count

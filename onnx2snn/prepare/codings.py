@@ -1,5 +1,7 @@
 """The choice of a coding: the paper's method where its neurons do all the work, else differential.
 
+Neurons in front of weighted operators can be rate-coded as well, where the options say so.
+
 Rate coding puts neurons in place of ReLU-like activations. Where these feed every weighted operator
 behind the encoder, each multiplication there is by a spike. Elsewhere (a linear bottleneck, SiLU,
 attention) some operators would take real numbers at every step, and differential coding, which puts
@@ -8,7 +10,7 @@ neurons in front of weighted operators, is what the network asks for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx2snn.errors import UnsupportedGraphError
 from onnx2snn.graph.editing import constant
@@ -45,7 +47,9 @@ def choose_coding(graph: Graph, trial: Trial | None, settings: Settings) -> Way:
     """
     coding = settings.chosen_coding
     if coding == "differential":
-        return _differential(graph, settings)
+        return _weighted("differential", graph, settings)
+    if settings.sites == "weighted":
+        return _weighted("rate", graph, settings)
     arranged, arrangement = arrange(graph.copy(), trial)
     parts = partition(arranged, arrangement)
     by_rate = Way("rate", arranged, arrangement, parts)
@@ -54,16 +58,17 @@ def choose_coding(graph: Graph, trial: Trial | None, settings: Settings) -> Way:
     unfed = first_unfed(arranged, parts)
     if unfed is None:
         return by_rate
-    other = _differential(graph, settings)
+    other = _weighted("differential", graph, settings)
     if not other.partition.sites:
         # neither has anything to convert: the paper's method says why
         return by_rate
-    return Way("differential", other.graph, other.arrangement, other.partition, unfed)
+    return replace(other, reason=unfed)
 
 
-def _differential(graph: Graph, settings: Settings) -> Way:
+def _weighted(coding: str, graph: Graph, settings: Settings) -> Way:
+    """Return the way of a coding with neurons in front of weighted operators."""
     parts = weighted_partition(graph, encode_input=settings.encode_input)
-    return Way("differential", graph, Arrangement(), parts)
+    return Way(coding, graph, Arrangement(), parts)
 
 
 def first_unfed(graph: Graph, parts: Partition) -> str | None:

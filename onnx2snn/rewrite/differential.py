@@ -1,6 +1,7 @@
-"""ANN graph -> spiking graph of differential coding, factors still outside the weights.
+"""ANN graph -> spiking graph with neurons in front of weighted operators, factors still outside the
+weights: differential coding, and rate coding of the same sites.
 
-a site y: Mul(1/λ) -> DifferentialIF, a neuron for each tensor.
+a site y: Mul(1/λ) -> DifferentialIF or RateIF, a neuron for each tensor.
 a spiking operator: it takes the spikes, in place of y; Accumulate adds up what it makes and adds
     its bias, so that what comes behind sees the operator's output on the estimate of y.
 λ: Mul(λ) before an operator whose constant weights can take it, else behind it.
@@ -26,18 +27,21 @@ from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.stateful import ACCUMULATE, SPIKING_PRODUCT
 
 
-def rewrite_differential(graph: Graph, parts: WeightedPartition, scales: Sequence[Array]) -> Graph:
+def rewrite_differential(
+    graph: Graph, parts: WeightedPartition, scales: Sequence[Array], neuron: str = DIFFERENTIAL_IF
+) -> Graph:
     """Return a copy of the normalised graph with neurons in front of its weighted operators.
 
     Args:
         graph: The normalised ANN.
         parts: Its partition.
         scales: λ per site, in ANN units, broadcastable to its tensor.
+        neuron: The operator of the neurons, by coding.
     """
     graph = graph.copy()
     work = _Rewriting(graph, parts, scales)
     for site in parts.sites:
-        work.fire(site.name, site.tensor)
+        work.fire(site.name, site.tensor, neuron)
     for use in parts.uses:
         work.drive(use)
     return tidy(graph)
@@ -55,16 +59,14 @@ class _Rewriting:
             self.scales[site.name] = np.asarray(scale, np.float64)
         self.spikes: dict[str, Tensor] = {}
 
-    def fire(self, name: str, tensor: str) -> None:
-        """Put a neuron behind a tensor: s = DifferentialIF(y / λ)."""
+    def fire(self, name: str, tensor: str, op: str) -> None:
+        """Put a neuron behind a tensor: s = DifferentialIF(y / λ), say."""
         y = self.tensors[tensor]
         current = self.editor.variable(f"{name}/input", like=y)
         spikes = self.editor.variable(f"{name}/spikes", like=y)
         scale = self.scales[name]
         scale_edge(self.editor, y, 1.0 / scale, current)
-        self.editor.append(
-            DIFFERENTIAL_IF, name, [current], [spikes], {"scale": scale}, domain=SNN_DOMAIN
-        )
+        self.editor.append(op, name, [current], [spikes], {"scale": scale}, domain=SNN_DOMAIN)
         self.spikes[name] = spikes
 
     def drive(self, use: Use) -> None:

@@ -23,15 +23,14 @@ from onnx2snn.prepare.weighted_sites import WeightedPartition
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard_opset
 from onnx2snn.rewrite.lowering import Lowering, onnx_type
-from onnx2snn.rewrite.lowering_differential import Ladder, lower_differential
+from onnx2snn.rewrite.lowering_differential import Alphabet, Levels, lower_differential
 from onnx2snn.rewrite.lowering_rules import lower
 from onnx2snn.snn.fast_neurons import function_for
 from onnx2snn.snn.format import (
-    DIFFERENTIAL_FORMAT,
     FORMAT,
     SNN_DOMAIN,
     SNN_OPSET,
-    Coding,
+    WEIGHTED_FORMAT,
     Metadata,
     NeuronEntry,
     PartsEntry,
@@ -77,25 +76,29 @@ def annotate_differential(
     parts: WeightedPartition,
     model: LoadedModel,
     about: ConversionFacts,
-    ladder: Ladder,
+    alphabet: Alphabet,
 ) -> onnx.ModelProto:
-    """Return the emitted model of differential coding.
+    """Return the emitted model with neurons in front of weighted operators.
 
     Args:
         graph: The folded spiking graph, which is changed.
         parts: The partition of the normalised ANN.
         model: The ANN as it was loaded.
         about: Facts for the description.
-        ladder: What spikes can say.
+        alphabet: What spikes can say.
     """
-    low = lower_differential(graph, model, ladder)
+    low = lower_differential(graph, model, alphabet)
     proto = export_lowered(low, model)
-    metadata = _description(proto, low, parts, model, about, coding="differential")
-    metadata["format"] = DIFFERENTIAL_FORMAT
-    metadata["coding"] = "differential"
-    metadata["octaves"] = max(ladder.octaves.values())
-    metadata["digits"] = ladder.digits
+    metadata = _description(proto, low, parts, model, about, estimates=True)
+    metadata["format"] = WEIGHTED_FORMAT
     metadata["weighted"] = list(parts.weighted)
+    if isinstance(alphabet, Levels):
+        metadata["coding"] = "rate"
+        metadata["levels"] = alphabet.most
+    else:
+        metadata["coding"] = "differential"
+        metadata["octaves"] = max(alphabet.octaves.values())
+        metadata["digits"] = alphabet.digits
     describe(proto, metadata)
     return proto
 
@@ -107,12 +110,12 @@ def _description(
     model: LoadedModel,
     about: ConversionFacts,
     *,
-    coding: Coding = "rate",
+    estimates: bool = False,
 ) -> Metadata:
     """Return what both codings have in their descriptions, as one of format 1."""
     # the readout's tensors are known by the states, the core's by the model's edges
     states = [State.of(entry) for entry in low.states]
-    border = boundaries(proto, states, coding)
+    border = boundaries(proto, states, estimates=estimates)
     analog = parts.names("analog")
     return Metadata(
         format=FORMAT,

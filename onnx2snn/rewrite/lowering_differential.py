@@ -1,4 +1,4 @@
-"""The operators of differential coding: how each is lowered.
+"""The operators around neurons in front of weighted operators: how each is lowered.
 
 s(t) is what arrives as spikes at step t and R(t) = R(t-1) + s(t); all states are 0 at the start.
 
@@ -7,6 +7,10 @@ Accumulate: Z(t) = Z(t-1) + x(t); y(t) = Z(t) + b. With neurons that start at an
     input, in threshold units, e = y/λ - m - R, and b is the operator of m plus its bias.
 SpikingProduct: P(t) = P(t-1) + a(t) B(t-1) + A(t) b(t), A(t) = A(t-1) + a(t), which is A(t) B(t);
     each term has one spiking operand.
+
+Rate coding has means in place of sums; t, the number of steps, is a state as well. A RateIF takes
+t y/θ, what it should have sent by now; Accumulate makes y(t) = Z(t)/t + b, and SpikingProduct
+P(t)/t² = A(t)/t B(t)/t.
 """
 
 from __future__ import annotations
@@ -18,13 +22,15 @@ from typing import Any
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import dims_of, drop, maker, producer
+from onnx2snn.graph.editing import dims_of, drop, maker, producer, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.starts import needs_map
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.lowering import Lowering, dimension_names
-from onnx2snn.snn.differential import DIFFERENTIAL_IF, differential_attributes
+from onnx2snn.snn.differential import differential_attributes
 from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.neurons import ESTIMATING
+from onnx2snn.snn.rate_if import rate_if_attributes
 from onnx2snn.snn.stateful import ACCUMULATE, SPIKING_PRODUCT
 
 
@@ -42,15 +48,26 @@ class Ladder:
     starts: Mapping[str, Array] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Levels:
+    """What spikes can say in rate coding: -`most` to `most` thresholds."""
+
+    most: int
+
+
+Alphabet = Ladder | Levels
+"""What spikes can say, by coding."""
+
+
 def lower_differential(
-    graph: Graph, model: LoadedModel, ladder: Ladder, dtype: Any = np.float32
+    graph: Graph, model: LoadedModel, alphabet: Alphabet, dtype: Any = np.float32
 ) -> Lowering:
-    """Replace the operators of differential coding by standard ones with explicit states.
+    """Replace the operators around neurons by standard ones with explicit states.
 
     Args:
         graph: The folded spiking graph, which is changed.
         model: The ANN, for the names of its inputs' dimensions.
-        ladder: What spikes can say.
+        alphabet: What spikes can say, which tells the coding.
         dtype: The type of states.
 
     Returns:
@@ -60,54 +77,83 @@ def lower_differential(
     own = [node for node in graph.nodes if node.domain == SNN_DOMAIN]
     sent: dict[int, Tensor] = {}
     """What a neuron has sent so far, by the identity of its spikes."""
+    steps: Tensor | None = None
+    starts: Mapping[str, Array] = {}
+    if isinstance(alphabet, Ladder):
+        starts = alphabet.starts
+    else:
+        steps = _count_steps(low)
     for node in own:
-        if node.op == DIFFERENTIAL_IF:
-            sent[id(node.outputs[0])] = _lower_neuron(low, node, ladder)
+        if node.op in ESTIMATING:
+            sent[id(node.outputs[0])] = _lower_neuron(low, node, alphabet, steps)
     for node in own:
         if node.op == ACCUMULATE:
-            _lower_accumulate(low, node, ladder)
+            _lower_accumulate(low, node, starts, steps)
         elif node.op == SPIKING_PRODUCT:
-            _lower_product(low, node, sent)
+            _lower_product(low, node, sent, steps)
     low.finish()
     return low
 
 
-def _lower_neuron(low: Lowering, node: Node, ladder: Ladder) -> Tensor:
+def _count_steps(low: Lowering) -> Tensor:
+    """Return t, the number of steps with this one, as a state of shape [1]."""
+    scalar = variable("steps", shape=[1], dtype=low.dtype)
+    before, steps = low.state("steps", scalar, "count")
+    one = low.number("steps/one", 1)
+    low.emit("Add", [before, one], steps)
+    return steps
+
+
+def _lower_neuron(low: Lowering, node: Node, alphabet: Alphabet, steps: Tensor | None) -> Tensor:
     """Give a neuron its state and attributes; return the state after the step."""
     spikes = node.outputs[0]
     before, after = low.state(f"{node.name}/sent", spikes, "count")
-    start = ladder.starts.get(node.name)
-    if start is not None:
-        # e = y/λ - m - R
-        moved = low.editor.constant(f"{node.name}/start", (-start).astype(low.dtype))
-        node.inputs[0] = low.node("Add", f"{node.name}/moved", [node.inputs[0], moved], spikes)
+    scale = node.attrs["scale"]
+    if isinstance(alphabet, Levels):
+        assert steps is not None
+        # t y/θ: what should have been sent by now
+        node.inputs[0] = low.node("Mul", f"{node.name}/due", [node.inputs[0], steps], spikes)
+        node.attrs = rate_if_attributes(alphabet.most, scale)
+    else:
+        start = alphabet.starts.get(node.name)
+        if start is not None:
+            # e = y/λ - m - R
+            moved = low.editor.constant(f"{node.name}/start", (-start).astype(low.dtype))
+            node.inputs[0] = low.node("Add", f"{node.name}/moved", [node.inputs[0], moved], spikes)
+        octaves = alphabet.octaves[node.name]
+        node.attrs = differential_attributes(octaves, alphabet.digits, scale)
     node.inputs.append(before)
     node.outputs.append(after)
-    octaves = ladder.octaves[node.name]
-    node.attrs = differential_attributes(octaves, ladder.digits, node.attrs["scale"])
     return after
 
 
-def _lower_accumulate(low: Lowering, node: Node, ladder: Ladder) -> None:
-    """Z(t) = Z(t-1) + x(t) and y(t) = Z(t) + b."""
+def _lower_accumulate(
+    low: Lowering, node: Node, starts: Mapping[str, Array], steps: Tensor | None
+) -> None:
+    """Z(t) = Z(t-1) + x(t) and y(t) = Z(t) + b, or Z(t)/t + b."""
     x, y = node.inputs[0], node.outputs[0]
     bias = node.inputs[1] if len(node.inputs) > 1 else None
     drop(low.graph, node)
     before, total = low.state(f"{x.name}/sum", y, "sum")
     low.emit("Add", [before, x], total)
-    bias = _with_start(low, x, bias, ladder)
+    estimate = total
+    if steps is not None:
+        estimate = low.node("Div", f"{x.name}/mean", [total, steps], y)
+    bias = _with_start(low, x, bias, starts)
     if bias is None:
-        low.emit("Identity", [total], y)
+        low.emit("Identity", [estimate], y)
     else:
-        low.emit("Add", [total, bias], y)
+        low.emit("Add", [estimate, bias], y)
 
 
-def _with_start(low: Lowering, x: Tensor, bias: Tensor | None, ladder: Ladder) -> Tensor | None:
+def _with_start(
+    low: Lowering, x: Tensor, bias: Tensor | None, starts: Mapping[str, Array]
+) -> Tensor | None:
     """Return a bias plus what an operator makes of the estimate that its neurons start at."""
     operator = maker(x)
     for index, tensor in enumerate(operator.inputs):
         neuron = producer(tensor)
-        start = None if neuron is None else ladder.starts.get(neuron.name)
+        start = None if neuron is None else starts.get(neuron.name)
         if start is None:
             continue
         inputs = list(operator.inputs)
@@ -132,8 +178,10 @@ def _map_of(low: Lowering, operator: Node, spikes: Tensor, start: Array) -> Tens
     return low.node("Expand", f"{operator.name}/start_map", [fixed, target], spikes)
 
 
-def _lower_product(low: Lowering, node: Node, sent: Mapping[int, Tensor]) -> None:
-    """P(t) = P(t-1) + a(t) B(t-1) + A(t) b(t)."""
+def _lower_product(
+    low: Lowering, node: Node, sent: Mapping[int, Tensor], steps: Tensor | None
+) -> None:
+    """P(t) = P(t-1) + a(t) B(t-1) + A(t) b(t); y(t) = P(t), or P(t)/t²."""
     a, b = node.inputs
     product = node.outputs[0]
     attrs = dict(node.attrs)
@@ -148,4 +196,9 @@ def _lower_product(low: Lowering, node: Node, sent: Mapping[int, Tensor]) -> Non
     second = low.node(op, f"{name}/second", [a_sent, b], product, **attrs)
     change = low.node("Add", f"{name}/change", [first, second], product)
     low.emit("Add", [before, change], total)
-    low.emit("Identity", [total], product)
+    estimate = total
+    if steps is not None:
+        # A/t times B/t, one factor after the other
+        for label in ("once", "twice"):
+            estimate = low.node("Div", f"{name}/mean_{label}", [estimate, steps], product)
+    low.emit("Identity", [estimate], product)

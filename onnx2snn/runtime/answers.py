@@ -4,7 +4,7 @@ The core adds up what the readout takes, since the first step. So the mean over 
 to end of a run is
     mean = (sum[end] - sum[start]) / (end - start),
 and one simulation answers for any number of windows, if the sums at their starts are kept (paper,
-section 5). In differential coding the readout takes the sums themselves: they are the estimate.
+section 5). Where states are estimates the readout takes these themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Answers:
         """Answer with the readout of these sessions."""
         self._outputs = model.outputs
         self._parts = parts
-        self._means = model.coding == "rate"
+        self._means = not model.estimates
         self._inputs: dict[str, str] = {}
         """The state that holds a sum, by the tensor that the readout takes it or its mean as."""
         for state in model.states:

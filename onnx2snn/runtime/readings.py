@@ -76,7 +76,7 @@ class Readings:
         return {site: run.value(name) for site, name in self._membranes.items()}
 
     def sent(self) -> dict[str, Array]:
-        """Return what neurons of differential coding have sent, in threshold units, by site.
+        """Return what neurons before weighted operators have sent, in threshold units, by site.
 
         There is nothing before the first run.
         """
@@ -86,7 +86,7 @@ class Readings:
         return {site: run.value(name) for site, name in self._first_states.items()}
 
     def given(self) -> dict[str, Array]:
-        """Return what neurons of differential coding are given after the last step, by site.
+        """Return what neurons before weighted operators are given after the last step, by site.
 
         It is in threshold units, less the estimate that they start at.
         """

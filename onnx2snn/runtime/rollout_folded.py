@@ -41,7 +41,7 @@ def unroll_folded(unrolling: Unrolling, core: onnx.ModelProto, total: int, start
     # the sums start afresh behind the delay
     held |= unrolling.all_zeros(unrolling.sums)
     held = passes.stretch(held, f"{OWN}window/", total - start)
-    if unrolling.step.coding == "differential":
+    if unrolling.step.estimates:
         unrolling.estimates(held)
         return
     length = f"{OWN}length"

@@ -42,7 +42,7 @@ def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
     carried = carried_states(unrolling.step)
     zeros = unrolling.all_zeros(unrolling.states)
     held = unrolling.loop(prefix, count, body, carried, zeros)
-    if unrolling.step.coding == "differential":
+    if unrolling.step.estimates:
         unrolling.estimates(held)
         return
     # mean = sum / (T - delay)

@@ -19,6 +19,7 @@ from onnx import NodeProto, TensorProto, helper
 from onnx2snn.snn.differential import DIFFERENTIAL_IF, digit_count_nodes, largest_spike
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP, GRADED_IF, SIGNED_GRADED_IF, neuron_nodes
+from onnx2snn.snn.rate_if import RATE_IF
 from onnx2snn.snn.step_model import StepModel
 
 CounterKind = Literal["count", "activity", "height", "event"]
@@ -102,7 +103,7 @@ def _other_sizes(neuron: str) -> list[CounterKind]:
     if neuron == DIFFERENTIAL_IF:
         # its activity is the number of its spikes
         return ["height"]
-    if neuron in (GRADED_IF, SIGNED_GRADED_IF):
+    if neuron in (GRADED_IF, SIGNED_GRADED_IF, RATE_IF):
         return ["event"]
     return []
 

@@ -3,7 +3,7 @@
 Silence is one of the values.
 
 IF: 0 or 1. SignedIF: -1, too. GradedIF: 0 to k levels. SignedGradedIF: -1, too.
-DifferentialIF: a sign and one of n octaves, or 0: log2(2n + 1) bits a digit.
+RateIF: -k to k. DifferentialIF: a sign and one of n octaves, or 0: log2(2n + 1) bits a digit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from onnx2snn.protos.nodes import attribute
 from onnx2snn.snn.differential import DIFFERENTIAL_IF, largest_spike
 from onnx2snn.snn.format import Metadata
 from onnx2snn.snn.neurons import BY_OP, GRADED_IF, SIGNED_GRADED_IF, neuron_nodes
+from onnx2snn.snn.rate_if import RATE_IF
 from onnx2snn.snn.step_model import StepModel
 
 
@@ -31,6 +32,8 @@ def _alphabet(node: NodeProto, metadata: Metadata) -> int:
     if node.op_type == DIFFERENTIAL_IF:
         octaves = round(math.log2(largest_spike(node, metadata))) + 1
         return 2 * octaves + 1
+    if node.op_type == RATE_IF:
+        return 2 * int(attribute(node, "levels", metadata["levels"])) + 1
     levels = 1
     if node.op_type in (GRADED_IF, SIGNED_GRADED_IF):
         told = metadata["settings"].get("levels", 1)

@@ -24,9 +24,8 @@ from onnx2snn.score.connections import CONNECTIVITY, SCALING, data_inputs
 from onnx2snn.score.node_runs import NodeRun
 from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, fan_out, operations
 from onnx2snn.score.taps import window_size
-from onnx2snn.snn.differential import DIFFERENTIAL_IF
 from onnx2snn.snn.format import SNN_DOMAIN
-from onnx2snn.snn.neurons import BY_OP
+from onnx2snn.snn.neurons import BY_OP, ESTIMATING
 
 POOLS = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "LpPool")
 """Operators that cost an operation for each element they read."""
@@ -52,7 +51,7 @@ class SpikeFlow:
     counts: dict[str, Array] = field(default_factory=dict)
     """Synapses of a spike at each element."""
     held: dict[str, str] = field(default_factory=dict)
-    """By the spikes of differential coding what was sent so far: to a product a weight."""
+    """By the spikes of a site what was sent so far: to a product a weight."""
     before: set[str] = field(default_factory=set)
     """What was sent before the step: the weights of a product's first term."""
 
@@ -77,7 +76,7 @@ class SpikeFlow:
             return True
         if is_neuron(node):
             self.mark(node.output[0], False)
-            if node.op_type == DIFFERENTIAL_IF:
+            if node.op_type in ESTIMATING:
                 self.held[node.output[0]] = node.output[1]
             return True
         runs = self.runs(node)

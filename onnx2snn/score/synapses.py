@@ -117,7 +117,7 @@ def _spike_flow(
     values = all_values(proto, whole)
     flow = SpikeFlow(values, standard_opset(proto), _averaged(model))
     sent = set()
-    if model.coding == "differential":
+    if model.estimates:
         sent = {node.input[1] for node in neuron_nodes(model.nodes)}
     for state in model.states:
         # the state of an operator that does not spike; what neurons have sent are no currents

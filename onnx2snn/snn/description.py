@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import onnx
 
@@ -18,7 +18,6 @@ from onnx2snn.errors import ModelFileError
 from onnx2snn.snn import schema
 from onnx2snn.snn.differential import MOST_OCTAVES
 from onnx2snn.snn.format import (
-    DIFFERENTIAL_FORMAT,
     FORMATS,
     ROLLOUT_KEY,
     Metadata,
@@ -26,6 +25,7 @@ from onnx2snn.snn.format import (
     RolloutMetadata,
     StateEntry,
     coding_of,
+    holds_estimates,
     metadata_of,
 )
 from onnx2snn.snn.inlined import nodes_with_neurons
@@ -108,17 +108,22 @@ def _damaged(fault: str, name: str) -> ModelFileError:
 
 
 def _faults_of_coding(metadata: Metadata) -> Iterator[str]:
-    """Format 2 is that of differential coding, and has keys of its own."""
-    differential = metadata["format"] == DIFFERENTIAL_FORMAT
-    if (coding_of(metadata) == "differential") != differential:
-        yield "'coding' does not fit the format"
-    if not differential:
+    """Format 2 has keys of its own, by coding; format 1 is that of rate coding alone."""
+    differential = coding_of(metadata) == "differential"
+    if not holds_estimates(metadata):
+        if differential:
+            yield "'coding' does not fit the format"
         return
-    for key in ("octaves", "digits", "weighted"):
+    numbers = {"octaves": MOST_OCTAVES, "digits": MOST_OCTAVES}
+    if not differential:
+        numbers = {"levels": LARGEST}
+    for key in ("coding", "weighted", *numbers):
         if key not in metadata:
             yield f"'{key}' is missing"
-    if not 1 <= metadata["octaves"] <= MOST_OCTAVES or not 1 <= metadata["digits"] <= MOST_OCTAVES:
-        yield "'octaves' or 'digits' is out of range"
+    values: Mapping[str, Any] = metadata
+    for key, most in numbers.items():
+        if not 1 <= values[key] <= most:
+            yield f"'{key}' is out of range"
     if metadata["delay"] != 0:
         yield "'delay' is not 0"
 
@@ -157,7 +162,7 @@ def _faults_of_states(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[st
         rank = len(declared[state["input"]].type.tensor_type.shape.dim)
         if state["rank"] != rank or len(state["shape"]) != rank:
             yield f"state '{state['input']}' has another rank in the graph"
-    if coding_of(metadata) == "differential":
+    if holds_estimates(metadata):
         after = {state["output"] for state in states}
         if not after.issuperset(metadata["parts"]["readout"]):
             yield "'parts.readout' are not states"

@@ -30,6 +30,7 @@ from onnx2snn.snn.neurons import (
     SIGNED_IF,
     body_node,
 )
+from onnx2snn.snn.rate_if import RATE_IF, rate_if_function
 
 Body = Callable[[float, int], list[NodeProto]]
 """Takes the initial potential and the levels."""
@@ -46,6 +47,8 @@ def function_for(op: str, opset: int, nodes: Sequence[NodeProto], *, single: boo
     """
     if op == DIFFERENTIAL_IF:
         return differential_function(opset, attribute(nodes[0], "digits"))
+    if op == RATE_IF:
+        return rate_if_function(opset, attribute(nodes[0], "levels"))
     plain = BY_OP[op].function(opset)
     known = {_known(node) for node in nodes}
     if not single or len(known) != 1:

@@ -19,10 +19,10 @@ from onnx2snn.aliases import Dim
 FORMAT = 1
 """The version of the description that rate-coded files have."""
 
-DIFFERENTIAL_FORMAT = 2
-"""The version that files of differential coding have."""
+WEIGHTED_FORMAT = 2
+"""The version of files with neurons in front of weighted operators, in either coding."""
 
-FORMATS = (FORMAT, DIFFERENTIAL_FORMAT)
+FORMATS = (FORMAT, WEIGHTED_FORMAT)
 """The versions that this package reads."""
 
 SNN_DOMAIN = "onnx2snn"
@@ -37,7 +37,7 @@ METADATA_KEY = "onnx2snn"
 ROLLOUT_KEY = "onnx2snn_rollout"
 """The `metadata_props` key under which a rollout holds its description."""
 
-NeuronOp = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF", "DifferentialIF"]
+NeuronOp = Literal["IF", "SignedIF", "GradedIF", "SignedGradedIF", "RateIF", "DifferentialIF"]
 """The neuron operators of the domain; `snn.neurons` and `snn.differential` define them."""
 
 Coding = Literal["rate", "differential"]
@@ -93,8 +93,7 @@ class WeightedEntry(TypedDict):
 class PartsEntry(TypedDict):
     """Where the graph can be cut: the encoder's tensors for the core, and what the readout takes.
 
-    The readout takes the means of a rate-coded file, and the states after the step of a file of
-    differential coding.
+    The readout takes the means of a file of format 1, and states after the step of one of format 2.
     """
 
     encoder: list[str]
@@ -104,8 +103,9 @@ class PartsEntry(TypedDict):
 class Metadata(TypedDict):
     """The description of a step graph; `timesteps`, `delay`, `delay_auto` count steps.
 
-    The last four keys are those of format 2: the coding, the powers of two a spike can have, the
-    spikes a neuron may send in a step, and what drives each weighted operator.
+    The last keys are those of format 2: the coding, what drives each weighted operator, and in
+    differential coding the powers of two a spike can have and the spikes a neuron may send in a
+    step, in rate coding the most thresholds that a spike is high.
     """
 
     format: int
@@ -123,6 +123,7 @@ class Metadata(TypedDict):
     coding: NotRequired[Coding]
     octaves: NotRequired[int]
     digits: NotRequired[int]
+    levels: NotRequired[int]
     weighted: NotRequired[list[WeightedEntry]]
 
 
@@ -146,6 +147,11 @@ def metadata_of(proto: onnx.ModelProto, key: str = METADATA_KEY) -> str | None:
 def coding_of(metadata: Metadata) -> Coding:
     """Return the coding of a step graph; format 1 knows one alone."""
     return metadata.get("coding", "rate")
+
+
+def holds_estimates(metadata: Metadata) -> bool:
+    """Return whether states are estimates, from which an answer is read, in place of means."""
+    return metadata["format"] == WEIGHTED_FORMAT
 
 
 def is_emitted(proto: onnx.ModelProto) -> bool:

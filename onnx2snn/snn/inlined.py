@@ -19,9 +19,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from onnx2snn.protos.reach import upstream
-from onnx2snn.snn.differential import DIFFERENTIAL_IF
 from onnx2snn.snn.format import SNN_DOMAIN, Metadata, NeuronEntry, StateEntry
-from onnx2snn.snn.neurons import BY_OP, neuron_nodes
+from onnx2snn.snn.neurons import BY_OP, ESTIMATING, neuron_nodes
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _body(
 def _first(nodes: Sequence[NodeProto], kind: str, state: str) -> NodeProto | None:
     """Return the node that takes a neuron's current and its first state, if there is one."""
     takers = [node for node in nodes if state in node.input]
-    if kind == DIFFERENTIAL_IF:
+    if kind in ESTIMATING:
         # e = y - n; the other one adds what was sent
         errors = [node for node in takers if node.op_type == "Sub" and node.input[1] == state]
         return errors[0] if len(errors) == 1 else None

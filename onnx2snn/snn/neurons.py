@@ -4,7 +4,8 @@ IF: integrate and fire, reset by subtraction (paper, eq. 2-4).
 SignedIF: the same, and it takes back spikes that it fired too early.
 GradedIF: spikes of up to `levels` thresholds' height.
 SignedGradedIF: both.
-DifferentialIF: spikes tell a change (`snn.differential`).
+RateIF: in front of a weighted operator, spikes of either sign (`snn.rate_if`).
+DifferentialIF: there, too, spikes tell a change (`snn.differential`).
 
 All quantities are in threshold units, and a state u holds the membrane potential less the initial
 one, so that it starts as 0. `snn.fast_neurons` has faster functions for the usual case.
@@ -24,11 +25,15 @@ from onnx import AttributeProto, FunctionProto, NodeProto, helper, numpy_helper
 from onnx2snn.aliases import Array
 from onnx2snn.snn.differential import DIFFERENTIAL_IF, differential_function
 from onnx2snn.snn.format import SNN_DOMAIN, NeuronOp, StateKind
+from onnx2snn.snn.rate_if import RATE_IF, rate_if_function
 
 IF: Final = "IF"
 SIGNED_IF: Final = "SignedIF"
 GRADED_IF: Final = "GradedIF"
 SIGNED_GRADED_IF: Final = "SignedGradedIF"
+
+ESTIMATING = (RATE_IF, DIFFERENTIAL_IF)
+"""Neurons that compare what is to be known with what they have sent: e = y - n."""
 
 INITIAL_POTENTIAL = 0.5
 """v(0) in threshold units (paper, section 5: half the threshold)."""
@@ -236,7 +241,10 @@ _one_digit = partial(differential_function, digits=1)
 DIFFERENTIAL = Neuron(DIFFERENTIAL_IF, _one_digit, (_SENT,), signed=1)
 """The neuron of differential coding that sends one spike a step."""
 
-BY_OP: dict[str, Neuron] = {neuron.op: neuron for neuron in [*NEURONS.values(), DIFFERENTIAL]}
+RATE = Neuron(RATE_IF, partial(rate_if_function, levels=1), (_SENT,), signed=1)
+"""The neuron in front of a weighted operator in rate coding, of binary signed spikes."""
+
+BY_OP: dict[str, Neuron] = {neuron.op: neuron for neuron in [*NEURONS.values(), RATE, DIFFERENTIAL]}
 
 
 def neuron_for(kind: str, levels: int) -> Neuron:
@@ -274,7 +282,7 @@ def _float32(values: Array | float) -> onnx.TensorProto:
 def neuron_nodes(nodes: Iterable[NodeProto]) -> list[NodeProto]:
     """Return the neurons among nodes of an emitted model.
 
-    Input 1 is the membrane potential, or in differential coding the sum of what was sent.
+    Input 1 is the membrane potential, or the sum of what was sent.
     """
     own = [node for node in nodes if node.domain == SNN_DOMAIN]
     return [node for node in own if node.op_type in BY_OP]

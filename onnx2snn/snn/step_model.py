@@ -5,9 +5,9 @@ Three parts follow from the states alone. A node that depends on a state and tha
 are made of belongs to the core; one that depends on a state and only the outputs are made of to the
 readout; all others to the encoder.
 
-Between core and readout stand means, where values are rate-coded. In differential coding these are
-the states after the step, sums of what arrived: the readout computes again what lies between them
-and an output, once an answer is asked for.
+Between core and readout stand means, where neurons stand for activations. Where they stand in front
+of weighted operators these are the states after the step, sums of what arrived: the readout
+computes again what lies between them and an output, once an answer is asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import onnx
 
 from onnx2snn.protos.reach import downstream, upstream
 from onnx2snn.snn.description import read_metadata
-from onnx2snn.snn.format import Coding, Metadata, StateEntry, coding_of
+from onnx2snn.snn.format import Coding, Metadata, StateEntry, coding_of, holds_estimates
 from onnx2snn.snn.inlined import nodes_with_neurons, with_plain_casts
 
 Names = tuple[str, ...]
@@ -61,6 +61,11 @@ class StepModel:
     def coding(self) -> Coding:
         """What a spike says."""
         return coding_of(self.metadata)
+
+    @property
+    def estimates(self) -> bool:
+        """Whether its states are estimates, from which an answer is read, in place of means."""
+        return holds_estimates(self.metadata)
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -104,7 +109,7 @@ def read_step_model(proto: onnx.ModelProto, name: str) -> StepModel:
     metadata = read_metadata(proto, name)
     proto = with_plain_casts(proto, metadata)
     states = tuple(State.of(entry) for entry in metadata["states"])
-    border = boundaries(proto, states, coding_of(metadata))
+    border = boundaries(proto, states, estimates=holds_estimates(metadata))
     return StepModel(proto, metadata, states, border.to_core, border.to_readout, border.taken)
 
 
@@ -117,12 +122,12 @@ class Boundaries:
     taken: Names
 
 
-def boundaries(proto: onnx.ModelProto, states: Sequence[State], coding: Coding) -> Boundaries:
+def boundaries(proto: onnx.ModelProto, states: Sequence[State], *, estimates: bool) -> Boundaries:
     """Return the borders of a step graph.
 
-    In rate coding the readout takes means, and starts behind the divisions that make them. In
-    differential coding it takes states after the step, and whatever lies between them and an
-    output is computed again, the core's share of it, too.
+    The readout takes means, and starts behind the divisions that make them. With `estimates` it
+    takes states after the step, and whatever lies between them and an output is computed again, the
+    core's share of it, too.
     """
     varying = time_varying_tensors(proto, states)
     needed = needed_tensors(proto, states)
@@ -130,7 +135,7 @@ def boundaries(proto: onnx.ModelProto, states: Sequence[State], coding: Coding) 
     # a node without a state behind it is constant in time: encoder
     moving = [node for node in proto.graph.node if varying.intersection(node.output)]
     core = [node for node in moving if needed.intersection(node.output)]
-    if coding == "differential":
+    if estimates:
         after = {state.output for state in states}
         outputs = [value.name for value in proto.graph.output if value.name not in after]
         reached = upstream(proto.graph.node, outputs, stop=after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx2snn.aliases import Delay
 from onnx2snn.errors import UsageError
 from onnx2snn.options import MOST
-from onnx2snn.snn.format import Metadata, coding_of
+from onnx2snn.snn.format import Metadata, holds_estimates
 
 NAMES = ("half", "auto")
 """Delays that are a share of the steps of a run, whatever their number is."""
@@ -22,10 +22,10 @@ def window_delay(metadata: Metadata, delay: Delay, timesteps: int) -> int:
     Raises:
         UsageError: The delay leaves no step.
     """
-    if coding_of(metadata) == "differential" and delay not in (None, 0):
+    if holds_estimates(metadata) and delay not in (None, 0):
         raise UsageError(
-            f"delay is {delay!r}; an answer of differential coding is the estimate of its last "
-            "step, so leave the delay out"
+            f"delay is {delay!r}; with neurons in front of weighted operators an answer is the "
+            "estimate of its last step, so leave the delay out"
         )
     return resolve_delay(delay, timesteps, own_delay(metadata), metadata["delay_auto"])
 

@@ -49,7 +49,7 @@ def test_every_neuron_state_and_attribute_is_specified() -> None:
         assert f"\n| `{name}` |" in PAGE, name
     for key in (emitted.METADATA_KEY, emitted.ROLLOUT_KEY):
         assert f'`metadata_props["{key}"]`' in PAGE
-    assert f"`format` is {emitted.FORMAT} or {emitted.DIFFERENTIAL_FORMAT}." in PAGE
+    assert f"`format` is {emitted.FORMAT} or {emitted.WEIGHTED_FORMAT}." in PAGE
 
 
 def test_the_host_on_the_page_runs_a_model(tmp_path: Path) -> None:
