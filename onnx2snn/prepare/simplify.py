@@ -14,6 +14,7 @@ import onnx
 import onnxruntime as ort
 
 from onnx2snn.errors import ModelFileError, UnsupportedGraphError, one_line, out_of_memory
+from onnx2snn.prepare.captures import make_captures_explicit
 from onnx2snn.protos import large
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
@@ -21,7 +22,7 @@ from onnx2snn.protos.opset import raised
 from onnx2snn.protos.reach import spread
 from onnx2snn.protos.sessions import session_options, session_with
 from onnx2snn.protos.temporary import temporary_folder
-from onnx2snn.protos.walk import bodies, graphs
+from onnx2snn.protos.walk import graphs
 
 MINIMUM_OPSET = 18
 
@@ -41,7 +42,7 @@ def simplify(model: LoadedModel) -> onnx.ModelProto:
     """Return the model at opset 18 or newer, optimised by onnxruntime.
 
     Raises: ModelFileError: onnxruntime cannot load it. UnsupportedGraphError: Its opset cannot be
-        raised, it is quantised, or a subgraph reads tensors from outside.
+        raised, it is quantised, or a subgraph reads something that is no tensor.
     """
     _require_unquantised(model.proto.graph)
     with _undeclared(model.proto):
@@ -49,7 +50,7 @@ def simplify(model: LoadedModel) -> onnx.ModelProto:
     newer = raised(proto, MINIMUM_OPSET)
     if newer is not proto:  # what were attributes may be Constant nodes now
         newer = _optimise(newer, model.name)
-    _require_closed_subgraphs(newer.graph)
+    make_captures_explicit(newer)
     return newer
 
 
@@ -92,36 +93,6 @@ def _between_weighted(nodes: list[onnx.NodeProto]) -> set[int]:
 def _label(node: onnx.NodeProto) -> str:
     """Return the name of a node for a sentence: that of its first output where it has none."""
     return node.name or node.output[0]
-
-
-def _require_closed_subgraphs(graph: onnx.GraphProto) -> None:
-    """Refuse If, Loop and Scan whose bodies read tensors from around them: no edge tells of it."""
-    fixed = {tensor.name for tensor in graph.initializer}
-    for node in graph.node:
-        outer = _read_from_outside(node) - fixed
-        if outer:
-            reason = (
-                f"its subgraph reads '{min(outer)}' from outside; "
-                "export the model without control flow"
-            )
-            raise UnsupportedGraphError(_label(node), node.op_type, reason)
-
-
-def _read_from_outside(node: onnx.NodeProto) -> set[str]:
-    """Return the names that a node's subgraphs use and do not define."""
-    read: set[str] = set()
-    for body in bodies(node):
-        # a body knows its inputs, its constants and all that its nodes make
-        known = {value.name for value in body.input}
-        known.update(tensor.name for tensor in body.initializer)
-        for inner in body.node:
-            known.update(inner.output)
-        used = {value.name for value in body.output}
-        for inner in body.node:
-            used.update(filter(None, inner.input))
-            used |= _read_from_outside(inner)
-        read |= used - known
-    return read
 
 
 def _own_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
