@@ -14,16 +14,7 @@ from typing import Any, Never
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.display.libraries import require_libraries
 from onnx2snn.errors import Onnx2snnError, UsageError
-from onnx2snn.options import (
-    Coding,
-    Granularity,
-    MaxPool,
-    Method,
-    NeuronKind,
-    Preset,
-    Sites,
-    Start,
-)
+from onnx2snn.options import Coding, Granularity, MaxPool, Method, NeuronKind, Preset, Sites, Start
 from onnx2snn.pipeline.convert import Conversion, run_conversion
 from onnx2snn.pipeline.page_site import check_site
 from onnx2snn.protos.save import atomic_write, check_writable
