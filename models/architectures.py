@@ -1,9 +1,8 @@
-"""The three Fashion-MNIST example networks, as PyTorch modules."""
+"""Three Fashion-MNIST classifiers with ReLU, as PyTorch modules: ResNet, VGG and MobileNet-v2."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -108,11 +107,3 @@ def mobilenet() -> nn.Module:
         flatten=nn.Flatten(),
         head=nn.Linear(160, 10),
     )
-
-
-# How to build each network, and for how many epochs to train it.
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
-    "resnet": (resnet, 16),
-    "vgg": (vgg, 14),
-    "mobilenet": (mobilenet, 12),
-}

@@ -18,12 +18,13 @@ ROLES = {("Clip", 1): "min", ("Clip", 2): "max"}
 """What a constant is called after its node, by operator and input; others are numbered."""
 
 
-def export(net: nn.Module, target: Path, example: Tensor, outputs: tuple[str, ...]) -> None:
-    """Write the network as ONNX with nothing folded and a free batch, check the file, then put it
-    in place.
+def export(
+    net: nn.Module, target: Path, example: Tensor, outputs: tuple[str, ...], fold: bool = False
+) -> None:
+    """Write the network as ONNX with a free batch, check the file, then put it in place.
 
-    `example` [N,...] becomes the input `input`.
-
+    `example` [N,...] becomes the input `input`. Nothing is folded but, with `fold`, what is
+    computed from weights and constants alone.
     """
     temporary = target.with_suffix(".tmp")
     with warnings.catch_warnings():
@@ -34,7 +35,7 @@ def export(net: nn.Module, target: Path, example: Tensor, outputs: tuple[str, ..
             temporary,
             dynamo=False,
             opset_version=17,
-            do_constant_folding=False,
+            do_constant_folding=fold,
             training=torch.onnx.TrainingMode.PRESERVE,
             input_names=["input"],
             output_names=list(outputs),
@@ -55,6 +56,7 @@ def tidy(graph: onnx.GraphProto, net: nn.Module) -> None:
     ]  # Identity: weights it has merged
     number = Counter(_scopes(node) for node in nodes)
     kept = {o.name for o in graph.output}
+    folded = {t.name: t for t in graph.initializer if t.name not in net.state_dict()}
     weights = {k: v for k, v in net.state_dict().items() if not k.endswith("batches_tracked")}
     del graph.initializer[:], graph.node[:]
     renamed: dict[str, str] = {}
@@ -70,8 +72,14 @@ def tidy(graph: onnx.GraphProto, net: nn.Module) -> None:
                 constant.CopyFrom(constants[name])
                 constant.name = node.input[i]
                 graph.initializer.append(constant)
-        if node.output[0] not in kept:
-            renamed[node.output[0]] = node.output[0] = f"{node.name}.output"
+            elif name in folded:
+                node.input[i] = f"{node.name}.weight"
+                graph.initializer.append(folded[name])
+                graph.initializer[-1].name = node.input[i]
+        for i, name in enumerate(node.output):
+            if name not in kept:
+                node.output[i] = f"{node.name}.output{i or ''}"
+                renamed[name] = node.output[i]
     for (before, _), (name, layer) in pairwise(net.named_children()):
         if isinstance(layer, nn.Dropout):  # the exporter leaves it out of an inference graph
             at = next(i for i, n in enumerate(nodes, 1) if n.name == before)

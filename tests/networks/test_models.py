@@ -21,13 +21,30 @@ pytestmark = pytest.mark.slow
 Array = NDArray[Any]
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-NAMES = ("resnet", "vgg", "mobilenet")
-ACCURACY = {"resnet": 0.92, "vgg": 0.92, "mobilenet": 0.90}
+RELU = ("resnet", "vgg", "mobilenet")
+"""Those that rate coding turns into spiking networks whole."""
+MODERN = ("mobilenetv3",)
+"""Those that take differential coding."""
+NAMES = (*RELU, *MODERN)
+ACCURACY = {
+    "resnet": 0.92,
+    "vgg": 0.92,
+    "mobilenet": 0.90,
+    "mobilenetv3": 0.91,
+}
 
 OPERATORS: dict[str, dict[str, int]] = {
     "resnet": {"BatchNormalization": 15, "Conv": 15, "Relu": 13, "Add": 6, "MaxPool": 1, "Gemm": 1},
     "vgg": {"BatchNormalization": 5, "Conv": 5, "Relu": 6, "MaxPool": 3, "Dropout": 1, "Gemm": 2},
     "mobilenet": {"BatchNormalization": 17, "Conv": 17, "Clip": 12, "Add": 3, "Gemm": 1},
+    "mobilenetv3": {
+        "BatchNormalization": 16,
+        "Conv": 26,
+        "HardSwish": 12,
+        "HardSigmoid": 5,
+        "Relu": 5,
+        "Gemm": 2,
+    },
 }
 
 
@@ -98,6 +115,14 @@ def test_the_mobilenet_has_depthwise_convolutions_and_relu6() -> None:
     assert depthwise == 5
 
 
+def test_the_mobilenetv3_squeezes_and_excites() -> None:
+    """A hard sigmoid of the means of all channels scales each."""
+    maker = {node.output[0]: node for node in model("mobilenetv3").graph.node}
+    gated = [node for node in maker.values() if node.op_type == "Mul"]
+    assert len(gated) == 5
+    assert all(maker[node.input[1]].op_type == "HardSigmoid" for node in gated)
+
+
 def test_the_test_images_are_balanced_and_normalised() -> None:
     images, labels = data("test")["input"], data("test")["labels"]
     assert images.shape == (2000, 1, 28, 28)
@@ -136,7 +161,7 @@ def test_the_folder_stays_small() -> None:
     assert sum(file.stat().st_size for file in MODELS.rglob("*") if file.is_file()) < 24e6
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RELU)
 def test_a_quick_conversion_agrees_with_the_ann(name: str) -> None:
     if accuracy(name) < ACCURACY[name]:
         pytest.skip("the network does not have its final weights")
@@ -147,3 +172,14 @@ def test_a_quick_conversion_agrees_with_the_ann(name: str) -> None:
     chosen = np.arange(0, 2000, 10)  # 200 images
     (found,) = snn.run(None, {"input": data("test")["input"][chosen]}, timesteps=32)
     assert np.mean(found.argmax(axis=1) == classes(name)[chosen]) >= 0.85
+
+
+@pytest.mark.parametrize("name", MODERN)
+def test_four_steps_of_a_modern_network_say_what_the_ann_says(name: str) -> None:
+    """Without a preset, and with every weighted operator driven by spikes."""
+    images = data("calibration")["input"]
+    conversion = convert(path(name), images[:200], encode_input=True, strict=True)
+    chosen = np.arange(0, 2000, 10)  # 200 images
+    snn = SpikingSession(conversion.model)
+    (found,) = snn.run(None, {"input": data("test")["input"][chosen]}, timesteps=4)
+    assert np.mean(found.argmax(axis=1) == classes(name)[chosen]) >= 0.95
