@@ -47,6 +47,10 @@ class DataError(Onnx2snnError, ValueError):
     """Calibration or evaluation data that does not fit the model."""
 
 
+class UnbatchedError(DataError):
+    """Data, or a network, that shows that axis 0 of the inputs may not count samples."""
+
+
 class OutputError(Onnx2snnError):
     """A result that cannot be written where it was asked for."""
 

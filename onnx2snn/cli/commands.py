@@ -137,12 +137,14 @@ def _run(given: argparse.Namespace) -> None:
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.outputs import run_samples
     from onnx2snn.protos.save import write_npz
+    from onnx2snn.runtime.by_sample import read_by_sample
     from onnx2snn.runtime.parts import Opening
     from onnx2snn.runtime.simulation import Simulation
 
-    session = Simulation(given.snn, Opening(threads=given.threads))
+    session = Simulation(read_by_sample(given.snn), Opening(threads=given.threads))
+    unbatched = session.metadata.get("unbatched", [])
     with (
-        open_samples(given.inputs, session.inputs) as samples,
+        open_samples(given.inputs, session.inputs, unbatched=unbatched) as samples,
         terminal.progress_bar(given.quiet) as progress,
     ):
         outputs = run_samples(session, samples, given.timesteps, given.delay, progress)

@@ -8,30 +8,43 @@ import numpy as np
 
 from onnx2snn.aliases import Dim, DType
 from onnx2snn.data.rows import Rows, converted, first_not_finite
-from onnx2snn.errors import DataError
+from onnx2snn.errors import DataError, UnbatchedError
 from onnx2snn.protos.specs import TensorSpec
 
 Group = Mapping[str, Rows]
 """Arrays by name that come together, from one file or one batch, with as many samples each."""
 
 
-def misfit(what: str, shape: tuple[int, ...], dims: tuple[Dim, ...]) -> str:
-    """Return the sentence for an array of a shape that an input does not take."""
+def misfit(what: str, shape: tuple[int, ...], dims: tuple[Dim, ...]) -> DataError:
+    """Return the error for an array of a shape that an input does not take.
+
+    It is an `UnbatchedError` where each row of the array would be a whole input.
+    """
     expected = _dims(("N", *dims[1:]))
     if _is_one_sample(shape, dims):
-        return (
+        return DataError(
             f"{what} has shape {_dims(shape)}, a sample without a batch axis, but the model takes "
             f"{expected}: add the axis in front, e.g. `x[None]`"
         )
-    whole = all(isinstance(dim, int) for dim in dims)
-    if whole and shape_fits((None, *dims), shape):
-        return (
-            f"{what} has shape {_dims(shape)}, but the model takes {_dims(dims)}, without a batch "
-            f"axis: export it with one in front, as {_dims(('N', *dims))}"
+    if shape_fits((None, *dims), shape):
+        return UnbatchedError(
+            f"{what} has shape {_dims(shape)}, an axis more than the {_dims(dims)} of the model, "
+            f"whose axis 0 counts samples: give {expected}"
         )
-    return (
+    return DataError(
         f"{what} has shape {_dims(shape)}, but the model takes {expected}: "
         "reshape or resize the data"
+    )
+
+
+def misfit_of_samples(what: str, shape: tuple[int, ...], dims: tuple[Dim, ...]) -> str:
+    """Return the sentence for an array that is no sample of a network without a batch axis.
+
+    `dims` are those of its input with the axis of one sample in front.
+    """
+    return (
+        f"{what} has shape {_dims(shape)}, but the model takes {_dims(dims[1:])}, a sample without "
+        f"a batch axis: give samples one by one, or in one array {_dims(('N', *dims[1:]))}"
     )
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from onnx2snn.data.array_checks import (
     check_objects,
     check_samples,
     misfit,
+    misfit_of_samples,
     shape_fits,
 )
 from onnx2snn.data.rows import (
@@ -34,6 +35,7 @@ from onnx2snn.data.rows import (
     in_memory,
     raw_file,
     repeated,
+    with_axis,
     without_axes,
 )
 from onnx2snn.data.text import text_rows
@@ -53,11 +55,14 @@ class Intake:
     """Gathers the arrays of a source, group by group, and refuses those that do not fit the model.
 
     `allowed` names the arrays that may stand beside the inputs; temporary files go to `folder`.
+    `unbatched` names inputs whose first axis, of size 1, the network itself lacks: an array of such
+    a one may be a single sample.
     """
 
     inputs: dict[str, TensorSpec]
     allowed: tuple[str, ...]
     folder: Path
+    unbatched: Collection[str] = ()
     _arrays: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
     # of each name the first array: later ones must look like it
     _first: dict[str, Rows] = field(default_factory=dict)
@@ -164,12 +169,24 @@ class Intake:
     def _checked(self, where: str, group: Group) -> dict[str, Rows]:
         """Return the group with inputs cast to the model's types."""
         self.check_names(where, group)
+        group = self._with_axes(group)
         checked = {}
         for name, rows in group.items():
             checked[name] = self._checked_array(name, f"'{name}' in {where}", rows)
         checked = self._for_all(checked)
         check_counts(where, checked)
         return checked
+
+    def _with_axes(self, group: Group) -> Group:
+        """Return a group with an axis in front where it is one sample, and what is beside it."""
+        found = dict(group)
+        for name in self.unbatched:
+            if name in group and shape_fits(self.inputs[name].shape or (), (1, *group[name].shape)):
+                found[name] = with_axis(group[name])
+        if any(found[name] is not rows for name, rows in group.items()):
+            for name in set(group).difference(self.inputs):
+                found[name] = with_axis(group[name])
+        return found
 
     def _for_all(self, group: Group) -> dict[str, Rows]:
         """Return a group in which an input that is given once is the same for all samples."""
@@ -211,7 +228,9 @@ class Intake:
         if spec.shape is None:
             return
         if not shape_fits(spec.shape, shape):
-            raise DataError(misfit(what, shape, spec.shape))
+            if spec.name in self.unbatched:
+                raise DataError(misfit_of_samples(what, shape, spec.shape))
+            raise misfit(what, shape, spec.shape)
         for dim, size in zip(spec.shape[1:], shape[1:], strict=True):
             if isinstance(dim, str):
                 self._check_symbol(dim, SymbolSize(size, spec.name), what)

@@ -80,6 +80,16 @@ def without_axes(rows: Rows) -> Rows:
     return replace(rows, shape=(1,), read=read)
 
 
+def with_axis(rows: Rows) -> Rows:
+    """Return an array that is one sample as an array of that sample."""
+
+    def read(indices: Array) -> Array:
+        whole = rows.read(np.arange(rows.count if rows.shape else 1))
+        return np.repeat(whole[None], len(indices), axis=0)
+
+    return replace(rows, shape=(1, *rows.shape), read=read)
+
+
 def converted(rows: Rows, dtype: DType) -> Rows:
     """Return the rows read as another type; a value past its range becomes an infinity."""
 

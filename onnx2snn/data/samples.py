@@ -118,6 +118,7 @@ def open_samples(
     inputs: Sequence[TensorSpec],
     *,
     targets_allowed: Collection[str] = TARGETS,
+    unbatched: Collection[str] = (),
 ) -> Samples:
     """Open a source of data and check all of it against a model's inputs.
 
@@ -125,6 +126,8 @@ def open_samples(
         source: A path, `script.py:function` or Python arrays.
         inputs: The inputs of the model.
         targets_allowed: Names of the arrays that may stand beside the inputs.
+        unbatched: Names of inputs whose first axis, of size 1, the network itself lacks; others
+            may be among them.
 
     Returns:
         The samples; their temporary files last until they are closed.
@@ -135,7 +138,8 @@ def open_samples(
     """
     folder = temporary.made_folder()
     specs = {spec.name: spec for spec in inputs}
-    intake = Intake(specs, tuple(targets_allowed), folder)
+    lacking = [name for name in specs if name in unbatched]
+    intake = Intake(specs, tuple(targets_allowed), folder, lacking)
     is_path = isinstance(source, str | os.PathLike)
     where = str(source) if is_path else "the data"
     try:

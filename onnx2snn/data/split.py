@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,6 +86,7 @@ def open_calibration(
     specs: Sequence[TensorSpec],
     seed: int,
     bounds: Mapping[str, int] | None = None,
+    unbatched: Collection[str] = (),
 ) -> CalibrationData:
     """Open the calibration data and hold some of it back, or make random inputs up.
 
@@ -94,6 +95,7 @@ def open_calibration(
         specs: The inputs of the model.
         seed: Decides which samples are held back, and what is random.
         bounds: For random inputs, the number of valid indices of an input (see `index_bounds`).
+        unbatched: Inputs whose first axis the network itself lacks, as for `open_samples`.
 
     Returns:
         The data, split.
@@ -103,7 +105,7 @@ def open_calibration(
     """
     if calibration is None:
         return _random_calibration(specs, seed, bounds)
-    samples = open_samples(calibration, specs)
+    samples = open_samples(calibration, specs, unbatched=unbatched)
     count = len(samples)
     order = np.random.default_rng(seed).permutation(count)
     back = min(MOST_HELD_BACK, count // HELD_BACK_SHARE)

@@ -11,13 +11,15 @@ from dataclasses import replace
 
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.data.samples import Samples, open_samples
-from onnx2snn.data.split import open_calibration
 from onnx2snn.display.page import conversion_page, evaluation_page
 from onnx2snn.display.subject import Subject
 from onnx2snn.errors import DataError, UsageError
+from onnx2snn.pipeline.calibration_data import reopened
 from onnx2snn.pipeline.convert import Conversion
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.specs import input_specs
+from onnx2snn.protos.unbatched import by_sample
+from onnx2snn.runtime.by_sample import read_by_sample
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.evaluate import run_evaluation
@@ -56,8 +58,8 @@ def present_evaluation(  # noqa: PLR0913 - arguments of `evaluate`, by keyword
     Raises:
         UsageError: There is no such `site`.
     """
-    source = load_model(ann)
-    simulation = Simulation(snn, Opening(threads=threads))
+    simulation = Simulation(read_by_sample(snn), Opening(threads=threads))
+    source = _like(simulation, ann)
     windows = [(row["timesteps"], delay) for row in result["snn"]]
     metric = metric_of(result)
     with _opened(data, source) as samples:
@@ -70,7 +72,12 @@ def _opened(data: object, source: LoadedModel) -> AbstractContextManager[Samples
     """Return samples to be closed after use, unless the caller has opened them."""
     if isinstance(data, Samples):
         return nullcontext(data)
-    return open_samples(data, input_specs(source.proto))
+    return open_samples(data, input_specs(source.proto), unbatched=source.unbatched)
+
+
+def _like(simulation: Simulation, ann: ModelSource) -> LoadedModel:
+    """Return an ANN that takes samples as its simulation does: in batches, or one by one."""
+    return by_sample(load_model(ann), simulation.metadata.get("unbatched", []))
 
 
 def present_conversion(
@@ -99,16 +106,16 @@ def present_conversion(
         UsageError: There is no such `site`.
     """
     threads = settings.threads
-    source = load_model(model)
-    simulation = Simulation(conversion.model, Opening(threads=threads))
+    simulation = Simulation(read_by_sample(conversion.model), Opening(threads=threads))
+    source = _like(simulation, model)
     if calibration is None:
         settings = settings.without_data()
     timesteps = _powers_of_two(conversion.report.timesteps)
-    data = open_calibration(calibration, input_specs(source.proto), settings.seed)
+    data = reopened(source, calibration, settings.seed)
     with data.samples:
         question = Question(timesteps=timesteps, limit=MOST_HELD_BACK, threads=threads)
         samples = data.held_back
-        result = _scored_by_what_fits(source, conversion, samples, question, progress)
+        result = _scored_by_what_fits(model, conversion, samples, question, progress)
         metric = metric_of(result)
         windows: list[tuple[int, Delay]] = [(t, None) for t in timesteps]
         subject = Subject(source, simulation, samples, windows, metric, threads)
@@ -117,7 +124,7 @@ def present_conversion(
 
 
 def _scored_by_what_fits(
-    source: LoadedModel,
+    model: ModelSource,
     conversion: Conversion,
     samples: Samples,
     question: Question,
@@ -129,11 +136,11 @@ def _scored_by_what_fits(
     """
     warnings = []
     try:
-        result = run_evaluation(source.proto, conversion.model, samples, question, progress)
+        result = run_evaluation(model, conversion.model, samples, question, progress)
     except (DataError, UsageError) as error:
         warnings = [f"the page is scored by agreement: {error}"]
         question = replace(question, metric="agreement")
-        result = run_evaluation(source.proto, conversion.model, samples, question, progress)
+        result = run_evaluation(model, conversion.model, samples, question, progress)
     result["warnings"] = warnings  # those of the conversion are in its report
     return result
 

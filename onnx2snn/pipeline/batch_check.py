@@ -15,7 +15,7 @@ import onnxruntime as ort
 from onnx2snn.aliases import Array
 from onnx2snn.data.batches import filled
 from onnx2snn.data.split import CalibrationData
-from onnx2snn.errors import DataError
+from onnx2snn.errors import UnbatchedError
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.partition import Site
@@ -35,7 +35,7 @@ def require_batch_axis(
     specs: Sequence[TensorSpec],
     threads: int | None,
 ) -> str:
-    """Raise DataError where axis 0 of the inputs does not count samples.
+    """Raise UnbatchedError where axis 0 of the inputs does not count samples.
 
     A first axis that the model names counts them, whatever it does with them. Where its size is
     fixed, and all outputs have that size in front as well, the samples of a batch may depend on
@@ -79,7 +79,7 @@ def require_batch_axis(
             if comparable and _mixes(before, after, size, kept):
                 if _in_front(graph, counted, size):
                     return f"samples of a batch depend on each other: {_sentence(counted[0], site)}"
-                raise DataError(_sentence(counted[0], site))
+                raise UnbatchedError(_sentence(counted[0], site))
     return ""
 
 
@@ -120,10 +120,9 @@ def _mixes(one: Array, other: Array, samples: int, kept: int) -> bool:
 
 
 def _sentence(spec: TensorSpec, site: Site) -> str:
-    shape = spec.shape or ()
-    name = "batch" if "N" in shape else "N"
-    batched = TensorSpec(spec.name, spec.dtype, (name, *shape))
+    one_higher = TensorSpec(spec.name, spec.dtype, ("N", *(spec.shape or ())))
     return (
-        f"axis 0 of input '{spec}' does not count samples, since the activation '{site.source}' of "
-        f"one depends on the others; export the model with a batch axis in front, as '{batched}'"
+        f"axis 0 of input '{spec}' does not seem to count samples, since the activation "
+        f"'{site.source}' of one depends on the others; where each '{spec}' is a sample, give them "
+        f"in one array '{one_higher}'"
     )

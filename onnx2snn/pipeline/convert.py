@@ -19,6 +19,7 @@ from onnx2snn.pipeline.prepared import Prepared, prepared
 from onnx2snn.pipeline.report import Report
 from onnx2snn.pipeline.search import fewest_timesteps
 from onnx2snn.prepare.job import Job
+from onnx2snn.rewrite.emit import unbatched_file
 from onnx2snn.settings import Settings
 
 
@@ -67,6 +68,9 @@ def run_conversion(
             found = stages.find(ready, ready.job)
             conversion = stages.make(ready, ready.job, found)
     _check_drop(conversion.report, settings.max_drop)
+    if ready.source.unbatched:
+        # as the network takes and gives it: without the axis of one sample
+        conversion = replace(conversion, model=unbatched_file(conversion.model))
     thresholds = saved.stored(found, ready.job.sites, ready.source.sha256)
     return replace(conversion, _thresholds=thresholds)
 

@@ -15,7 +15,7 @@ from onnx2snn.data.random import index_bounds, random_samples
 from onnx2snn.data.split import open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError
 from onnx2snn.graph.shape_inference import Trial
-from onnx2snn.pipeline.prepared import trial_of
+from onnx2snn.pipeline.calibration_data import trial_of
 from onnx2snn.prepare.codings import choose_coding
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.roles import Row
@@ -23,6 +23,7 @@ from onnx2snn.prepare.weighted_sites import WeightedPartition
 from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.sessions import loading
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs, output_specs
+from onnx2snn.protos.unbatched import by_sample, lacks_batch_axis
 from onnx2snn.score.results import WeightedWork
 from onnx2snn.score.synapses import weighted_work
 from onnx2snn.settings import Settings
@@ -125,6 +126,9 @@ def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
     coding = settings.coding or "rate"
     driven: Sequence[WeightedEntry] = ()
     rows: Sequence[Row] = ()
+    given = source
+    if lacks_batch_axis(source.proto):
+        source = by_sample(source)
     try:
         trial = _random_trial(source)
         way = choose_coding(normalise(source, trial), trial, settings)
@@ -140,8 +144,8 @@ def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
     about: Inspection = {
         "kind": "ann",
         "model": source.name,
-        "inputs": _as_texts(input_specs(source.proto)),
-        "outputs": _as_texts(output_specs(source.proto)),
+        "inputs": _as_texts(input_specs(given.proto)),
+        "outputs": _as_texts(output_specs(given.proto)),
         "coding": coding,
         "convertible": reason is None,
         "reason": reason,

@@ -14,6 +14,7 @@ from onnx2snn.protos.batch_arrays import (
     output_places,
     samples_of,
 )
+from onnx2snn.protos.batch_types import BatchAxis
 from onnx2snn.protos.specs import fixed_batch
 from onnx2snn.runtime.division import model_axes
 from onnx2snn.runtime.memory import affordable_batch
@@ -66,6 +67,9 @@ def run_samples(
 
 def _places(session: Simulation, names: Sequence[str], ran: Sequence[Batch]) -> list[OutputPlace]:
     """Return where the outputs have their samples, as the graph or a step of a few says."""
+    if session.metadata.get("unbatched"):
+        # an axis of one sample was put in front of each
+        return [BatchAxis(0) for _ in names]
     axes = model_axes(session.model)
 
     def compute(feed: Mapping[str, Array]) -> list[Array]:

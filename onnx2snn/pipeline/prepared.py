@@ -7,8 +7,8 @@ it tries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,12 +17,18 @@ from onnx2snn.calibrate.batchnorm import recorded_statistics
 from onnx2snn.calibrate.gaussians import Gaussian, site_statistics
 from onnx2snn.calibrate.saved import Calibration
 from onnx2snn.data.batches import batches
-from onnx2snn.data.random import index_bounds
-from onnx2snn.data.split import CalibrationData, open_calibration
-from onnx2snn.errors import ComputationError, DataError, UnsupportedGraphError, UsageError, quoted
-from onnx2snn.graph.shape_inference import Trial
+from onnx2snn.data.split import CalibrationData
+from onnx2snn.errors import (
+    ComputationError,
+    DataError,
+    UnbatchedError,
+    UnsupportedGraphError,
+    UsageError,
+    quoted,
+)
 from onnx2snn.graph.types import Graph
 from onnx2snn.pipeline.batch_check import require_batch_axis
+from onnx2snn.pipeline.calibration_data import can_be_read_again, open_for, reopened, trial_of
 from onnx2snn.pipeline.cost import Clock, inference_seconds
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
 from onnx2snn.prepare.arrange import Arrangement
@@ -37,6 +43,7 @@ from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.save import check_writable
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
+from onnx2snn.protos.unbatched import by_sample
 from onnx2snn.settings import Settings
 from onnx2snn.snn.format import is_emitted
 
@@ -86,48 +93,77 @@ def prepared(
     with clock("load"):
         source = load_model(model)
         _require_ann(source)
-        specs = input_specs(source.proto)
-        _require_numpy(specs)
+        _require_numpy(input_specs(source.proto))
         if settings.save_thresholds is not None:
             check_writable(settings.save_thresholds)
-        # without data and a method, BatchNormalization may know how activations are distributed
-        informed = calibration is None and settings.method is None
-        recorded = recorded_statistics(source.proto) if informed else {}
         coding = settings.chosen_coding
         if calibration is None and coding is not None:
             # refused before the work, where the network has no say
             settings.coded(coding).without_data()
-        data = open_calibration(calibration, specs, settings.seed, index_bounds(source.proto))
-    with data.samples:
-        feed = data.check_feed(specs)
-        with clock("normalise"):
-            trial = trial_of(data, specs)
-            graph = normalise(source, trial)
-            original = _original_outputs(source, data, feed, specs, settings.threads)
-            _require_numbers(source, data, original)
-            normalised = run_model(graph, feed, settings.threads)
-        with clock("arrange"):
-            way = choose_coding(graph, trial, settings)
-            settings = settings.coded(way.coding)
-            if calibration is None:
-                settings = settings.without_data()
-            arranged = way.graph is not graph
-            graph, arrangement, parts = way.graph, way.arrangement, way.partition
-            if settings.keep:
-                parts = _kept(graph, arrangement, parts, settings.keep)
-            # before the stages are compared: random numbers would differ from run to run
-            parts.require_convertible()
-            if settings.strict:
-                parts.require_spiking()
-            doubt = require_batch_axis(graph, parts.sites, data, specs, settings.threads)
-            check_stage("normalise", original, normalised)
-            if arranged:
-                check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
-        job = Job(graph, parts, specs, data, settings, progress)
-        inference = None if data.random else inference_seconds(job, source.proto)
-        statistics = site_statistics(graph, job.sites, recorded)
-        said = (way.reason, doubt)
-        yield Prepared(job, source, arrangement, feed, statistics, inference, clock, *said)
+    with ExitStack() as stack:
+        with clock("load"):
+            source, data = open_for(source, calibration, settings.seed)
+        stack.enter_context(data.samples)
+        given = Given(source, data, calibration is None, progress, clock)
+        try:
+            ready = _to_partition(given, settings)
+        except UnbatchedError:
+            if source.unbatched or not can_be_read_again(calibration):
+                raise
+            source = by_sample(source)
+            data = reopened(source, calibration, settings.seed)
+            stack.enter_context(data.samples)
+            ready = _to_partition(replace(given, source=source, data=data), settings)
+        yield ready
+
+
+@dataclass(frozen=True)
+class Given:
+    """A network and its data, opened; `made_up`: they are random inputs."""
+
+    source: LoadedModel
+    data: CalibrationData
+    made_up: bool
+    progress: Progress
+    clock: Clock
+
+
+def _to_partition(given: Given, settings: Settings) -> Prepared:
+    """Take a network to its partition, on data that are open."""
+    source, data, clock = given.source, given.data, given.clock
+    specs = input_specs(source.proto)
+    # without data and a method, BatchNormalization may know how activations are distributed
+    informed = given.made_up and settings.method is None
+    recorded = recorded_statistics(source.proto) if informed else {}
+    feed = data.check_feed(specs)
+    with clock("normalise"):
+        trial = trial_of(data, specs)
+        graph = normalise(source, trial)
+        original = _original_outputs(source, data, feed, specs, settings.threads)
+        _require_numbers(source, data, original)
+        normalised = run_model(graph, feed, settings.threads)
+    with clock("arrange"):
+        way = choose_coding(graph, trial, settings)
+        settings = settings.coded(way.coding)
+        if given.made_up:
+            settings = settings.without_data()
+        arranged = way.graph is not graph
+        graph, arrangement, parts = way.graph, way.arrangement, way.partition
+        if settings.keep:
+            parts = _kept(graph, arrangement, parts, settings.keep)
+        # before the stages are compared: random numbers would differ from run to run
+        parts.require_convertible()
+        if settings.strict:
+            parts.require_spiking()
+        doubt = require_batch_axis(graph, parts.sites, data, specs, settings.threads)
+        check_stage("normalise", original, normalised)
+        if arranged:
+            check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
+    job = Job(graph, parts, specs, data, settings, given.progress)
+    inference = None if data.random else inference_seconds(job, source.proto)
+    statistics = site_statistics(graph, job.sites, recorded)
+    said = (way.reason, doubt)
+    return Prepared(job, source, arrangement, feed, statistics, inference, clock, *said)
 
 
 def _kept(
@@ -149,14 +185,6 @@ def _kept(
     return partition(graph, arrangement, keep)
 
 
-def trial_of(data: CalibrationData, specs: Sequence[TensorSpec]) -> Trial:
-    """Return what the shapes of tensors are measured with: a few of the samples."""
-    fixed = all(_fixes_sizes(spec) for spec in specs)
-    # a single sample says nothing of sizes that depend on data
-    differ = len(data.samples) > 1
-    return Trial(data.trial_feeds(specs), telling=fixed and differ)
-
-
 def _require_numbers(source: LoadedModel, data: CalibrationData, outputs: Sequence[Array]) -> None:
     """Refuse a network that answers with NaN: nothing could be compared with it."""
     names = [output.name for output in source.proto.graph.output]
@@ -168,11 +196,6 @@ def _require_numbers(source: LoadedModel, data: CalibrationData, outputs: Sequen
         where = f"random inputs{data.guesses}; give --calibration with typical inputs"
     reason = f"output '{name}' of the ANN is NaN on {where}, or mend the model"
     raise UnsupportedGraphError("", "", reason)
-
-
-def _fixes_sizes(spec: TensorSpec) -> bool:
-    """Return whether all sizes of an input but the batch are fixed."""
-    return spec.shape is not None and all(isinstance(dim, int) for dim in spec.shape[1:])
 
 
 def _require_ann(source: LoadedModel) -> None:

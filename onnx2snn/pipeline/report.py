@@ -162,7 +162,9 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
     ready, proto, comparison = findings.ready, findings.proto, findings.comparison
     source, data, parts = ready.source, ready.job.data, ready.job.partition
     metadata = read_step_model(proto, source.name).metadata
-    sites = _site_rows(parts.sites, findings.settled, comparison)
+    # a network without a batch axis has a sample's neurons along all axes
+    batch_axes = 0 if source.unbatched else 1
+    sites = _site_rows(parts.sites, findings.settled, comparison, batch_axes)
     return Report(
         tool=f"onnx2snn {__version__}",
         model={"name": source.name, "sha256": source.sha256, "bytes": source.size},
@@ -208,7 +210,10 @@ def _work(findings: Findings) -> WeightedWork:
 
 
 def _site_rows(
-    sites: Sequence[Site], settled: Sequence[Thresholds], comparison: Comparison
+    sites: Sequence[Site],
+    settled: Sequence[Thresholds],
+    comparison: Comparison,
+    batch_axes: int,
 ) -> list[SiteEntry]:
     """Return a row per site: its thresholds, rate and errors."""
     errors = {error.site: error for error in comparison.sites}
@@ -219,7 +224,7 @@ def _site_rows(
             "name": site.name,
             "source": site.source,
             "channels": site.channels,
-            "neurons": _neurons(site),
+            "neurons": _neurons(site, batch_axes),
             "threshold": {
                 "min": float(values.min()),
                 "median": float(np.median(values)),
@@ -234,10 +239,14 @@ def _site_rows(
     return rows
 
 
-def _neurons(site: Site) -> int | None:
-    """Return the neurons of a sample, or None where a size is not static."""
-    sizes = [size for size in site.shape[1:] if isinstance(size, int)]
-    return math.prod(sizes) if len(sizes) == len(site.shape[1:]) else None
+def _neurons(site: Site, batch_axes: int) -> int | None:
+    """Return the neurons of a sample, or None where a size is not static.
+
+    The first `batch_axes` axes count samples.
+    """
+    shape = site.shape[batch_axes:]
+    sizes = [size for size in shape if isinstance(size, int)]
+    return math.prod(sizes) if len(sizes) == len(shape) else None
 
 
 def _operator_rows(ann: onnx.ModelProto, snn: onnx.ModelProto) -> list[OperatorEntry]:

@@ -33,10 +33,11 @@ ROUNDS = 8
 class BatchAxes:
     """Batch axes of a model's tensors; what is in `places` depends on samples, all else is shared.
 
-    A place of None: no batch axis is known.
+    A place of None: no batch axis is known. `ranks` are those of tensors whose shape is inferred.
     """
 
     places: Mapping[str, Place]
+    ranks: Mapping[str, int]
 
     def is_shared(self, name: str) -> bool:
         """Return whether a tensor is the same for any samples."""
@@ -74,6 +75,7 @@ def batch_axes(
     # an input without axes is the same for all samples
     inputs = [name for name in inputs if of_tensors.rank(name) != 0]
     start: dict[str, Place] = dict.fromkeys(inputs, BatchAxis(0))
+    ranks = {name: len(shape) for name, shape in of_tensors.one.items()}
     # states start as zeros, which are shared, and become what a step makes of them
     for _ in range(ROUNDS):
         places = dict(start)
@@ -83,13 +85,13 @@ def batch_axes(
             if output in places:
                 after[before] = places[output]
         if after == start:
-            return BatchAxes(places)
+            return BatchAxes(places, ranks)
         start = after
     for before in states:
         start[before] = None
     places = dict(start)
     _follow(nodes, places, of_tensors, counts, fixed, known)
-    return BatchAxes(places)
+    return BatchAxes(places, ranks)
 
 
 def _follow(

@@ -36,6 +36,8 @@ class LoadedModel:
     """Hash of the model file's bytes, followed by its external data where it has any."""
     size: int
     """Bytes of the model, external data included."""
+    unbatched: tuple[str, ...] = ()
+    """Inputs and outputs to which an axis of one sample was added (`protos.unbatched`)."""
 
 
 @dataclass

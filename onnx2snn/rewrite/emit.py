@@ -22,9 +22,11 @@ from onnx2snn.prepare.partition import Partition
 from onnx2snn.prepare.weighted_sites import WeightedPartition
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard_opset
+from onnx2snn.protos.unbatched import without_batch
 from onnx2snn.rewrite.lowering import Lowering, onnx_type
 from onnx2snn.rewrite.lowering_differential import Alphabet, Levels, lower_differential
 from onnx2snn.rewrite.lowering_rules import lower
+from onnx2snn.snn.description import read_metadata
 from onnx2snn.snn.fast_neurons import function_for
 from onnx2snn.snn.format import (
     FORMAT,
@@ -37,7 +39,7 @@ from onnx2snn.snn.format import (
     describe,
 )
 from onnx2snn.snn.neurons import BY_OP
-from onnx2snn.snn.step_model import State, boundaries
+from onnx2snn.snn.step_model import State, boundaries, read_step_model
 from onnx2snn.version import __version__
 
 MINIMUM_IR = 10
@@ -103,6 +105,19 @@ def annotate_differential(
     return proto
 
 
+def unbatched_file(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the emitted model of a network that takes a sample at a time, as its files have it.
+
+    Its inputs and outputs lose the axis of one sample, and its parts are described anew.
+    """
+    metadata = read_metadata(proto, "model")
+    made = without_batch(proto, metadata["unbatched"])
+    step = read_step_model(made, "model")
+    metadata["parts"] = PartsEntry(encoder=list(step.to_core), readout=list(step.taken))
+    describe(made, metadata)
+    return made
+
+
 def _description(
     proto: onnx.ModelProto,
     low: Lowering,
@@ -117,7 +132,7 @@ def _description(
     states = [State.of(entry) for entry in low.states]
     border = boundaries(proto, states, estimates=estimates)
     analog = parts.names("analog")
-    return Metadata(
+    described = Metadata(
         format=FORMAT,
         tool=f"onnx2snn {__version__}",
         source_sha256=model.sha256,
@@ -131,6 +146,9 @@ def _description(
         parts=PartsEntry(encoder=list(border.to_core), readout=list(border.taken)),
         calibrated=about.calibrated,
     )
+    if model.unbatched:
+        described["unbatched"] = list(model.unbatched)
+    return described
 
 
 def neuron_entries(low: Lowering, parts: Partition) -> list[NeuronEntry]:

@@ -67,7 +67,7 @@ class Simulation(Readings):
             ModelFileError: The file is not a spiking model.
             UsageError: The schedule is "batched", and an operator forbids it.
         """
-        self.model = _step_model(model)
+        self.model = step_model_of(model)
         proto = self.model.proto
         self.inputs = _with_names(self.model.inputs, input_specs(proto))
         self.outputs = _with_names(self.model.outputs, output_specs(proto))
@@ -283,7 +283,8 @@ class Simulation(Readings):
         return by_site
 
 
-def _step_model(model: ModelSource | StepModel) -> StepModel:
+def step_model_of(model: ModelSource | StepModel) -> StepModel:
+    """Return a spiking model as a step model; ModelFileError where a file is none."""
     if isinstance(model, StepModel):
         return model
     loaded = load_model(model)

@@ -41,6 +41,8 @@ def multiplies_rows(node: NodeFacts) -> str | None:
 def multiplies_matrices(node: NodeFacts) -> str | None:
     """Allow a MatMul whose operands line up with samples along the leading axis."""
     rank = max(node.varying_ranks)
+    if rank < 2:
+        return "it sums along the leading axis"
     for index, name in enumerate(node.inputs):
         if node.facts.varies(name):
             # of rank 2 the second operand's leading axis is summed over

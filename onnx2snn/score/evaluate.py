@@ -9,8 +9,10 @@ from typing import cast
 
 from onnx2snn.aliases import ModelSource, Progress
 from onnx2snn.data.samples import Samples, open_samples
-from onnx2snn.protos.load import load_model
+from onnx2snn.protos.load import LoadedModel, load_model
 from onnx2snn.protos.specs import fixed_batch, input_specs
+from onnx2snn.protos.unbatched import by_sample
+from onnx2snn.runtime.by_sample import read_by_sample
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
@@ -59,11 +61,12 @@ def run_evaluation(
     check_ann(source)
     question.check()
     simulation = Simulation(
-        snn,
+        read_by_sample(snn),
         Opening(threads=question.threads),
         count_activity=question.energy,
         both_sizes=question.energy,
     )
+    source = by_sample(source, simulation.metadata.get("unbatched", []))
     check_pair(source, simulation)
     if question.stream:
         simulation.require_streams()
@@ -71,7 +74,7 @@ def run_evaluation(
         if isinstance(data, Samples):
             samples = data
         else:
-            samples = stack.enter_context(open_samples(data, input_specs(source.proto)))
+            samples = stack.enter_context(_opened(data, source))
         size = BATCH
         if fixed_batch(input_specs(source.proto)) is None:
             size = affordable_batch(simulation, samples.batch([0]), BATCH)
@@ -113,12 +116,16 @@ def _check_baseline(evaluation: Evaluation, question: Question) -> None:
     )
 
 
+def _opened(data: object, source: LoadedModel) -> Samples:
+    specs = input_specs(source.proto)
+    return open_samples(data, specs, unbatched=source.unbatched)
+
+
 def _exit_margin(evaluation: Evaluation, question: Question, progress: Progress) -> float:
     """Return the margin that is given, or the one chosen on the data for it."""
     if question.exit_margin != "auto":
         return float(cast(float, question.exit_margin))
-    specs = evaluation.models.specs
-    with open_samples(question.exit_data, specs) as samples:
+    with _opened(question.exit_data, evaluation.models.source) as samples:
         # the metric's targets are those of these data
         plan = replace(evaluation.plan, samples=samples, count=len(samples))
         early = EarlyExit(replace(evaluation, plan=plan))

@@ -105,7 +105,8 @@ class Metadata(TypedDict):
 
     The last keys are those of format 2: the coding, what drives each weighted operator, and in
     differential coding the powers of two a spike can have and the spikes a neuron may send in a
-    step, in rate coding the most thresholds that a spike is high.
+    step, in rate coding the most thresholds that a spike is high. `unbatched`: inputs and outputs
+    without a batch axis, in a network that takes a sample at a time.
     """
 
     format: int
@@ -120,6 +121,7 @@ class Metadata(TypedDict):
     analog: list[str]
     parts: PartsEntry
     calibrated: bool
+    unbatched: NotRequired[list[str]]
     coding: NotRequired[Coding]
     octaves: NotRequired[int]
     digits: NotRequired[int]
