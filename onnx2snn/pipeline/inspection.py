@@ -16,6 +16,7 @@ from onnx2snn.data.split import open_calibration
 from onnx2snn.errors import DataError, UnsupportedGraphError
 from onnx2snn.graph.shape_inference import Trial
 from onnx2snn.pipeline.calibration_data import trial_of
+from onnx2snn.pipeline.foreseen import foreseen_work
 from onnx2snn.prepare.codings import choose_coding
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.roles import Row
@@ -45,9 +46,9 @@ class Inspection(TypedDict):
     """Description of a model; `inputs` and `outputs` are its own, states left out.
 
     An ANN has `convertible`, `reason` (None where it is convertible), `summary` (nodes by role),
-    `nodes`, the `coding` it would get, and in differential coding what drives its weighted
-    operators (`driven`); a spiking model, and a rollout of one, has `metadata`, the former
-    `weighted`, too, where its inputs have fixed sizes.
+    `nodes`, the `coding` it would get, in differential coding what drives its weighted operators
+    (`driven`), and in rate coding what would feed them (`weighted`); a spiking model, and a rollout
+    of one, has `metadata`, the former `weighted`, too, where its inputs have fixed sizes.
     """
 
     kind: Literal["ann", "snn", "rollout"]
@@ -126,6 +127,7 @@ def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
     coding = settings.coding or "rate"
     driven: Sequence[WeightedEntry] = ()
     rows: Sequence[Row] = ()
+    work: WeightedWork | None = None
     given = source
     if lacks_batch_axis(source.proto):
         source = by_sample(source)
@@ -137,6 +139,8 @@ def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
         if isinstance(parts, WeightedPartition):
             driven = parts.weighted
         parts.require_convertible()
+        if coding == "rate" and trial is not None:
+            work = foreseen_work(source, way.graph, parts, trial)
     except UnsupportedGraphError as error:
         reason = str(error)
         if not rows and error.op:  # refused before there was a table
@@ -154,6 +158,8 @@ def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
     }
     if driven:
         about["driven"] = list(driven)
+    if work is not None:
+        about["weighted"] = work
     return about
 
 

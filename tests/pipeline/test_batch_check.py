@@ -117,7 +117,10 @@ def test_run_eval_and_pages_take_a_sample_at_a_time(network: Network, tmp_path: 
     ann = model_of(network)
     snn = run_conversion(ann, data, QUICK).model
     reference = ReferenceEvaluator(ann)
-    answers = [np.asarray(list(reference.run(None, {"x": sample}))[0]) for sample in data]
+    answers = []
+    for sample in data:
+        (answer,) = reference.run(None, {"x": sample})
+        answers.append(np.asarray(answer))
     expected = np.stack(answers)
     for path, model in (("ann.onnx", ann), ("snn.onnx", snn)):
         onnx.save(model, tmp_path / path)

@@ -55,6 +55,16 @@ def test_an_ann_is_described_as_it_will_be_converted(name: str) -> None:
     assert about["summary"] == report.parts["nodes"]
 
 
+@pytest.mark.parametrize("name", [*NETWORKS, "analog"])
+def test_what_would_feed_weighted_operators_is_told_before_a_conversion(name: str) -> None:
+    proto = NETWORKS.get(name, analog)()
+    data = inputs_for(name, 20) if name in NETWORKS else np.ones((20, 10), np.float32)
+    settings = Settings(preset="paper", method="max", timesteps=2)
+    report = run_conversion(proto, data, settings).report
+    about = inspect(proto, "rate")
+    assert about["weighted"] == report.weighted
+
+
 def test_every_part_of_a_network_is_named() -> None:
     roles = {row["node"]: row["role"] for row in inspect(mlp())["nodes"]}
     assert roles == {
