@@ -139,7 +139,7 @@ def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
         if isinstance(parts, WeightedPartition):
             driven = parts.weighted
         parts.require_convertible()
-        if coding == "rate" and trial is not None:
+        if not driven and trial is not None:
             work = foreseen_work(source, way.graph, parts, trial)
     except UnsupportedGraphError as error:
         reason = str(error)
