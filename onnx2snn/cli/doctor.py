@@ -27,7 +27,6 @@ EXTRAS = {
     "images": ("PIL",),
     "detection": ("pycocotools",),
     "report": ("jinja2", "matplotlib"),
-    "datasets": ("pyarrow",),
 }
 """The modules behind each extra of a user."""
 
@@ -35,7 +34,6 @@ USES = {
     "images": "data from folders of images",
     "detection": "the metric map",
     "report": "pages of charts (--html)",
-    "datasets": "data from Parquet and Arrow tables",
 }
 """What each extra is for."""
 

@@ -8,7 +8,6 @@ from dataclasses import Field, fields
 from typing import Any, NoReturn
 
 from onnx2snn.cli.completion import SCRIPTS
-from onnx2snn.cli.image_arguments import add_images
 from onnx2snn.cli.texts import seconds, thread_count
 from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
@@ -85,10 +84,8 @@ def convert_parser() -> argparse.ArgumentParser:
         "--calibration",
         type=allowed,
         metavar="DATA",
-        help=".npy, .npz, .pb, .tar, .parquet, .arrow, a folder, or script.py:function; default: "
-        "random inputs",
+        help=".npy, .npz, .pb, a folder, or script.py:function; default: random inputs",
     )
-    add_images(parser)
     for row in fields(Settings):
         flag = f"--{row.name.replace('_', '-')}"
         parser.add_argument(flag, default=row.default, **_argument(row))
@@ -132,7 +129,6 @@ def run_parser() -> argparse.ArgumentParser:
         required=True,
         help="the inputs, keyed by input name",
     )
-    add_images(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written"
     )
@@ -175,6 +171,13 @@ def export_parser() -> argparse.ArgumentParser:
         "inside",
     )
     _add_window(parser)
+    parser.add_argument(
+        "--exit-margin",
+        type=float,
+        metavar="M",
+        help="stop each sample when its answer is stable and leads by this probability; one more "
+        "output, exit_steps, tells at which step",
+    )
     parser.add_argument(
         "-o", "--output", metavar="OUT", required=True, help="where the model is written"
     )

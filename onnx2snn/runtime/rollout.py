@@ -2,7 +2,8 @@
 
 Encoder, core and readout of the step graph stand one behind the other. Where time can be folded
 into the batch axis, the core is there once for each stretch of time-steps
-(`runtime.rollout_folded`); elsewhere a Loop runs it step by step (`runtime.rollout_loop`).
+(`runtime.rollout_folded`); elsewhere a Loop runs it step by step (`runtime.rollout_loop`), which
+ends early if that is asked for (`runtime.rollout_exit`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from onnx import helper
 from onnx2snn.aliases import Delay, ModelSource
 from onnx2snn.protos.load import load_model
 from onnx2snn.runtime import cut
+from onnx2snn.runtime.early_exit import check_margin
+from onnx2snn.runtime.rollout_exit import unroll_exiting
 from onnx2snn.runtime.rollout_folded import unroll_folded
 from onnx2snn.runtime.rollout_loop import unroll_looped
 from onnx2snn.runtime.time_batched import batched_core
@@ -25,7 +28,11 @@ from onnx2snn.snn.window import own_delay, window_delay
 
 
 def rollout(
-    model: ModelSource, timesteps: int | None = None, delay: Delay = None
+    model: ModelSource,
+    timesteps: int | None = None,
+    delay: Delay = None,
+    *,
+    exit_margin: float | None = None,
 ) -> onnx.ModelProto:
     """Unroll a spiking model over time into one model in place of the ANN.
 
@@ -39,11 +46,17 @@ def rollout(
         model: A path, bytes or ModelProto as `convert` made it.
         timesteps: The number of steps T; None: the model's own.
         delay: Steps left out of the mean: a number, "half", "auto", or None for the model's own.
+        exit_margin: Stop a sample when its answer is stable: its best class is that of the step
+            before, and leads by this probability. The model then has one more output,
+            `exit_steps`, int64 [N]: the step each sample stopped at. None: all run to T.
 
     Raises:
         ModelFileError: The file is not a spiking model.
-        UsageError: Steps or delay are impossible.
+        UsageError: Steps or delay are impossible; or early exit is asked for, and the delay is no
+            number, or the outputs are not those of one classification.
     """
+    if exit_margin is not None:
+        check_margin(exit_margin)
     loaded = load_model(model)
     step = read_step_model(loaded.proto, os.fspath(loaded.name))
     metadata = step.metadata
@@ -52,14 +65,19 @@ def rollout(
 
     unrolling = Unrolling(step)
     unrolling.part(cut.encoder(step))
-    core = batched_core(step)
-    if isinstance(core, str):
-        form = "a Loop over time-steps"
-        unroll_looped(unrolling, total, own_delay(metadata) if delay is None else delay)
+    asked = own_delay(metadata) if delay is None else delay
+    if exit_margin is not None:
+        form = "a Loop over time-steps that ends when all answers are stable"
+        unroll_exiting(unrolling, total, asked, exit_margin)
     else:
-        form = "time folded into the batch axis"
-        unroll_folded(unrolling, core, total, start)
-    unrolling.part(cut.readout(step))
+        core = batched_core(step)
+        if isinstance(core, str):
+            form = "a Loop over time-steps"
+            unroll_looped(unrolling, total, asked)
+        else:
+            form = "time folded into the batch axis"
+            unroll_folded(unrolling, core, total, start)
+        unrolling.part(cut.readout(step))
 
     made = unrolling.model()
     kept = {p.key: p.value for p in step.proto.metadata_props if p.key != METADATA_KEY}
@@ -70,5 +88,7 @@ def rollout(
         form=form,
         source_sha256=metadata["source_sha256"],
     )
+    if exit_margin is not None:
+        described["exit_margin"] = exit_margin
     describe_rollout(made, described)
     return made

@@ -13,7 +13,6 @@ from onnx import TensorProto, helper
 from onnx2snn.aliases import Array, Delay
 from onnx2snn.runtime.cut import carried_states, core, renamed
 from onnx2snn.runtime.unrolling import OWN, Unrolling
-from onnx2snn.snn.format import SNN_DOMAIN
 
 TIMESTEPS = "timesteps"
 """Name of the optional input, int64 [1].
@@ -33,11 +32,11 @@ def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
     build = unrolling.build
     one_step = core(unrolling.step)
     unrolling.add_constants(one_step)
-    timesteps = _optional_input(unrolling, total)
+    timesteps = optional_input(unrolling, total)
     dropped = _dropped(unrolling, timesteps, delay)
 
     prefix = f"{OWN}loop/"
-    body = _step_nodes(unrolling, one_step, prefix, dropped)
+    body = step_nodes(unrolling, one_step, prefix, dropped)
     count = build.emit("Squeeze", [timesteps], f"{prefix}count")
     carried = carried_states(unrolling.step)
     zeros = unrolling.all_zeros(unrolling.states)
@@ -52,18 +51,16 @@ def unroll_looped(unrolling: Unrolling, total: int, delay: Delay) -> None:
     unrolling.means(held, length)
 
 
-def _optional_input(unrolling: Unrolling, total: int) -> str:
+def optional_input(unrolling: Unrolling, total: int) -> str:
     """Declare the number of time-steps; the constant is its default."""
-    name = TIMESTEPS
-    if name in unrolling.step.names:
-        name = f"{SNN_DOMAIN}/{TIMESTEPS}"
-    unrolling.build.constant(name, _int64(total))
+    name = unrolling.own_name(TIMESTEPS)
+    unrolling.build.constant(name, int64(total))
     info = helper.make_tensor_value_info(name, TensorProto.INT64, [1])
     unrolling.optional_inputs.append(info)
     return name
 
 
-def _step_nodes(
+def step_nodes(
     unrolling: Unrolling, one_step: onnx.ModelProto, prefix: str, dropped: str
 ) -> list[onnx.NodeProto]:
     """Return the nodes of one time-step, whose sums start afresh when the delay is over."""
@@ -84,23 +81,23 @@ def _dropped(unrolling: Unrolling, timesteps: str, delay: Delay) -> str:
     """Return the steps left out of the means, int64 [1], for as many time-steps as there are."""
     build = unrolling.build
     # half = T // 2, auto = min(the model's, half)
-    two = build.constant(f"{OWN}two", _int64(2))
+    two = build.constant(f"{OWN}two", int64(2))
     half = build.emit("Div", [timesteps, two], f"{OWN}delay/half")
     if delay == "half":
         return half
     steps = f"{OWN}delay/steps"
     if delay == "auto":
         stored = unrolling.step.metadata["delay_auto"]
-        auto = build.constant(f"{OWN}delay/auto", _int64(stored))
+        auto = build.constant(f"{OWN}delay/auto", int64(stored))
         return build.emit("Min", [auto, half], steps)
     # a delay that would leave no step leaves out none
     assert isinstance(delay, int)
-    number = build.constant(f"{OWN}delay/number", _int64(delay))
+    number = build.constant(f"{OWN}delay/number", int64(delay))
     shorter = build.emit("Less", [number, timesteps], f"{OWN}delay/shorter")
-    nothing = build.constant(f"{OWN}nothing", _int64(0))
+    nothing = build.constant(f"{OWN}nothing", int64(0))
     return build.emit("Where", [shorter, number, nothing], steps)
 
 
-def _int64(number: int) -> Array:
-    """Return a number as int64 [1]."""
-    return np.array([number], np.int64)
+def int64(*numbers: int) -> Array:
+    """Return numbers as int64 [count]."""
+    return np.array(numbers, np.int64)

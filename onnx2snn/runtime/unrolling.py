@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -20,8 +21,22 @@ Held = dict[str, str]
 """States by the names of their inputs -> the tensors that hold them at some time."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a Loop carries beside the states: its tensors in the body, and what it starts with."""
+
+    input: str
+    output: str
+    start: str
+    kind: int
+    """The type of its elements, as onnx numbers them."""
+    rank: int
+    last: str
+    """The tensor that holds it after the last iteration."""
+
+
 class Unrolling:
-    """A graph that becomes a rollout: nodes and constants, declared shapes, optional inputs."""
+    """A graph that becomes a rollout: nodes, constants, shapes, inputs and outputs of its own."""
 
     def __init__(self, step: StepModel) -> None:
         """Start with nothing."""
@@ -29,6 +44,7 @@ class Unrolling:
         self.build = ProtoBuilder()
         self.types: list[onnx.ValueInfoProto] = []
         self.optional_inputs: list[onnx.ValueInfoProto] = []
+        self.more_outputs: list[onnx.ValueInfoProto] = []
         self.states = core_states(step)
         self.sums = [state for state in step.states if state.mean is not None]
 
@@ -43,6 +59,10 @@ class Unrolling:
         """Take over the constants of a part."""
         for tensor in proto.graph.initializer:
             self.build.constants[tensor.name] = tensor
+
+    def own_name(self, name: str) -> str:
+        """Return a name for an input or output of the rollout alone, that the ANN does not have."""
+        return f"{SNN_DOMAIN}/{name}" if name in self.step.names else name
 
     def zeros(self, state: State) -> str:
         """Return a state at the start; it broadcasts to any batch."""
@@ -60,15 +80,17 @@ class Unrolling:
         nodes: Sequence[onnx.NodeProto],
         carried: Sequence[Carried],
         held: Held,
+        kept: Sequence[Kept] = (),
     ) -> Held:
         """Append a Loop.
 
         Args:
             prefix: Before the names of the Loop's own tensors.
             count: Number of iterations, an int64 scalar.
-            nodes: The body.
+            nodes: The body. It ends the Loop where it makes `<prefix>goes_on`, and that is false.
             carried: The states in the body, in the order of the core's.
             held: The states before the first iteration.
+            kept: What it carries beside them.
 
         Returns:
             The states after the last iteration.
@@ -76,9 +98,10 @@ class Unrolling:
         names = [state.input for state in self.states]
         last = [f"{prefix}last/{name}" for name in names]
         always = self.build.constant(f"{OWN}always", np.array(True))
-        taken = [count, always, *(held[name] for name in names)]
-        body = _loop_body(prefix, nodes, carried)
-        self.build.node("Loop", taken, last, f"{prefix}loop", body=body)
+        taken = [count, always, *(held[name] for name in names), *(one.start for one in kept)]
+        made = [*last, *(one.last for one in kept)]
+        body = _loop_body(prefix, nodes, carried, kept)
+        self.build.node("Loop", taken, made, f"{prefix}loop", body=body)
         return dict(zip(names, last, strict=True))
 
     def means(self, held: Held, steps: str) -> None:
@@ -124,7 +147,7 @@ class Unrolling:
             self.build.nodes,
             proto.graph.name,
             [*inputs, *self.optional_inputs],
-            outputs,
+            [*outputs, *self.more_outputs],
             list(self.build.constants.values()),
             value_info=self.types,
         )
@@ -139,22 +162,29 @@ class Unrolling:
 
 
 def _loop_body(
-    prefix: str, nodes: Sequence[onnx.NodeProto], carried: Sequence[Carried]
+    prefix: str,
+    nodes: Sequence[onnx.NodeProto],
+    carried: Sequence[Carried],
+    kept: Sequence[Kept],
 ) -> onnx.GraphProto:
     """Return a graph: (iteration, go on, states) -> (go on, next states)."""
     iteration, go_on = f"{prefix}iteration", f"{prefix}go_on"
-    same = f"{go_on}/same"
+    goes_on = f"{prefix}goes_on"
     inputs = [
         helper.make_tensor_value_info(iteration, TensorProto.INT64, []),
         helper.make_tensor_value_info(go_on, TensorProto.BOOL, []),
     ]
-    outputs = [helper.make_tensor_value_info(same, TensorProto.BOOL, [])]
+    outputs = [helper.make_tensor_value_info(goes_on, TensorProto.BOOL, [])]
     for state in carried:
         inputs.append(_state_info(state.input, state.rank))
         outputs.append(_state_info(state.output, state.rank))
-    goes_on = helper.make_node("Identity", [go_on], [same], same)
-    return helper.make_graph([goes_on, *nodes], f"{prefix}body", inputs, outputs)
+    for one in kept:
+        inputs.append(_state_info(one.input, one.rank, one.kind))
+        outputs.append(_state_info(one.output, one.rank, one.kind))
+    if not any(goes_on in node.output for node in nodes):
+        nodes = [helper.make_node("Identity", [go_on], [goes_on], goes_on), *nodes]
+    return helper.make_graph(nodes, f"{prefix}body", inputs, outputs)
 
 
-def _state_info(name: str, rank: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * rank)
+def _state_info(name: str, rank: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, [None] * rank)

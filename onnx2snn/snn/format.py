@@ -136,6 +136,7 @@ class RolloutMetadata(TypedDict):
     delay: int
     form: str
     source_sha256: str
+    exit_margin: NotRequired[float]
 
 
 def metadata_of(proto: onnx.ModelProto, key: str = METADATA_KEY) -> str | None:

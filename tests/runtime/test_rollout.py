@@ -175,3 +175,70 @@ def test_the_example_models_agree_in_every_schedule(name: str) -> None:
     for answer in (other, stock(rollout(snn, 32), {"input": data[30:40]})[0]):
         assert np.mean(np.abs(answer - one).reshape(len(one), -1).max(axis=1) <= 1e-4) >= 0.8
         assert np.mean(answer.argmax(axis=1) == one.argmax(axis=1)) >= 0.99
+
+
+@pytest.mark.parametrize("coding", ["differential", "rate"])
+@pytest.mark.parametrize("margin", [0.0, 0.64, 1.0])
+@pytest.mark.parametrize("probabilities", [False, True], ids=["scores", "probabilities"])
+def test_a_rollout_stops_each_sample_where_the_session_does(
+    coding: Any, margin: float, probabilities: bool
+) -> None:
+    ann = classifier(probabilities)
+    data = inputs_for("resnet", 40)
+    delay = 2 if coding == "rate" else 0
+    options: dict[str, Any] = {"coding": "differential", "timesteps": 4}
+    if coding == "rate":
+        options = {"method": "max", "timesteps": 12}
+    model = run_conversion(ann, data, Settings(**options)).model
+    unrolled = rollout(model, None, delay, exit_margin=margin)
+    onnx.checker.check_model(unrolled, full_check=True)
+    x = inputs_for("resnet", 9, seed=2)
+
+    *outputs, steps = stock(unrolled, {"input": x})
+
+    session = SpikingSession(model, schedule="stepped")
+    assert_close(outputs, session.run(None, {"input": x}, None, delay, exit_margin=margin))
+    assert steps.tolist() == session.exit_steps().tolist()
+    assert len(set(steps.tolist())) > 1 or margin != 0.64
+
+
+def classifier(probabilities: bool) -> onnx.ModelProto:
+    """Return a network whose scores differ enough for some samples to be stable early."""
+    ann = NETWORKS["resnet"]()
+    (scores,) = ann.graph.output
+    last = "probabilities" if probabilities else "wider"
+    wider = onnx.helper.make_node("Mul", [scores.name, "gain"], ["wider"])
+    ann.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.4, np.float32), "gain"))
+    ann.graph.node.append(wider)
+    if probabilities:
+        ann.graph.node.append(onnx.helper.make_node("Softmax", ["wider"], [last]))
+    shape = [dim.dim_param or dim.dim_value for dim in scores.type.tensor_type.shape.dim]
+    ann.graph.output.append(onnx.helper.make_tensor_value_info(last, 1, shape))
+    del ann.graph.output[0]
+    return ann
+
+
+def test_a_rollout_that_may_end_early_runs_for_as_many_steps_as_are_asked_for() -> None:
+    model = run_conversion(
+        classifier(False), inputs_for("resnet", 40), Settings(coding="differential")
+    ).model
+    unrolled = rollout(model, exit_margin=1.0)
+    feed = {"input": inputs_for("resnet", 3), "timesteps": np.array([2])}
+    scores, steps = stock(unrolled, feed)
+    assert steps.tolist() == [2, 2, 2]
+    assert_close([scores], SpikingSession(model).run(None, {"input": feed["input"]}, 2))
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "sentence"),
+    [
+        ("resnet", {"delay": "half"}, "delay of 'half'"),
+        ("resnet", {"exit_margin": 1.5}, "from 0 to 1"),
+        ("segmenter", {"delay": 0}, "one output of class scores"),
+    ],
+)
+def test_early_exit_that_cannot_be_is_refused(
+    network: str, options: dict[str, Any], sentence: str, models: dict[str, onnx.ModelProto]
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        rollout(models[network], **{"exit_margin": 0.5, **options})
