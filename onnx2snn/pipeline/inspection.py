@@ -17,6 +17,7 @@ from onnx2snn.errors import DataError, UnsupportedGraphError
 from onnx2snn.graph.shape_inference import Trial
 from onnx2snn.pipeline.calibration_data import trial_of
 from onnx2snn.pipeline.foreseen import foreseen_work
+from onnx2snn.prepare.activation_drives import drives_of
 from onnx2snn.prepare.codings import choose_coding
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.roles import Row
@@ -46,9 +47,9 @@ class Inspection(TypedDict):
     """Description of a model; `inputs` and `outputs` are its own, states left out.
 
     An ANN has `convertible`, `reason` (None where it is convertible), `summary` (nodes by role),
-    `nodes`, the `coding` it would get, in differential coding what drives its weighted operators
-    (`driven`), and in rate coding what would feed them (`weighted`); a spiking model, and a rollout
-    of one, has `metadata`, the former `weighted`, too, where its inputs have fixed sizes.
+    `nodes`, the `coding` it would get, what drives its weighted operators (`driven`), and with
+    neurons in place of activations the work that this is (`weighted`); a spiking model, and a
+    rollout of one, has `metadata`, the former `weighted`, too, where its inputs have fixed sizes.
     """
 
     kind: Literal["ann", "snn", "rollout"]
@@ -136,10 +137,9 @@ def _inspect_ann(source: LoadedModel, settings: Settings) -> Inspection:
         way = choose_coding(normalise(source, trial), trial, settings)
         coding, parts = way.coding, way.partition
         rows = parts.rows
-        if isinstance(parts, WeightedPartition):
-            driven = parts.weighted
+        driven = drives_of(way.graph, parts)
         parts.require_convertible()
-        if not driven and trial is not None:
+        if not isinstance(parts, WeightedPartition) and trial is not None:
             work = foreseen_work(source, way.graph, parts, trial)
     except UnsupportedGraphError as error:
         reason = str(error)

@@ -17,6 +17,7 @@ from onnx2snn.data.batches import filled
 from onnx2snn.pipeline.cost import Cost
 from onnx2snn.pipeline.prepared import Prepared
 from onnx2snn.pipeline.verify import Comparison
+from onnx2snn.prepare.activation_drives import drives_of
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.large import byte_size
 from onnx2snn.rewrite.fold import Folding
@@ -104,8 +105,8 @@ class Report:
     Thresholds are in ANN units; `rate` is spikes a neuron and step; sizes are bytes; `seconds` are
     by stage; `cost` is None on random inputs. `kept`: scales left as Mul; `unfitted`: weighted
     nodes that --correct weights had to leave alone; both with the reason.
-    `weighted`: what feeds the weighted operators; `driven`: in differential coding, what drives
-    each of them.
+    `weighted`: what feeds the weighted operators; `driven`: what drives each of
+    them, and why.
     """
 
     tool: str
@@ -197,7 +198,7 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
         cost=None if cost is None else asdict(cost),
         weighted=_work(findings),
         coding=coding_of(metadata),
-        driven=metadata.get("weighted", []),
+        driven=drives_of(ready.job.graph, parts),
     )
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from onnx2snn.errors import UnsupportedGraphError
-from onnx2snn.graph.editing import constant
 from onnx2snn.graph.operators import is_weighted
 from onnx2snn.graph.shape_inference import Trial
-from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.graph.types import Graph
+from onnx2snn.prepare.activation_drives import operator_drives
 from onnx2snn.prepare.arrange import Arrangement, arrange
 from onnx2snn.prepare.partition import Partition, partition
 from onnx2snn.prepare.weighted_sites import weighted_partition
@@ -82,34 +82,12 @@ def first_unfed(graph: Graph, parts: Partition) -> str | None:
         parts.require_convertible()
     except UnsupportedGraphError as error:
         return str(error)
-    spikes: set[int] = set()
-    behind: set[int] = set()
-    for node in graph.nodes:
-        taken = [tensor for tensor in node.inputs if constant(tensor) is None]
-        weighted = is_weighted(node)
-        from_weights = any(id(tensor) in behind for tensor in taken)
-        if weighted and from_weights and not _all_in(taken, spikes):
-            return f"'{node.name}' ({node.op}) would not be fed by spikes"
-        if from_weights and _multiplies(node, behind):
+    for found in operator_drives(graph, parts):
+        if not found.behind:
+            continue
+        node = found.node
+        if found.product:
             return f"'{node.name}' ({node.op}) multiplies two tensors"
-        role = parts.role(node)
-        fires = role == "neuron"
-        passes = role in ("linear", "pooled", "readout") and not weighted and _all_in(taken, spikes)
-        for tensor in node.outputs:
-            if fires or passes:
-                spikes.add(id(tensor))
-            if weighted or from_weights:
-                behind.add(id(tensor))
+        if not found.fed and is_weighted(node):
+            return f"'{node.name}' ({node.op}) would not be fed by spikes"
     return None
-
-
-def _multiplies(node: Node, behind: set[int]) -> bool:
-    """Return whether both operands of a product are behind weighted operators."""
-    if node.op not in ("MatMul", "Gemm", "Einsum"):
-        return False
-    return sum(id(tensor) in behind for tensor in node.inputs) > 1
-
-
-def _all_in(tensors: list[Tensor], known: set[int]) -> bool:
-    moving = [tensor for tensor in tensors if not tensor.is_empty()]
-    return bool(moving) and all(id(tensor) in known for tensor in moving)

@@ -79,7 +79,7 @@ class _Walk:
     def enter(self, node: Node) -> None:
         """Decide on a node, and pass on what is known of its inputs."""
         inputs = [tensor for tensor in node.inputs if not tensor.is_empty()]
-        holds = _holds_weights(node)
+        holds = holds_weights(node)
         if holds and any(id(tensor) in self.driven for tensor in inputs):
             self._decide(node)
         self._pass_on(node, inputs, weighted=holds)
@@ -240,7 +240,7 @@ def _site(name: str, tensor: Tensor, axes: set[int | None]) -> Site:
     )
 
 
-def _holds_weights(node: Node) -> bool:
+def holds_weights(node: Node) -> bool:
     """Return whether an operator multiplies by weights, inside a subgraph of it maybe."""
     if not standard(node):
         # an operator that is not known and takes a constant matrix

@@ -198,3 +198,23 @@ def test_rate_coding_tells_its_weighted_operators_too() -> None:
         "coding: rate",
         "2 of 3 weighted operators are spiking, 1 encoder, 0 analog",
     ]
+
+
+def test_rate_coding_says_of_each_weighted_operator_what_drives_it_and_why() -> None:
+    about = inspect(analog(), "rate")
+    assert [entry["drive"] for entry in about["driven"]] == [
+        "encoder",
+        "spiking",
+        "analog",
+        "spiking",
+    ]
+    assert about["driven"][2]["reason"] == "it takes numbers that are no spikes"
+    assert about["driven"][3]["reason"] == "its operand is a mean of spikes"
+    assert inspection_lines(about)[1] == (
+        "2 of 4 weighted operators are spiking, 1 encoder, 1 analog"
+    )
+    report = run_conversion(
+        analog(), inputs_for("mlp", 20), Settings(preset="paper", method="max", timesteps=2)
+    ).report
+    assert list(report.driven) == about["driven"]
+    assert report_lines(report) == inspection_lines(about)[1:]
