@@ -112,7 +112,7 @@ def _read(body: Unrolling, dropped: str) -> str:
     one = build.constant(f"{OWN}one", int64(1))
     before = build.emit("Sub", [f"{PREFIX}iteration", dropped], f"{PREFIX}before")
     counted = build.emit("Add", [before, one], f"{PREFIX}counted")
-    if body.step.coding == "rate":
+    if not body.step.estimates:
         # mean = sum / (t - delay); what stands there during the delay is not looked at
         least = build.emit("Max", [counted, one], f"{PREFIX}counted/least")
         length = build.emit("Cast", [least], f"{PREFIX}length", to=TensorProto.FLOAT)

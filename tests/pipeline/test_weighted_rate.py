@@ -174,6 +174,16 @@ def test_schedules_rollout_and_plain_host_agree(name: str, tmp_path: Path) -> No
         np.testing.assert_allclose(other, answers[0], rtol=1e-3, atol=1e-3)
 
 
+def test_a_sample_stops_when_its_answer_is_stable_in_session_and_rollout(tmp_path: Path) -> None:
+    model = converted("bottleneck").model
+    x = sample(6, 1)
+    wanted = SpikingSession(model, threads=1).run(None, {"input": x}, exit_margin=0.3)
+    path = tmp_path / "rollout.onnx"
+    onnx.save(onnx2snn.rollout(model, exit_margin=0.3), path)
+    found = ort.InferenceSession(path).run(["output"], {"input": x})
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-4, atol=1e-4)
+
+
 def test_every_network_converts_and_evaluates_with_energy(tmp_path: Path) -> None:
     x = inputs_for("mobilenet", 24)
     options = Settings(coding="rate", sites="weighted", timesteps=8, strict=True, threads=1)
