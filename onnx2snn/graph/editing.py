@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import logger as gs_logger
 
 from onnx2snn.aliases import Array, Dim
-from onnx2snn.graph.sorting import by_level, subgraphs
+from onnx2snn.graph.sorting import by_level, needed, subgraphs
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.quiet import quiet
 
@@ -80,8 +80,18 @@ def submodel(
 
 def tidy(graph: Graph) -> Graph:
     """Drop nodes and tensors nobody needs, and sort; the graph is changed and returned."""
-    with quiet(gs_logger):
-        graph.cleanup(remove_unused_graph_inputs=False)
+    for tensor in graph.inputs:
+        tensor.inputs.clear()
+    for node in graph.nodes:
+        for inner in subgraphs(node):
+            with quiet(gs_logger):
+                inner.cleanup(recurse_functions=False)
+    kept = needed(graph)
+    wanted = {id(node) for node in kept}
+    for node in graph.nodes:
+        if id(node) not in wanted:
+            detach(node)
+    graph.nodes = kept
     return _sorted(graph)
 
 

@@ -1,6 +1,7 @@
-"""Sorting of a graph's nodes in linear time, in the order that onnx-graphsurgeon sorts them in.
+"""Sorting of a graph's nodes, and which of them are needed, in linear time.
 
-Its own sort recurses along a chain of nodes, which Python allows for a thousand at most.
+Order and choice are those of onnx-graphsurgeon, whose own sort recurses along a chain of nodes,
+which Python allows for a thousand at most, and which looks for each input in a list of all tensors.
 """
 
 from __future__ import annotations
@@ -51,6 +52,19 @@ def _visit(start: Node, known: set[str], levels: dict[int, int], met: list[Node]
             )
         open_nodes.add(id(following))
         stack.append((following, iter(_makers(following, known))))
+
+
+def needed(graph: Graph) -> list[Node]:
+    """Return the nodes that outputs of the graph depend on, in the graph's order."""
+    known = _names(graph)
+    found: dict[int, Node] = {}
+    waiting = [maker for tensor in graph.outputs for maker in tensor.inputs]
+    while waiting:
+        node = waiting.pop()
+        if id(node) not in found:
+            found[id(node)] = node
+            waiting.extend(_makers(node, known))
+    return [node for node in graph.nodes if id(node) in found]
 
 
 def _makers(node: Node, known: set[str]) -> list[Node]:

@@ -10,7 +10,7 @@ import pytest
 from helpers.networks import NETWORKS, assemble
 
 from onnx2snn.errors import StageMismatchError
-from onnx2snn.graph.sorting import by_level
+from onnx2snn.graph.sorting import by_level, needed
 
 
 def relus(count: int) -> gs.Graph:
@@ -45,3 +45,15 @@ def test_a_cycle_is_told() -> None:
     graph.nodes[-1].inputs[0] = graph.nodes[0].outputs[0]
     with pytest.raises(StageMismatchError, match="depends on itself"):
         by_level(graph)
+
+
+@pytest.mark.parametrize("name", ["resnet", "attention", "split"])
+def test_needed_nodes_are_those_that_graphsurgeon_keeps(name: str) -> None:
+    model = NETWORKS[name]() if name in NETWORKS else assemble([name, "add shortcut"])
+    graph, other = gs.import_onnx(model), gs.import_onnx(model)
+    for each in (graph, other):
+        # another output than the last: what lies behind it is not needed
+        each.outputs = [each.nodes[len(each.nodes) // 2].outputs[0]]
+    found = [node.outputs[0].name for node in needed(graph)]
+    assert found == [node.outputs[0].name for node in other.cleanup().nodes]
+    assert 0 < len(found) < len(graph.nodes)

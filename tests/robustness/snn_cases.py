@@ -42,10 +42,16 @@ WRONG: dict[str, Any] = {
 }
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rate": {"method": "max", "timesteps": 4, "coding": "rate"},
+    "differential": {"timesteps": 4, "coding": "differential"},
+}
+"""Options of a conversion, by coding."""
+
+
 @cache
-def _spiking() -> bytes:
-    made = convert(mlp(), inputs_for("mlp", 20), method="max", timesteps=4)
-    return made.to_bytes()
+def _spiking(coding: str = "rate") -> bytes:
+    return convert(mlp(), inputs_for("mlp", 20), **OPTIONS[coding]).to_bytes()
 
 
 @cache
@@ -54,14 +60,14 @@ def _rollout() -> bytes:
     return data
 
 
-def spiking() -> onnx.ModelProto:
-    model: onnx.ModelProto = onnx.ModelProto.FromString(_spiking())
+def spiking(coding: str = "rate") -> onnx.ModelProto:
+    model: onnx.ModelProto = onnx.ModelProto.FromString(_spiking(coding))
     return model
 
 
-def described(change: Change, key: str = METADATA_KEY) -> onnx.ModelProto:
+def described(change: Change, key: str = METADATA_KEY, coding: str = "rate") -> onnx.ModelProto:
     """A spiking model with a damaged description."""
-    model = spiking() if key == METADATA_KEY else onnx.ModelProto.FromString(_rollout())
+    model = spiking(coding) if key == METADATA_KEY else onnx.ModelProto.FromString(_rollout())
     description = json.loads(metadata_of(model, key) or "")
     text = change(description)
     if not isinstance(text, str):
@@ -93,8 +99,8 @@ def ways(value: Any, before: Path_ = ()) -> Iterator[Path_]:
         yield from ways(value[0], (*before, 0))
 
 
-def description() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(metadata_of(spiking()) or "")
+def description(coding: str = "rate") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(metadata_of(spiking(coding)) or "")
     return found
 
 
@@ -209,8 +215,10 @@ def arguments(command: str, folder: Path) -> Arguments:
     }[command]
 
 
-def _damaged(folder: Path, change: Change, command: str, key: str = METADATA_KEY) -> Arguments:
-    written(folder, described(change, key), "snn.onnx")
+def _damaged(
+    folder: Path, change: Change, command: str, key: str = METADATA_KEY, coding: str = "rate"
+) -> Arguments:
+    written(folder, described(change, key, coding), "snn.onnx")
     return arguments(command, folder)
 
 
@@ -229,17 +237,11 @@ COMMANDS = ("inspect", "run", "export", "eval")
 
 
 def cases() -> Iterator[Case]:
-    # each key in each way by one command, in turn: the door is one for all
-    number = 0
-    for way in ways(description()):
-        place = ".".join(map(str, way))
-        for wrong, value in WRONG.items():
-            if _is_allowed(way, value):
-                continue
-            command = COMMANDS[number % len(COMMANDS)]
-            number += 1
-            make = partial(_damaged, change=partial(_set, way, value), command=command)
-            yield Case(KIND, f"{command}, {place} is {wrong}", make, REFUSED, "damaged|format")
+    yield from _damaged_keys("rate", list(ways(description())))
+    # keys that both codings have are read by the same schema
+    shared = set(ways(description()))
+    own = [way for way in ways(description("differential")) if way not in shared]
+    yield from _damaged_keys("differential", own)
     for name, text in TEXTS.items():
         for command in COMMANDS:
             make = partial(_damaged, change=partial(_text, text), command=command)
@@ -255,14 +257,29 @@ def cases() -> Iterator[Case]:
         yield Case(KIND, f"run, thresholds of {value:g}", make, ANY)
 
 
+def _damaged_keys(coding: str, places: list[Path_]) -> Iterator[Case]:
+    """Each key in each way by one command, in turn: the door is one for all."""
+    number = 0
+    for way in places:
+        place = ".".join(map(str, way))
+        for wrong, value in WRONG.items():
+            if _is_allowed(way, value):
+                continue
+            command = COMMANDS[number % len(COMMANDS)]
+            number += 1
+            change = partial(_set, way, value)
+            make = partial(_damaged, change=change, command=command, coding=coding)
+            yield Case(KIND, f"{command}, {place} is {wrong}", make, REFUSED, "damaged|format")
+
+
 def _is_allowed(way: Path_, value: object) -> bool:
     """Whether a value may stand there: names and numbers for people, and what is free."""
     last, text = way[-1], isinstance(value, str)
-    free = ("tool", "source_sha256", "source", "form")
+    free = ("tool", "source_sha256", "source", "form", "node", "op", "reason")
     if text and (last in free or "shape" in way[:-1]):
         return True
     nothing = value is None and (last == "channels" or "shape" in way)
-    empty = value == [] and last in ("analog", "encoder")
+    empty = value == [] and last in ("analog", "encoder", "weighted")
     optional = value is MISSING and (last == "mean" or isinstance(last, int))
     flag = value is True and last == "calibrated"
     return nothing or empty or optional or flag

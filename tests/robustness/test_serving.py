@@ -1,0 +1,116 @@
+"""A session in a server: it survives failed runs, mixes no states and keeps to its memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.networks import inputs_for, mlp
+
+from onnx2snn import SpikingSession, convert
+from onnx2snn.errors import DataError
+from robustness.snn_cases import OPTIONS, spiking
+
+WAY = "onnx2snn.runtime.time_loop._side_by_side"
+
+
+@pytest.mark.parametrize("coding", ["rate", "differential"])
+def test_a_session_answers_right_after_failed_runs(
+    coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SpikingSession(spiking(coding), threads=1)
+    good = {"input": inputs_for("mlp", 3)}
+    (expected,) = session.run(None, good)
+    for bad in ({"input": np.zeros((3, 11), np.float32)}, {}, {"other": good["input"]}):
+        with pytest.raises(DataError):
+            session.run(None, bad)
+        assert np.array_equal(session.run(None, good)[0], expected)
+    for error in (KeyboardInterrupt, MemoryError):
+        with monkeypatch.context() as patch:
+            patch.setattr(WAY, _raising(error))
+            with pytest.raises(error):
+                session.run(None, good)
+        assert np.array_equal(session.run(None, good)[0], expected)
+
+
+def test_a_stream_goes_on_from_the_last_whole_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = SpikingSession(spiking("differential"), threads=1)
+    frames = [{"input": inputs_for("mlp", 1, seed=seed)} for seed in range(4)]
+    expected = list(session.stream(frames))
+    session.reset()
+    stream = session.stream(frames)
+    found = [next(stream), next(stream)]
+    with monkeypatch.context() as patch:
+        patch.setattr(WAY, _raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+    # it is over: it does not go on from a frame half done
+    assert list(stream) == []
+    found += session.stream(frames[2:], reset=False)
+    for (answer,), (wanted,) in zip(found, expected, strict=True):
+        assert np.array_equal(answer, wanted)
+
+
+def _raising(error: type[BaseException]) -> Any:
+    def fails(*_: object) -> None:
+        raise error
+
+    return fails
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux tells it")
+@pytest.mark.parametrize("coding", ["rate", "differential"])
+def test_runs_of_changing_batch_size_keep_memory_flat(coding: str) -> None:
+    session = SpikingSession(spiking(coding), threads=1)
+    inputs = inputs_for("mlp", 16)
+
+    def runs(count: int) -> None:
+        for number in range(count):
+            session.run(None, {"input": inputs[: 1 + number % 16]}, timesteps=2)
+
+    runs(200)
+    before = _held()
+    runs(1000)
+    after = _held()
+    assert after[0] < 1.05 * before[0]
+    assert after[1] == before[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux tells it")
+@pytest.mark.parametrize("coding", ["rate", "differential"])
+def test_conversions_keep_memory_flat(coding: str) -> None:
+    def conversions(count: int) -> None:
+        for _ in range(count):
+            convert(mlp(), inputs_for("mlp", 20), **OPTIONS[coding])
+
+    conversions(8)
+    before = _held()
+    conversions(20)
+    after = _held()
+    assert after[0] < 1.05 * before[0]
+    assert after[1] == before[1]
+
+
+def _held() -> tuple[int, int]:
+    """Return the pages of memory and the number of files that this process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages, len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and signals as Linux has them")
+def test_a_killed_conversion_leaves_each_result_absent_or_whole() -> None:
+    here = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    done = subprocess.run(
+        [sys.executable, "-m", "robustness.kills", "6"],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
