@@ -29,8 +29,10 @@ The contract: a command ends with exit code 0 to 3, says why in one sentence wit
 characters, leaves nothing half-written, and nothing among the temporary files. Exit code 70 is an
 exception that nobody raised on purpose; `--debug` shows it. Signals (SIGINT, SIGTERM, SIGHUP),
 limits of time and memory, closed streams and an unusable TMPDIR are tested in
-`tests/robustness/test_stopping.py`; what fuzzing has found stands in `tests/fuzz/crashers`. The
-[threat model](security.md) says what is not defended.
+`tests/robustness/test_stopping.py`; a disk that fails at any write, and stages that are stopped, in
+`test_faults.py`; failed runs, interrupted streams and memory that stays flat in `test_serving.py`;
+`python -m robustness.kills 200` kills as many conversions at random moments. What fuzzing has found
+stands in `tests/fuzz/crashers`. The [threat model](security.md) says what is not defended.
 """
 
 
