@@ -8,6 +8,7 @@ Run from the repository root, with the `train` extra (torch, onnx, onnxruntime) 
                                                  # vit, convnext, mobilenetv3
     python models/train.py --epochs 1 mobilenet  # a quick look
 
+vit and convnext learn from fashion_resnet.onnx, too, which must lie in the folder of the output.
 Networks take (pixel / 255 - 0.2860) / 0.3530 as their input. Every batch normalisation, clip
 and dropout stays a node of its own in the ONNX graph.
 """
