@@ -50,12 +50,15 @@ class OptionTable:
     method: str | None = option(
         None,
         "how thresholds are found: local threshold balancing, a percentile or the maximum of the "
-        "activations, or the least squared error at T; default: local, low-latency mmse, "
-        "without calibration data max; weighted sites: differential percentile, rate mmse",
+        "activations, or the least squared error, at T or (differential) after the first step; "
+        "default: local, low-latency and weighted sites mmse, without calibration data max",
         choices=METHODS,
     )
     percentile: float | None = option(
-        None, "the percentile of --method percentile; default: 99, weighted sites 99.9", metavar="P"
+        None,
+        "the percentile of --method percentile, and of all sizes in differential coding; "
+        "default: 99, weighted sites 99.9",
+        metavar="P",
     )
     granularity: str = option(
         "channel", "one threshold per channel, or one per layer", choices=("channel", "layer")

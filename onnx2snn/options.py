@@ -34,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "delay": 0,
     },
     "differential": {
-        "method": "percentile",
+        "method": "mmse",
         "octaves": 8,
         "digits": 1,
         "start": "mean",

@@ -235,7 +235,8 @@ class Settings(OptionTable):
         if self.differential:
             kept |= {"fitted_octaves": self.octave_count, "start": self._chosen("start")}
             if method == "mmse":
-                kept |= {"fitted_timesteps": self.timesteps, "fitted_digits": self.digit_count}
+                # of the first step: whatever T
+                kept |= {"percentile": self.percent, "fitted_digits": self.digit_count}
             return kept
         if method == "mmse":
             kept |= {"fitted_timesteps": self.timesteps, "fitted_levels": self.height}

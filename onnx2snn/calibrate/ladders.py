@@ -2,8 +2,9 @@
 
 The sizes |y - m| of what a neuron has to tell are counted in histograms, m the estimate that it
 starts at. With p a high percentile of them, the largest spike is near p: λ = c p / 2^(n-1). The
-factor c is the one with the least squared error after T steps, among some from 1/4 to 2: the neuron
-is simulated on the bins of the histogram, no network is needed.
+factor c is the one with the least squared error after the first step, among some from 1/4 to 2: the
+neuron is simulated on the bins of the histogram, no network is needed. Later steps divide what is
+left by three, whatever c; a λ chosen for its error after T steps is too fine for the first ones.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ SHARES = (0.25, 2.0)
 
 TOLERANCE = 0.005
 """The part of a site's norm that may stay untold at the end."""
+
+RARE = 0.25
+"""The least p of a channel that says anything at all, of the median of its site's channels.
+
+The calibration data may hardly show it, and what is far beyond the largest spike arrives late.
+"""
 
 UNTOLD = 0.1
 """Mean square of what is left untold of a size above 3/4 λ, in λ²."""
@@ -73,7 +80,7 @@ def best_scale(
         maxima: [rows], in ANN units.
         robust: [rows]: the percentile p of the sizes, in ANN units.
         octaves: n, the powers of two that a spike can have.
-        spikes: How many a neuron sends: time-steps times digits.
+        spikes: How many a neuron sends in its first step.
 
     Returns:
         [rows], in ANN units; 0 where all is silent.
@@ -165,7 +172,7 @@ class LadderRule:
 
     `method`: "mmse": the least squared error; "percentile": c = 1; "max": the same with the largest
     size in place of the percentile. `octaves`: n, or the least n where sites are widened (`widen`);
-    `spikes`: how many a neuron sends; `percent`: the percentile p.
+    `spikes`: how many a neuron sends in one step; `percent`: the percentile p.
     """
 
     method: str
@@ -188,7 +195,7 @@ def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[
         return [SiteLadder(top / 2 ** (octaves - 1), octaves) for top in run.maxima(progress)]
     found = []
     for site, (counts, maxima) in zip(run.sites, run.histograms(progress), strict=True):
-        robust = rules.percentile(counts, maxima, percent)
+        robust = _not_rare(rules.percentile(counts, maxima, percent))
         wide = octaves
         if rule.widen:
             wide = wide_enough(counts, maxima, robust, octaves)
@@ -198,3 +205,12 @@ def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[
         shape = site.threshold_shape(run.job.settings.granularity)
         found.append(SiteLadder(scale.reshape(shape), wide))
     return found
+
+
+def _not_rare(robust: Array) -> Array:
+    """Return percentiles, none of them far below those of a site's other channels."""
+    speaking = robust > 0
+    if not speaking.any():
+        return robust
+    least = RARE * np.median(robust[speaking])
+    return np.where(speaking, np.maximum(robust, least), robust)

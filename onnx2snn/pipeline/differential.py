@@ -84,7 +84,7 @@ def _ladders(run: Calibrator, job: Job) -> tuple[str, list[ladders.SiteLadder]]:
         method=settings.threshold_method,
         octaves=settings.octave_count,
         widen=settings.octaves is None,
-        spikes=settings.steps * settings.digit_count,
+        spikes=settings.digit_count,
         percent=settings.percent,
     )
     return rule.method, ladders.find_ladders(run, rule, job.progress)

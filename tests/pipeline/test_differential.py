@@ -175,10 +175,18 @@ def test_ladders_are_kept_and_used_again(tmp_path: Path) -> None:
     assert again.to_bytes() == first.to_bytes()
 
 
-def test_the_least_squared_error_is_a_method_too() -> None:
-    found = converted("resnet", method="mmse", timesteps=2)
-    assert found.report.settings["fitted_timesteps"] == 2
+def test_a_percentile_is_a_method_too() -> None:
+    found = converted("resnet", method="percentile", percentile=99.0, timesteps=2)
+    assert found.report.settings["percentile"] == 99.0
     assert found.report.agreement["value"] > 0.9
+
+
+def test_thresholds_do_not_depend_on_the_time_steps(tmp_path: Path) -> None:
+    # they have the least squared error after the first step
+    converted("resnet", timesteps=2).save_thresholds(tmp_path / "few.npz")
+    again = converted("resnet", timesteps=6, thresholds=str(tmp_path / "few.npz"))
+    assert not again.report.warnings
+    assert again.to_bytes() == converted("resnet", timesteps=6).to_bytes()
 
 
 def test_a_delay_has_no_place_in_differential_coding() -> None:
