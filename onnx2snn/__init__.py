@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from onnx2snn.runtime.steps import Step as Step
     from onnx2snn.score.evaluate import EvaluationInterrupted as EvaluationInterrupted
     from onnx2snn.score.results import EvaluationResult as EvaluationResult
+    from onnx2snn.snn.portable import portable as portable
 
 _HOME = {
     "Array": "aliases",
@@ -80,6 +81,7 @@ _HOME = {
     "Step": "runtime.steps",
     "EvaluationInterrupted": "score.evaluate",
     "EvaluationResult": "score.results",
+    "portable": "snn.portable",
 }
 """The module of each public name."""
 

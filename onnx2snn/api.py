@@ -57,6 +57,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     thresholds: Path | None = None,
     max_drop: float | None = None,
     strict: bool = False,
+    inline: bool = False,
     html: Path | None = None,
     html_site: str | None = None,
     progress: Progress = silent_progress,
@@ -104,6 +105,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         thresholds: Take the calibration from this file.
         max_drop: The most percentage points of agreement with the ANN that may be lost.
         strict: Refuse operators that would be analog.
+        inline: Write neurons out in standard operators, without model-local functions.
         html: Write a page of charts to this file (extra `report`).
         html_site: The layer whose spikes the page shows; None: the middle one.
         progress: Called with (stage, done, total).
@@ -151,6 +153,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         "thresholds": thresholds,
         "max_drop": max_drop,
         "strict": strict,
+        "inline": inline,
     }
     settings = Settings.of(given | unknown)
     _require_page(html)

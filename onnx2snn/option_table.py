@@ -140,3 +140,8 @@ class OptionTable:
         "fail (exit code 1) if an operator of the spiking part would be analog: telescoped",
         action="store_true",
     )
+    inline: bool = option(
+        False,
+        "write neurons out in standard operators, for runtimes that know no model-local functions",
+        action="store_true",
+    )

@@ -182,7 +182,7 @@ def check_max_drop(value: Any) -> None:
 
 def check_flags(values: Mapping[str, object]) -> None:
     """Raise UsageError for a flag that is neither True nor False."""
-    for name in ("strict", "encode_input"):
+    for name in ("strict", "encode_input", "inline"):
         value = values[name]
         if not isinstance(value, bool):
             raise UsageError(f"{name} is {value!r}; it has to be True or False")

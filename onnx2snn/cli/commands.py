@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from onnx2snn.cli.eval_parser import eval_parser
+from onnx2snn.cli.exporting import export, export_parser
 from onnx2snn.cli.limits import within_memory
 from onnx2snn.cli.machine import STDOUT, file_of, json_text, say, write_json, write_stdout
 from onnx2snn.cli.outcomes import done_already, exit_code_of
@@ -24,7 +25,6 @@ from onnx2snn.cli.parsers import (
     completion_parser,
     convert_parser,
     doctor_parser,
-    export_parser,
     inspect_parser,
     run_parser,
 )
@@ -162,17 +162,6 @@ def _inspect(given: argparse.Namespace) -> None:
         terminal.show(tables.inspection_tables(about))
 
 
-def _export(given: argparse.Namespace) -> None:
-    check_written({"-o": given.output})
-    require_distinct({"SNN": given.snn}, {"-o": given.output})
-
-    from onnx2snn.protos.save import save_model
-    from onnx2snn.runtime.rollout import rollout
-
-    made = rollout(given.snn, given.timesteps, given.delay, exit_margin=given.exit_margin)
-    save_model(given.output, made)
-
-
 def _doctor(given: argparse.Namespace) -> None:
     from onnx2snn.cli.doctor import examined, lines_of, require_sound
 
@@ -199,7 +188,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Command]] = {
     "run": (run_parser, _run),
     "eval": (eval_parser, evaluate),
     "inspect": (inspect_parser, _inspect),
-    "export": (export_parser, _export),
+    "export": (export_parser, export),
     "doctor": (doctor_parser, _doctor),
     "completion": (completion_parser, _completion),
 }

@@ -121,7 +121,7 @@ def _argument(row: Field[Any]) -> dict[str, Any]:
 def run_parser() -> argparse.ArgumentParser:
     """Return the parser of `onnx2snn run`."""
     parser = Parser(prog="onnx2snn run", description="Run a spiking model on inputs, step by step.")
-    _add_snn(parser)
+    add_snn(parser)
     parser.add_argument(
         "--inputs",
         type=allowed,
@@ -132,7 +132,7 @@ def run_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written"
     )
-    _add_window(parser)
+    add_window(parser)
     add_threads(parser)
     add_quiet(parser, "no progress")
     return parser
@@ -159,31 +159,6 @@ def inspect_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def export_parser() -> argparse.ArgumentParser:
-    """Return the parser of `onnx2snn export`."""
-    parser = Parser(prog="onnx2snn export", description="Write a spiking model in another form.")
-    _add_snn(parser)
-    parser.add_argument(
-        "--to",
-        choices=["rollout"],
-        required=True,
-        help="rollout: one ONNX model with the ANN's own inputs and outputs and all time-steps "
-        "inside",
-    )
-    _add_window(parser)
-    parser.add_argument(
-        "--exit-margin",
-        type=float,
-        metavar="M",
-        help="stop each sample when its answer is stable and leads by this probability; one more "
-        "output, exit_steps, tells at which step",
-    )
-    parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help="where the model is written"
-    )
-    return parser
-
-
 def doctor_parser() -> argparse.ArgumentParser:
     """Return the parser of `onnx2snn doctor`."""
     parser = Parser(
@@ -207,11 +182,13 @@ def completion_parser() -> argparse.ArgumentParser:
 # Arguments that several commands have.
 
 
-def _add_snn(parser: argparse.ArgumentParser) -> None:
+def add_snn(parser: argparse.ArgumentParser) -> None:
+    """Add the spiking model."""
     parser.add_argument("snn", metavar="SNN", help="a spiking model made by onnx2snn")
 
 
-def _add_window(parser: argparse.ArgumentParser) -> None:
+def add_window(parser: argparse.ArgumentParser) -> None:
+    """Add the number of time-steps and the delay."""
     parser.add_argument("--timesteps", type=int, metavar="T", help=TIMESTEPS_HELP)
     parser.add_argument("--delay", metavar="D|auto|half", type=parse_delay, help=DELAY_HELP)
 

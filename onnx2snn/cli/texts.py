@@ -69,3 +69,15 @@ def _least_zero(text: str, what: str) -> float:
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a {what}, 0 or more")
     return value
+
+
+def input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return an input and its shape from a text like "x=1,3,224,224"."""
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a shape like input=1,3,224,224")
+    return name, shape

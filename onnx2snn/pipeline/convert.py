@@ -19,6 +19,7 @@ from onnx2snn.pipeline.prepared import Prepared, prepared
 from onnx2snn.pipeline.report import Report
 from onnx2snn.pipeline.search import fewest_timesteps
 from onnx2snn.prepare.job import Job
+from onnx2snn.protos.inlining import inlined
 from onnx2snn.rewrite.emit import unbatched_file
 from onnx2snn.settings import Settings
 
@@ -72,7 +73,8 @@ def run_conversion(
         # as the network takes and gives it: without the axis of one sample
         conversion = replace(conversion, model=unbatched_file(conversion.model))
     thresholds = saved.stored(found, ready.job.sites, ready.source.sha256)
-    return replace(conversion, _thresholds=thresholds)
+    written = inlined(conversion.model) if settings.inline else conversion.model
+    return replace(conversion, model=written, _thresholds=thresholds)
 
 
 def _with_fewest_timesteps(ready: Prepared, stages: Stages) -> tuple[Conversion, Calibration]:

@@ -3,7 +3,8 @@
 Encoder, core and readout of the step graph stand one behind the other. Where time can be folded
 into the batch axis, the core is there once for each stretch of time-steps
 (`runtime.rollout_folded`); elsewhere a Loop runs it step by step (`runtime.rollout_loop`), which
-ends early if that is asked for (`runtime.rollout_exit`).
+ends early if that is asked for (`runtime.rollout_exit`). For runtimes that have neither Scan nor
+Loop each step is written out (`runtime.rollout_plain`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import onnx
 from onnx import helper
 
 from onnx2snn.aliases import Delay, ModelSource
+from onnx2snn.errors import UsageError
 from onnx2snn.protos.load import load_model
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.early_exit import check_margin
 from onnx2snn.runtime.rollout_exit import unroll_exiting
 from onnx2snn.runtime.rollout_folded import unroll_folded
 from onnx2snn.runtime.rollout_loop import unroll_looped
+from onnx2snn.runtime.rollout_plain import unroll_plain
 from onnx2snn.runtime.time_batched import batched_core
 from onnx2snn.runtime.unrolling import Unrolling
 from onnx2snn.snn.format import METADATA_KEY, RolloutMetadata, describe_rollout
@@ -33,6 +36,7 @@ def rollout(
     delay: Delay = None,
     *,
     exit_margin: float | None = None,
+    unroll: bool = False,
 ) -> onnx.ModelProto:
     """Unroll a spiking model over time into one model in place of the ANN.
 
@@ -49,6 +53,7 @@ def rollout(
         exit_margin: Stop a sample when its answer is stable: its best class is that of the step
             before, and leads by this probability. The model then has one more output,
             `exit_steps`, int64 [N]: the step each sample stopped at. None: all run to T.
+        unroll: Write every time-step out in plain operators, without Scan and Loop; up to 16.
 
     Raises:
         ModelFileError: The file is not a spiking model.
@@ -57,6 +62,8 @@ def rollout(
     """
     if exit_margin is not None:
         check_margin(exit_margin)
+        if unroll:
+            raise UsageError("early exit needs a Loop; leave unroll or the exit margin out")
     loaded = load_model(model)
     step = read_step_model(loaded.proto, os.fspath(loaded.name))
     metadata = step.metadata
@@ -70,8 +77,11 @@ def rollout(
         form = "a Loop over time-steps that ends when all answers are stable"
         unroll_exiting(unrolling, total, asked, exit_margin)
     else:
-        core = batched_core(step)
-        if isinstance(core, str):
+        core = "" if unroll else batched_core(step)
+        if unroll:
+            form = "each time-step written out"
+            unroll_plain(unrolling, total, start)
+        elif isinstance(core, str):
             form = "a Loop over time-steps"
             unroll_looped(unrolling, total, asked)
         else:

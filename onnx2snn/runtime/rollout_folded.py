@@ -7,17 +7,16 @@ repeated in a Loop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
-from onnx2snn.protos.walk import bodies
 from onnx2snn.runtime.cut import Carried
 from onnx2snn.runtime.plan import NEURON_STEPS, neurons_of
 from onnx2snn.runtime.time_forms import TICKS
-from onnx2snn.runtime.unrolling import OWN, Held, Unrolling
+from onnx2snn.runtime.unrolling import OWN, Held, Unrolling, with_prefix
 
 MOST_PASSES = 32
 """Passes of one stretch written out; onnxruntime's fastest layouts do not reach into a Loop."""
@@ -41,13 +40,7 @@ def unroll_folded(unrolling: Unrolling, core: onnx.ModelProto, total: int, start
     # the sums start afresh behind the delay
     held |= unrolling.all_zeros(unrolling.sums)
     held = passes.stretch(held, f"{OWN}window/", total - start)
-    if unrolling.step.estimates:
-        unrolling.estimates(held)
-        return
-    length = f"{OWN}length"
-    counted = np.array([total - start], np.float32)
-    unrolling.build.constant(length, counted)
-    unrolling.means(held, length)
+    unrolling.answer(held, total - start)
 
 
 @dataclass(frozen=True)
@@ -110,39 +103,7 @@ class _Passes:
         build.constant(ticks, np.zeros(steps, np.float32))
         given = {TICKS: ticks, **held}
         kept = {*build.constants, *self.unrolling.step.to_core}
-        return [_with_prefix(node, prefix, given, kept) for node in self.core.graph.node]
-
-
-def _with_prefix(
-    node: onnx.NodeProto, prefix: str, given: Mapping[str, str], kept: Collection[str]
-) -> onnx.NodeProto:
-    """Return a copy of a node, and of the nodes in its bodies, under other names.
-
-    Args:
-        node: The node.
-        prefix: Before all names but those below.
-        given: Tensors that are replaced by others.
-        kept: Tensors that keep their names.
-    """
-
-    def named(tensor: str) -> str:
-        if not tensor or tensor in kept:
-            return tensor
-        return given.get(tensor, f"{prefix}{tensor}")
-
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    if node.name:
-        copy.name = f"{prefix}{node.name}"
-    copy.input[:] = [named(name) for name in node.input]
-    copy.output[:] = [named(name) for name in node.output]
-    for graph in bodies(copy):
-        for value in [*graph.input, *graph.output]:
-            value.name = named(value.name)
-        inner = [_with_prefix(one, prefix, given, kept) for one in graph.node]
-        del graph.node[:]
-        graph.node.extend(inner)
-    return copy
+        return [with_prefix(node, prefix, given, kept) for node in self.core.graph.node]
 
 
 def _type_with_prefix(value: onnx.ValueInfoProto, prefix: str) -> onnx.ValueInfoProto:

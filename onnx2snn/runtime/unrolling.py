@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnx2snn.protos.building import ProtoBuilder
+from onnx2snn.protos.walk import bodies
 from onnx2snn.runtime.cut import Carried, core_states
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.step_model import State, StepModel
@@ -104,6 +105,14 @@ class Unrolling:
         self.build.node("Loop", taken, made, f"{prefix}loop", body=body)
         return dict(zip(names, last, strict=True))
 
+    def answer(self, held: Held, counted: int) -> None:
+        """Append what the readout takes: the means over some steps, or states after the last."""
+        if self.step.estimates:
+            self.estimates(held)
+            return
+        length = self.build.constant(f"{OWN}length", np.array([counted], np.float32))
+        self.means(held, length)
+
     def means(self, held: Held, steps: str) -> None:
         """Append the means that the readout takes: sum / steps, in the types it takes them.
 
@@ -188,3 +197,35 @@ def _loop_body(
 
 def _state_info(name: str, rank: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, [None] * rank)
+
+
+def with_prefix(
+    node: onnx.NodeProto, prefix: str, given: Mapping[str, str], kept: Collection[str]
+) -> onnx.NodeProto:
+    """Return a copy of a node, and of the nodes in its bodies, under other names.
+
+    Args:
+        node: The node.
+        prefix: Before all names but those below.
+        given: Tensors that are replaced by others.
+        kept: Tensors that keep their names.
+    """
+
+    def named(tensor: str) -> str:
+        if not tensor or tensor in kept:
+            return tensor
+        return given.get(tensor, f"{prefix}{tensor}")
+
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    if node.name:
+        copy.name = f"{prefix}{node.name}"
+    copy.input[:] = [named(name) for name in node.input]
+    copy.output[:] = [named(name) for name in node.output]
+    for graph in bodies(copy):
+        for value in [*graph.input, *graph.output]:
+            value.name = named(value.name)
+        inner = [with_prefix(one, prefix, given, kept) for one in graph.node]
+        del graph.node[:]
+        graph.node.extend(inner)
+    return copy

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import onnx
+from onnx import helper
 
 from onnx2snn.protos.reach import downstream, upstream
 from onnx2snn.snn.description import read_metadata
@@ -109,8 +110,32 @@ def read_step_model(proto: onnx.ModelProto, name: str) -> StepModel:
     metadata = read_metadata(proto, name)
     proto = with_plain_casts(proto, metadata)
     states = tuple(State.of(entry) for entry in metadata["states"])
+    proto = _with_free_states(proto, states)
     border = boundaries(proto, states, estimates=holds_estimates(metadata))
     return StepModel(proto, metadata, states, border.to_core, border.to_readout, border.taken)
+
+
+def _with_free_states(proto: onnx.ModelProto, states: Sequence[State]) -> onnx.ModelProto:
+    """Return a step graph whose states declare no sizes; one that has none is returned as it is.
+
+    Whoever cuts a graph feeds states of size 1, and folds time into the batch.
+    """
+    ranks = {name: state.rank for state in states for name in (state.input, state.output)}
+    graph = proto.graph
+    if not any(_has_sizes(value) for value in [*graph.input, *graph.output] if value.name in ranks):
+        return proto
+    free = onnx.ModelProto()
+    free.CopyFrom(proto)
+    for value in [*free.graph.input, *free.graph.output]:
+        if value.name in ranks:
+            unknown = [None] * ranks[value.name]
+            kind = value.type.tensor_type.elem_type
+            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, unknown))
+    return free
+
+
+def _has_sizes(value: onnx.ValueInfoProto) -> bool:
+    return any(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
 
 
 @dataclass(frozen=True)

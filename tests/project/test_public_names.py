@@ -51,6 +51,7 @@ NAMES = [
     "convert",
     "evaluate",
     "inspect",
+    "portable",
     "rollout",
     "script",
 ]

@@ -1,0 +1,121 @@
+"""`onnx2snn export`: a spiking model in another form.
+
+What is imported to compute with is imported when the command runs, as in `cli.commands`.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from onnx2snn.cli.overwriting import require_distinct
+from onnx2snn.cli.parsers import Parser, add_snn, add_window
+from onnx2snn.cli.texts import input_shape
+from onnx2snn.errors import UsageError
+
+FORMS = {
+    "rollout": "one ONNX model with the ANN's own inputs and outputs and all time-steps inside",
+    "step": "the step graph as it is, for the options below",
+}
+"""The forms by name, and what they are."""
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """Return the parser of `onnx2snn export`."""
+    parser = Parser(prog="onnx2snn export", description="Write a spiking model in another form.")
+    add_snn(parser)
+    parser.add_argument(
+        "--to",
+        choices=list(FORMS),
+        required=True,
+        help="; ".join(f"{name}: {about}" for name, about in FORMS.items()),
+    )
+    add_window(parser)
+    parser.add_argument(
+        "--exit-margin",
+        type=float,
+        metavar="M",
+        help="rollout: stop each sample when its answer is stable and leads by this probability; "
+        "one more output, exit_steps, tells at which step",
+    )
+    _add_onnx_form(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="OUT", required=True, help="where the model is written"
+    )
+    return parser
+
+
+def _add_onnx_form(parser: argparse.ArgumentParser) -> None:
+    """Add what other runtimes ask of an ONNX file."""
+    parser.add_argument(
+        "--unroll",
+        action="store_true",
+        help="rollout: every time-step written out in plain operators, without Scan and Loop; at "
+        "most 16",
+    )
+    parser.add_argument(
+        "--inline",
+        action="store_true",
+        help="no model-local functions: neurons are written out in standard operators",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="static shapes, of inputs, outputs and states, for a batch of N",
+    )
+    parser.add_argument(
+        "--shape",
+        type=input_shape,
+        action="append",
+        default=[],
+        metavar="NAME=D,...",
+        help="static shapes, and this one for an input; may be given several times",
+    )
+    parser.add_argument(
+        "--opset",
+        type=int,
+        metavar="N",
+        help="the version of ONNX's operators, 9 or newer, with the IR that goes with it; writes "
+        "neurons out; default: that of the file",
+    )
+
+
+def export(given: argparse.Namespace) -> None:
+    """Write a model in the form that is asked for."""
+    _check_options(given)
+
+    from onnx2snn.protos.save import check_writable, save_model
+
+    check_writable(given.output)
+    require_distinct({"SNN": given.snn}, {"-o": given.output})
+
+    from onnx2snn.runtime.rollout import rollout
+    from onnx2snn.snn.portable import Form, in_form, portable
+
+    form = Form(given.inline, given.batch, dict(given.shape), given.opset)
+    if given.to == "step":
+        made = portable(given.snn, **vars(form))
+    else:
+        unrolled = rollout(
+            given.snn,
+            given.timesteps,
+            given.delay,
+            exit_margin=given.exit_margin,
+            unroll=given.unroll,
+        )
+        made = in_form(unrolled, form)
+    save_model(given.output, made)
+
+
+def _check_options(given: argparse.Namespace) -> None:
+    """Refuse options that belong to another form."""
+    of_rollout = {
+        "--timesteps": given.timesteps,
+        "--delay": given.delay,
+        "--exit-margin": given.exit_margin,
+        "--unroll": given.unroll,
+    }
+    if given.to != "rollout":
+        for option, value in of_rollout.items():
+            if value not in (None, False):
+                raise UsageError(f"{option} belongs to --to rollout; leave it out, or export that")

@@ -1,0 +1,1 @@
+"""Emitted files in runtimes of others."""
