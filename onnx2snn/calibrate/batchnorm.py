@@ -12,7 +12,6 @@ from typing import cast
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.calibrate.gaussians import Gaussian, Known, rectified
@@ -21,6 +20,7 @@ from onnx2snn.calibrate.rules import mmse
 from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
+from onnx2snn.protos.apart import values_of
 
 BATCH_NORM = "batchnorm"
 """The name of this method in the settings of a calibration."""
@@ -51,7 +51,7 @@ def recorded_statistics(proto: onnx.ModelProto) -> Known:
 
 
 def _values(tensor: onnx.TensorProto) -> Array:
-    values: Array = numpy_helper.to_array(tensor)
+    values: Array = values_of(tensor)
     return values.astype(np.float64)
 
 

@@ -192,7 +192,7 @@ def change_weights(editor: Editor, node: Node, change: Array) -> None:
     old = constant(node.inputs[1])
     assert old is not None
     # W + D, rounded once
-    new = old.astype(np.float64) + change
-    values = new.astype(old.dtype)
+    values = np.empty(old.shape, old.dtype)
+    np.add(old, change, out=values, dtype=np.float64, casting="unsafe")
     label = f"{node.name}/corrected_weights"
     node.inputs[1] = editor.constant(label, values)

@@ -135,10 +135,13 @@ def _solve(sums: _Sums, centred: bool) -> Array:
     size = gram.shape[1]
     # λ = (RIDGE + K / n) Σ x² / K
     squares = np.trace(gram, axis1=1, axis2=2)
-    power = squares[:, None, None] / size
+    power = squares[:, None] / size
     power = np.where(power > 0, power, 1.0)
     strength = RIDGE + size / sums.count
-    ridge = strength * power * np.eye(size)
     # (Σ x xᵀ + λ I) Dᵀ = Σ x dᵀ
-    change = np.linalg.solve(gram + ridge, cross)
+    if gram is sums.gram or gram.dtype != np.float64:
+        gram = gram.astype(np.float64)
+    diagonal = np.arange(size)
+    gram[:, diagonal, diagonal] += strength * power
+    change = np.linalg.solve(gram, cross)
     return change.swapaxes(1, 2)

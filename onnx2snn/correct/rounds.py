@@ -21,6 +21,7 @@ from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.snn.neurons import INITIAL_POTENTIAL
+from onnx2snn.snn.step_model import read_step_model
 
 DAMPING = 0.5
 
@@ -58,7 +59,7 @@ def correct_in_rounds(
         return Correction(graph)
 
     for done in range(1, settings.rounds + 1):
-        model = build(correction())
+        model = read_step_model(build(correction()), "model")
         session = Simulation(model, Opening(threads=job.threads), count_spikes=True)
         rates = mean_outputs(job, session, thresholds)
         for index, theta in enumerate(thresholds):

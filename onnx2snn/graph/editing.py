@@ -15,8 +15,10 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import logger as gs_logger
 
 from onnx2snn.aliases import Array, Dim
+from onnx2snn.graph.references import as_references, map_references
 from onnx2snn.graph.sorting import by_level, needed, subgraphs
 from onnx2snn.graph.types import Graph, Node, Tensor
+from onnx2snn.protos import apart
 from onnx2snn.protos.quiet import quiet
 
 
@@ -39,9 +41,10 @@ class _Node(gs.Node):  # type: ignore[misc]
 
 
 def to_graph(proto: onnx.ModelProto) -> Graph:
-    """Return a model as a graph, sorted, with lazily loaded constants made real."""
+    """Return a model as a graph, sorted; constants are loaded late, or mapped (`protos.apart`)."""
     with quiet(gs_logger):
         graph: Graph = gs.import_onnx(proto)
+        map_references(graph)
     for node in graph.nodes:
         node.__class__ = _Node
     return _sorted(graph)
@@ -49,9 +52,10 @@ def to_graph(proto: onnx.ModelProto) -> Graph:
 
 def to_proto(graph: Graph, ir_version: int = 10) -> onnx.ModelProto:
     """Return a graph as a model; the IR version is ours, not the newest the library knows."""
-    with quiet(gs_logger):
+    with quiet(gs_logger), as_references(graph):
         proto: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     proto.ir_version = ir_version
+    apart.let_go()
     return proto
 
 
@@ -120,7 +124,7 @@ def constant(tensor: Tensor) -> Array | None:
 
 def make_constant(name: str, values: Array) -> Tensor:
     """Return a new constant tensor."""
-    made: Tensor = gs.Constant(name, np.ascontiguousarray(values))
+    made: Tensor = gs.Constant(name, apart.put_apart(np.ascontiguousarray(values)))
     return made
 
 
@@ -310,4 +314,8 @@ def keeps_shape(tensor: Tensor, factor: Array) -> bool:
 
 def scaled_values(values: Array, factor: Array) -> Array:
     """Return values times a factor in the values' type, computed in float64 and rounded once."""
-    return (values.astype(np.float64) * factor).astype(values.dtype)
+    shape = np.broadcast_shapes(values.shape, factor.shape)
+    scaled = np.empty(shape, values.dtype)
+    # NumPy rounds as it goes: no array of float64 is made
+    np.multiply(values, factor, out=scaled, dtype=np.float64, casting="unsafe")
+    return scaled

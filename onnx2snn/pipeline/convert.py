@@ -19,7 +19,9 @@ from onnx2snn.pipeline.prepared import Prepared, prepared
 from onnx2snn.pipeline.report import Report
 from onnx2snn.pipeline.search import fewest_timesteps
 from onnx2snn.prepare.job import Job
+from onnx2snn.protos.apart import weights_apart
 from onnx2snn.protos.inlining import inlined
+from onnx2snn.protos.large import whole
 from onnx2snn.rewrite.emit import unbatched_file
 from onnx2snn.settings import Settings
 
@@ -60,14 +62,14 @@ def run_conversion(
     Raises:
         Onnx2snnError: As `onnx2snn.convert` says.
     """
-    with prepared(model, calibration, settings, progress) as ready:
+    with weights_apart(), prepared(model, calibration, settings, progress) as ready:
         require_site(page_site, [site.name for site in ready.job.sites])
         stages = STAGES[ready.job.settings.sites or "activations"]
         if ready.job.settings.timesteps == "auto":
             conversion, found = _with_fewest_timesteps(ready, stages)
         else:
             found = stages.find(ready, ready.job)
-            conversion = stages.make(ready, ready.job, found)
+            conversion = _made(stages, ready, ready.job, found)
     _check_drop(conversion.report, settings.max_drop)
     if ready.source.unbatched:
         # as the network takes and gives it: without the axis of one sample
@@ -88,9 +90,16 @@ def _with_fewest_timesteps(ready: Prepared, stages: Stages) -> tuple[Conversion,
         found = kept[0] if kept else stages.find(ready, job)
         if "fitted_timesteps" not in found.settings:
             kept[:] = [found]
-        return stages.make(ready, job, found), found
+        return _made(stages, ready, job, found), found
 
     return fewest_timesteps(make, lambda made: _drop(made[0].report), max_drop)
+
+
+def _made(stages: Stages, ready: Prepared, job: Job, found: Calibration) -> Conversion:
+    """Return the spiking model, which holds all of its weights, and the report."""
+    with weights_apart():
+        conversion = stages.make(ready, job, found)
+        return replace(conversion, model=whole(conversion.model))
 
 
 def _drop(report: Report) -> float:

@@ -37,6 +37,7 @@ from onnx2snn.prepare.finite import not_a_number
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.normalise import normalise
 from onnx2snn.prepare.partition import Partition, partition
+from onnx2snn.protos import large
 from onnx2snn.protos.batch_arrays import first_samples
 from onnx2snn.protos.computing import computing, from_runtime
 from onnx2snn.protos.load import LoadedModel, load_model
@@ -92,6 +93,7 @@ def prepared(
     clock = Clock()
     with clock("load"):
         source = load_model(model)
+        source = replace(source, proto=large.set_apart(source.proto))
         _require_ann(source)
         _require_numpy(input_specs(source.proto))
         if settings.save_thresholds is not None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 
 from onnx2snn.errors import ModelFileError, UnsupportedGraphError, one_line, out_of_memory
 from onnx2snn.prepare.captures import make_captures_explicit
-from onnx2snn.protos import large
+from onnx2snn.protos import apart, large
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
 from onnx2snn.protos.opset import raised
 from onnx2snn.protos.reach import spread
-from onnx2snn.protos.sessions import session_options, session_with
+from onnx2snn.protos.sessions import NO_PACKING, session_options, session_with
 from onnx2snn.protos.temporary import temporary_folder
 from onnx2snn.protos.walk import graphs
 
@@ -146,6 +147,7 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # otherwise quantised weights would not be folded
     options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options.add_session_config_entry(NO_PACKING, "1")
     with temporary_folder() as folder:
         options.optimized_model_filepath = str(folder / "optimised.onnx")
         if not large.fits(proto):
@@ -158,15 +160,25 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
             if out_of_memory(error):
                 raise MemoryError(one_line(error)) from error
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
-        optimised = _read_back(options.optimized_model_filepath, name)
+        optimised = large.set_apart(_read_back(options.optimized_model_filepath, name))
     _drop_unused_domains(optimised)
     return optimised
 
 
 def _read_back(path: str, name: str) -> onnx.ModelProto:
-    """Return the model that onnxruntime has written."""
+    """Return the model that onnxruntime has written.
+
+    Weights that it left as they were stand where they stood, if that is apart.
+    """
     try:
-        return onnx.load(path)
+        proto = onnx.load(path, load_external_data=False)
+        beside = Path(path).parent
+        for tensor in proto.graph.initializer:
+            if apart.is_apart(tensor) and not apart.is_known(tensor):
+                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(beside))
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                del tensor.external_data[:]
+        return proto
     except Exception as error:
         if out_of_memory(error):
             raise MemoryError(one_line(error)) from error

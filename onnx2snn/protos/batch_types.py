@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
+from onnx2snn.protos.apart import values_of
 from onnx2snn.protos.nodes import attribute
 
 SIZES = (101, 103)
@@ -153,7 +153,7 @@ class NodeView:
         given = self.attribute(name)
         if given is None and index < len(self.node.input):
             tensor = self.fixed.get(self.node.input[index])
-            given = None if tensor is None else numpy_helper.to_array(tensor)
+            given = None if tensor is None else values_of(tensor)
         if given is None:
             return None
         return [int(number) for number in np.ravel(given)]

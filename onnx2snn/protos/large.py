@@ -1,8 +1,8 @@
-"""Models over protobuf's 2 GiB: large weights are kept out of every message that is serialised.
+"""Large models: their weights are kept out of every message that is serialised.
 
-A message of 2 GiB or more cannot be serialised. So shape inference, the checker and the opset
-converter are given a light copy, in which heavy initializers are inputs, and files keep these in a
-second file as external data.
+A message of 2 GiB or more cannot be serialised, and one of less takes its size again. So shape
+inference, the checker and the opset converter are given a light copy, in which heavy initializers
+are inputs, and files over the limit keep these in a second file as external data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnx2snn.errors import ModelFileError, one_line, out_of_memory
-from onnx2snn.protos.temporary import temporary_folder
+from onnx2snn.protos import apart, wire
+from onnx2snn.protos.storage import stored_bytes
+from onnx2snn.protos.temporary import listed, temporary_folder
 
 LIMIT = 2**31 - 2**20
 """Bytes a serialised model may have: protobuf's 2 GiB, less a margin."""
@@ -47,7 +49,10 @@ def heavy(proto: onnx.ModelProto) -> list[TensorProto]:
 
 
 def _is_heavy(tensor: TensorProto) -> bool:
-    return len(tensor.raw_data) >= HEAVY
+    if apart.is_apart(tensor):
+        return True
+    # a look at raw data copies them
+    return tensor.HasField("raw_data") and (stored_bytes(tensor) or 0) >= HEAVY
 
 
 def fits(proto: onnx.ModelProto) -> bool:
@@ -58,7 +63,7 @@ def fits(proto: onnx.ModelProto) -> bool:
 def byte_size(proto: onnx.ModelProto) -> int:
     """Return the bytes of a model with all its weights; past the limit a close estimate."""
     if fits(proto):
-        return int(proto.ByteSize())
+        return wire.size_of(proto)
     return _estimate(proto)
 
 
@@ -67,7 +72,7 @@ def _estimate(proto: onnx.ModelProto) -> int:
 
     The limit leaves room for these. Measuring the whole model would serialise it.
     """
-    weights = sum(len(tensor.raw_data) for tensor in heavy(proto))
+    weights = sum(stored_bytes(tensor) or 0 for tensor in heavy(proto))
     rest = int(without_weights(proto).ByteSize())
     return rest + weights
 
@@ -84,11 +89,38 @@ def digest(proto: onnx.ModelProto) -> hashlib._Hash:
     Past the limit it is that of the bytes without heavy initializers, and then of each of these.
     """
     if fits(proto):
-        return hashlib.sha256(serialise(proto))
+        whole = hashlib.sha256()
+        for part in wire.parts(proto):
+            whole.update(part)
+        return whole
     found = hashlib.sha256(serialise(without_weights(proto)))
     for tensor in heavy(proto):
-        found.update(tensor.raw_data)
+        found.update(apart.bytes_of(tensor))
     return found
+
+
+def set_apart(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose large initializers stand apart (`protos.apart`)."""
+    model = _without_initializers(proto)
+    model.graph.initializer.extend(map(apart.put_tensor_apart, proto.graph.initializer))
+    return model
+
+
+def whole(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model that holds the weights that stand apart; the model itself if none does."""
+    if apart.folder_of(proto) is None:
+        return proto
+    model = _without_initializers(proto)
+    for tensor in proto.graph.initializer:
+        if not apart.is_apart(tensor):
+            model.graph.initializer.append(tensor)
+            continue
+        held = model.graph.initializer.add(
+            name=tensor.name, data_type=tensor.data_type, dims=tensor.dims
+        )
+        held.raw_data = bytes(apart.bytes_of(tensor))
+        apart.let_go()
+    return model
 
 
 def light(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -166,12 +198,10 @@ def _write_tensor(
     """Append a tensor's values to a file, and to a graph the initializer that refers to them."""
     padding = -file.tell() % ALIGNMENT
     file.seek(padding, os.SEEK_CUR)  # leaves a hole, which takes no room on the disk
-    where = {"location": location, "offset": file.tell(), "length": len(tensor.raw_data)}
+    data = memoryview(apart.bytes_of(tensor))
     stub = graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    stub.data_location = TensorProto.EXTERNAL
-    for key, value in where.items():
-        stub.external_data.add(key=key, value=str(value))
-    file.write(tensor.raw_data)
+    apart.refer(stub, apart.Reference(location, file.tell(), data.nbytes))
+    file.write(data)
 
 
 @contextmanager
@@ -184,6 +214,14 @@ def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[byte
     `whole`: bytes as long as possible, for a session that writes its model, which would refer to
     the temporary file.
     """
+    folder = apart.folder_of(proto)
+    if folder is not None:
+        # onnxruntime finds weights beside the model's file alone
+        with listed(apart.new_model(folder)) as path:
+            path.write_bytes(serialise(proto))
+            apart.let_go()
+            yield str(path)
+        return
     most = LIMIT if whole else MAPPED
     if _estimate(proto) <= most:
         yield serialise(proto)
@@ -198,10 +236,16 @@ def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[byte
 
 def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy without its heavy initializers, which are never copied on the way."""
-    model = _without_field(proto, "graph")
-    model.graph.CopyFrom(_without_field(proto.graph, "initializer"))
+    model = _without_initializers(proto)
     small = [tensor for tensor in proto.graph.initializer if not _is_heavy(tensor)]
     model.graph.initializer.extend(small)
+    return model
+
+
+def _without_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy without initializers."""
+    model = _without_field(proto, "graph")
+    model.graph.CopyFrom(_without_field(proto.graph, "initializer"))
     return model
 
 

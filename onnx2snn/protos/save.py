@@ -19,7 +19,7 @@ import onnx
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import OutputError
-from onnx2snn.protos import large
+from onnx2snn.protos import large, wire
 from onnx2snn.protos.destination import Destination, destination
 from onnx2snn.protos.temporary import listed
 
@@ -122,7 +122,8 @@ def save_model(
     """
     if large.fits(proto):
         with atomic_path(path) as temporary:
-            temporary.write_bytes(large.serialise(proto))
+            with temporary.open("wb") as file:
+                file.writelines(wire.parts(proto))
             discard(older)
         return
     target = destination(path)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from onnx2snn.aliases import Array
+from onnx2snn.protos.apart import values_of
 from onnx2snn.protos.nodes import attribute
 from onnx2snn.runtime.time_shapes import ShapeKind
 
@@ -28,7 +28,7 @@ class Constants(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         """Return the value of an initializer."""
         tensor = self._tensors[name]
-        return numpy_helper.to_array(tensor)
+        return values_of(tensor)
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is such an initializer, without looking at it."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper
 
 from onnx2snn.aliases import Array
+from onnx2snn.protos.apart import values_of
 from onnx2snn.protos.nodes import attribute
 from onnx2snn.protos.sessions import open_own_session, session_options, session_with
 
@@ -122,7 +123,7 @@ def _constant(tensor: onnx.TensorProto) -> Array:
     """Return a constant's value; of weights, type and shape alone."""
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if len(tensor.dims) < 2 or dtype.kind != "f":
-        return numpy_helper.to_array(tensor)
+        return values_of(tensor)
     return np.broadcast_to(np.zeros((), dtype), tuple(tensor.dims))
 
 
