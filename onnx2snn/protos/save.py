@@ -123,7 +123,8 @@ def save_model(
     if large.fits(proto):
         with atomic_path(path) as temporary:
             with temporary.open("wb") as file:
-                file.writelines(wire.parts(proto))
+                for part in wire.parts(proto):
+                    file.write(part)
             discard(older)
         return
     target = destination(path)
