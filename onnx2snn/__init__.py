@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnx2snn.aliases import Progress as Progress
     from onnx2snn.api import convert as convert
     from onnx2snn.api import evaluate as evaluate
+    from onnx2snn.data.look import images as images
     from onnx2snn.data.scripts import script as script
     from onnx2snn.errors import ComputationError as ComputationError
     from onnx2snn.errors import DataError as DataError
@@ -56,6 +57,7 @@ _HOME = {
     "Progress": "aliases",
     "convert": "api",
     "evaluate": "api",
+    "images": "data.look",
     "script": "data.scripts",
     "ComputationError": "errors",
     "DataError": "errors",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from onnx2snn.cli.eval_parser import eval_parser
 from onnx2snn.cli.exporting import export, export_parser
+from onnx2snn.cli.image_arguments import notes, with_look
 from onnx2snn.cli.limits import within_memory
 from onnx2snn.cli.machine import STDOUT, file_of, json_text, say, write_json, write_stdout
 from onnx2snn.cli.outcomes import done_already, exit_code_of
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         given = parser().parse_args(arguments)
-        with within(given.time_limit), within_memory(given.memory_limit):
+        heard = notes(getattr(given, "quiet", True))
+        with within(given.time_limit), within_memory(given.memory_limit), heard:
             act(given)
 
     debug = "--debug" in arguments
@@ -62,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _convert(given: argparse.Namespace) -> None:
     require_page_libraries(given.html)
+    given.calibration = with_look(given, given.calibration)
     settings = Settings(**{row.name: getattr(given, row.name) for row in fields(Settings)})
     read = {
         "MODEL": given.model,
@@ -130,6 +133,7 @@ def _write_conversion_page(
 
 
 def _run(given: argparse.Namespace) -> None:
+    given.inputs = with_look(given, given.inputs)
     check_written({"-o": given.output})
     require_distinct({"SNN": given.snn, "--inputs": given.inputs}, {"-o": given.output})
 

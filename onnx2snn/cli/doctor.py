@@ -27,6 +27,7 @@ EXTRAS = {
     "images": ("PIL",),
     "detection": ("pycocotools",),
     "report": ("jinja2", "matplotlib"),
+    "datasets": ("pyarrow",),
 }
 """The modules behind each extra of a user."""
 
@@ -34,6 +35,7 @@ USES = {
     "images": "data from folders of images",
     "detection": "the metric map",
     "report": "pages of charts (--html)",
+    "datasets": "data from Parquet and Arrow tables",
 }
 """What each extra is for."""
 

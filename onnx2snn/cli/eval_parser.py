@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from onnx2snn.cli.image_arguments import add_images
 from onnx2snn.cli.parsers import DELAY_HELP, Parser, add_page, add_quiet, add_threads
 from onnx2snn.cli.texts import amount, margin, percent, points, several_timesteps
 from onnx2snn.data.scripts import allowed
@@ -25,6 +26,7 @@ def eval_parser() -> argparse.ArgumentParser:
         required=True,
         help="inputs by name, and what metrics need",
     )
+    add_images(parser)
     parser.add_argument(
         "--timesteps",
         type=several_timesteps,

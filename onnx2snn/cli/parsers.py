@@ -8,6 +8,7 @@ from dataclasses import Field, fields
 from typing import Any, NoReturn
 
 from onnx2snn.cli.completion import SCRIPTS
+from onnx2snn.cli.image_arguments import add_images
 from onnx2snn.cli.texts import seconds, thread_count
 from onnx2snn.data.scripts import allowed
 from onnx2snn.errors import UsageError
@@ -84,8 +85,10 @@ def convert_parser() -> argparse.ArgumentParser:
         "--calibration",
         type=allowed,
         metavar="DATA",
-        help=".npy, .npz, .pb, a folder, or script.py:function; default: random inputs",
+        help=".npy, .npz, .pb, .tar, .parquet, .arrow, a folder, or script.py:function; default: "
+        "random inputs",
     )
+    add_images(parser)
     for row in fields(Settings):
         flag = f"--{row.name.replace('_', '-')}"
         parser.add_argument(flag, default=row.default, **_argument(row))
@@ -129,6 +132,7 @@ def run_parser() -> argparse.ArgumentParser:
         required=True,
         help="the inputs, keyed by input name",
     )
+    add_images(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE.npz", required=True, help="where the outputs are written"
     )

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnx2snn.cli.image_arguments import with_look
 from onnx2snn.cli.machine import file_of, say, write_json
 from onnx2snn.cli.overwriting import require_distinct
 from onnx2snn.cli.prechecks import check_written, require_page_libraries
@@ -18,6 +19,9 @@ from onnx2snn.score.results import EvaluationResult
 def evaluate(given: argparse.Namespace) -> None:
     """Score a pair of models as asked, write the results, and let a failed gate be the end."""
     require_page_libraries(given.html)
+    given.data = with_look(given, given.data)
+    if given.exit_data is not None:
+        given.exit_data = with_look(given, given.exit_data)
     written = {"--json": file_of(given.json), "--junit": given.junit, "--html": given.html}
     check_written(written)
     read = {

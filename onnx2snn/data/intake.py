@@ -29,6 +29,7 @@ from onnx2snn.data.array_checks import (
     misfit_of_samples,
     shape_fits,
 )
+from onnx2snn.data.look import PLAIN, Look
 from onnx2snn.data.rows import (
     Rows,
     concatenated,
@@ -57,12 +58,14 @@ class Intake:
     `allowed` names the arrays that may stand beside the inputs; temporary files go to `folder`.
     `unbatched` names inputs whose first axis, of size 1, the network itself lacks: an array of such
     a one may be a single sample.
+    `look` tells how images become inputs.
     """
 
     inputs: dict[str, TensorSpec]
     allowed: tuple[str, ...]
     folder: Path
     unbatched: Collection[str] = ()
+    look: Look = PLAIN
     _arrays: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
     # of each name the first array: later ones must look like it
     _first: dict[str, Rows] = field(default_factory=dict)

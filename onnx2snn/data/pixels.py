@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from onnx2snn.aliases import Array, DType
 from onnx2snn.data.blame import reading
+from onnx2snn.data.look import PLAIN, Look, Size
+from onnx2snn.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,11 +40,35 @@ class Layout:
 
     `shape` is that of a row, [H, W, C] or [C, H, W]; `axes` are the axes of height, width and
     channels in the batch, whose axis 0 is not among a row's own; `dtype` is float or uint8.
+    `look` has the sizes and scales on the way there.
     """
 
     shape: tuple[int, ...]
     axes: tuple[int, int, int]
     dtype: DType
+    look: Look = PLAIN
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Height, width and number of channels of a row."""
+        height, width, channels = (self.shape[axis - 1] for axis in self.axes)
+        return height, width, channels
+
+    def scaled(self, pixels: Array) -> Array:
+        """Return stored pixels, [M, ...] of uint8 or uint16, as the model takes them."""
+        if self.dtype == np.uint8:
+            if pixels.dtype == np.uint8:
+                return pixels
+            return np.rint(pixels / np.float32(GREY_STEP)).astype(np.uint8)
+        values = pixels / np.float32(WHITE[pixels.dtype])
+        # a number a channel lies along the axis of the channels
+        along = [1] * pixels.ndim
+        along[self.axes[2]] = -1
+        if self.look.mean is not None:
+            values = values - np.array(self.look.mean, np.float32).reshape(along)
+        if self.look.std is not None:
+            values = values / np.array(self.look.std, np.float32).reshape(along)
+        return values.astype(self.dtype)
 
 
 class ImageReader:
@@ -70,11 +96,7 @@ class ImageReader:
         with self._lock:
             for row, index in enumerate(indices):
                 pixels[row] = self._row(int(index))
-        if self.layout.dtype != np.uint8:
-            return (pixels / np.float32(WHITE[self.stored])).astype(self.layout.dtype)
-        if self.stored == np.uint8:
-            return pixels
-        return np.rint(pixels / np.float32(GREY_STEP)).astype(np.uint8)
+        return self.layout.scaled(pixels)
 
     def _row(self, index: int) -> Array:
         """Return the stored pixels of one image; the first time, decode and store them."""
@@ -83,7 +105,7 @@ class ImageReader:
         if self._decoded[index]:
             pixels = np.fromfile(self.file, self.stored, count, offset=start)
             return pixels.reshape(self.layout.shape)
-        pixels = self._pixels(self.paths[index])
+        pixels = decoded(self.paths[index], str(self.paths[index]), self.layout, self.stored)
         # where the disk is full, images are decoded anew each time
         with suppress(OSError), self.file.open("r+b") as file:
             file.seek(start)
@@ -92,24 +114,67 @@ class ImageReader:
             self._decoded[index] = True
         return pixels
 
-    def _pixels(self, path: Path) -> Array:
-        """Return one decoded image in the layout of the model."""
-        from PIL import Image, ImageOps
 
-        # axis 0 of the batch is not among a row's own axes
-        height, width, channels = (self.layout.shape[axis - 1] for axis in self.layout.axes)
-        mode = "L" if channels == 1 else "RGB"
-        with reading(path, "image"), Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            shown = _deep_grey(upright) if upright.mode in DEEP_MODES else _shown(upright, mode)
-            scaled = shown.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(scaled)
-        if pixels.dtype == np.float32:
-            pixels = np.rint(pixels.clip(0, WHITE[self.stored])).astype(self.stored)
-        elif self.stored == np.uint16:
-            pixels = pixels.astype(np.uint16) * np.uint16(GREY_STEP)
-        pixels = np.broadcast_to(pixels.reshape(height, width, -1), (height, width, channels))
-        return np.ascontiguousarray(np.moveaxis(pixels, 2, self.layout.axes[2] - 1))
+def decoded(source: Path | BinaryIO, what: str, layout: Layout, stored: DType) -> Array:
+    """Return the pixels of one image in a layout.
+
+    Args:
+        source: The file.
+        what: What it is called in errors.
+        layout: The layout of the model.
+        stored: uint8, or uint16 where the image may have 16 bits.
+
+    Raises:
+        DataError: It is damaged, or too small for the crop.
+    """
+    from PIL import Image, ImageOps
+
+    height, width, channels = layout.sizes
+    mode = "L" if channels == 1 else "RGB"
+    with reading(what, "image"), Image.open(source) as image:
+        upright = ImageOps.exif_transpose(image)
+        shown = _deep_grey(upright) if upright.mode in DEEP_MODES else _shown(upright, mode)
+        pixels = np.asarray(_fitted(shown, what, layout))
+    if pixels.dtype == np.float32:
+        pixels = np.rint(pixels.clip(0, WHITE[stored])).astype(stored)
+    elif stored == np.uint16:
+        pixels = pixels.astype(np.uint16) * np.uint16(GREY_STEP)
+    pixels = np.broadcast_to(pixels.reshape(height, width, -1), (height, width, channels))
+    return np.ascontiguousarray(np.moveaxis(pixels, 2, layout.axes[2] - 1))
+
+
+def _fitted(image: Image.Image, what: str, layout: Layout) -> Image.Image:
+    """Return an image scaled, then its middle in the size of the model."""
+    from PIL import Image
+
+    height, width, _ = layout.sizes
+    size = (width, height)
+    look = layout.look
+    if look.resize is not None or look.share != 1.0:
+        resize = look.resize
+        if resize is None:
+            resize = round(min(size) / look.share)
+        size = _scaled_size(image.size, resize)
+    scaled = image.resize(size, Image.Resampling.BILINEAR)
+    if size == (width, height):
+        return scaled
+    if scaled.width < width or scaled.height < height:
+        raise DataError(
+            f"{what} is {scaled.height}x{scaled.width} after --resize, and the crop takes "
+            f"{height}x{width}: resize to more"
+        )
+    left = round((scaled.width - width) / 2)
+    top = round((scaled.height - height) / 2)
+    return scaled.crop((left, top, left + width, top + height))
+
+
+def _scaled_size(size: tuple[int, int], resize: Size) -> tuple[int, int]:
+    """Return width and height after a resize; of one number, the shorter side gets it."""
+    if not isinstance(resize, int):
+        return (resize[1], resize[0])
+    short = min(size)
+    width, height = (resize if side == short else int(resize * side / short) for side in size)
+    return (width, height)
 
 
 def _shown(image: Image.Image, mode: str) -> Image.Image:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from onnx2snn.aliases import Array
 from onnx2snn.data.intake import Intake
+from onnx2snn.data.look import look_of
 from onnx2snn.data.rows import Rows, chosen
 from onnx2snn.data.sources import open_source
 from onnx2snn.errors import DataError, quoted
@@ -139,7 +140,7 @@ def open_samples(
     folder = temporary.made_folder()
     specs = {spec.name: spec for spec in inputs}
     lacking = [name for name in specs if name in unbatched]
-    intake = Intake(specs, tuple(targets_allowed), folder, lacking)
+    intake = Intake(specs, tuple(targets_allowed), folder, lacking, look_of(source))
     is_path = isinstance(source, str | os.PathLike)
     where = str(source) if is_path else "the data"
     try:

@@ -7,7 +7,8 @@ generators are spooled to temporary files.
 * `onnx2snn.script("script.py:function")`: `data.scripts` runs it, `data.objects` takes the object
   it returns
 * `.npy`, `.npz` and `.pb` files, and folders of these: `data.arrays`
-* folders of images: `data.images`
+* folders of images, and of folders that are classes: `data.images`
+* WebDataset archives and tables of Parquet and Arrow: `data.shards`
 * Python objects: `data.objects`
 """
 
@@ -18,10 +19,11 @@ import re
 from pathlib import Path
 
 from onnx2snn.data.arrays import npy_rows, npz_group, onnx_test_group, pb_rows
-from onnx2snn.data.images import IMAGE_SUFFIXES, image_group
+from onnx2snn.data.images import IMAGE_SUFFIXES, class_folders, classified_group, image_group
 from onnx2snn.data.intake import Intake
 from onnx2snn.data.objects import open_object
 from onnx2snn.data.scripts import Script, names_script, script_function
+from onnx2snn.data.shards import streamed_groups, streams
 from onnx2snn.errors import DataError
 from onnx2snn.protos.reading import require_file
 
@@ -72,10 +74,12 @@ def _open_file(intake: Intake, path: Path) -> None:
     elif suffix == ".pb":
         name = intake.only(where)
         intake.spool([(where, {name: pb_rows(path)})])
+    elif streams(path):
+        intake.spool(streamed_groups(intake, path))
     else:
         raise DataError(
-            f"{path} is no data this package reads: give a .npy, .npz or .pb file, "
-            "a folder of them or of images, or script.py:function"
+            f"{path} is no data this package reads: give a .npy, .npz, .pb, .tar, "
+            ".parquet or .arrow file, a folder of them or of images, or script.py:function"
         )
 
 
@@ -85,6 +89,8 @@ def _open_folder(intake: Intake, folder: Path) -> None:
     arrays = _with_suffix(files, ARRAY_SUFFIXES)
     images = _with_suffix(files, IMAGE_SUFFIXES)
     sets = _test_data_sets(folder, files)
+    shards = [path for path in files if streams(path)]
+    classes = {} if arrays or images or sets or shards else class_folders(folder)
     for path in [*arrays, *images]:
         require_file(path)
     if not files:
@@ -95,12 +101,19 @@ def _open_folder(intake: Intake, folder: Path) -> None:
         intake.spool((str(path), onnx_test_group(intake, path)) for path in sets)
     elif images:
         intake.add(str(folder), image_group(intake, folder, images))
+    elif classes:
+        intake.add(str(folder), classified_group(intake, folder, classes))
+    elif shards:
+        for path in shards:
+            require_file(path)
+        intake.spool(group for path in shards for group in streamed_groups(intake, path))
     elif arrays:
         for path in arrays:
             _open_array_of_folder(intake, path)
     else:
         raise DataError(
-            f"folder {folder} holds no .npy, .npz, input_0.pb, .png, .jpg or .bmp: check the path"
+            f"folder {folder} holds no .npy, .npz, input_0.pb, .png, .jpg, .bmp, .tar, .parquet or "
+            ".arrow: check the path"
         )
 
 

@@ -20,6 +20,12 @@ from onnx2snn.cli.eval_parser import eval_parser
 from onnx2snn.cli.parsers import convert_parser
 from onnx2snn.settings import Settings
 
+LOOK = {"image_preset", "mean", "std", "resize", "crop", "layout"}
+"""Options of `onnx2snn.images`, which come with the path of the data."""
+
+GATES = {"max_drop", "max_sops", "max_energy", "baseline", "baseline_drop", "baseline_rise"}
+"""Gates of the command; in Python they are comparisons."""
+
 NAMES = [
     "Array",
     "ComputationError",
@@ -50,6 +56,7 @@ NAMES = [
     "__version__",
     "convert",
     "evaluate",
+    "images",
     "inspect",
     "portable",
     "rollout",
@@ -91,19 +98,22 @@ def test_convert_has_every_option_with_the_default_of_the_table() -> None:
         assert parameters[row.name].default == row.default
     options = {action.dest for action in convert_parser()._actions}
     options -= {"help", "version", "model", "output", "calibration", "report"}
-    options -= {"quiet", "debug", "memory_limit", "time_limit"}
+    options -= {"quiet", "debug", "memory_limit", "time_limit"} | LOOK
     assert options == set(parameters) - {"model", "calibration", "progress", "unknown"}
 
 
 def test_evaluate_has_every_option_of_the_command() -> None:
     parameters = set(inspect.signature(onnx2snn.evaluate).parameters)
     options = {action.dest for action in eval_parser()._actions}
-    options -= {"help", "json", "quiet", "debug", "max_drop", "no_energy"}
-    # gates are the command's
-    options -= {"max_sops", "max_energy", "junit", "baseline", "baseline_drop", "baseline_rise"}
-    options -= {"memory_limit", "time_limit"}
+    options -= {"help", "json", "junit", "quiet", "debug", "no_energy"}
+    options -= {"memory_limit", "time_limit"} | LOOK | GATES
     assert options <= parameters
     assert "energy" in parameters
+
+
+def test_images_has_every_option_of_the_commands() -> None:
+    parameters = set(inspect.signature(onnx2snn.images).parameters)
+    assert parameters == LOOK - {"image_preset"} | {"where", "preset"}
 
 
 def converted(**options: Any) -> onnx2snn.Conversion:
