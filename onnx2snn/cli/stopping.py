@@ -19,7 +19,7 @@ from types import FrameType
 
 from onnx2snn.cli.machine import say
 from onnx2snn.errors import UsageError
-from onnx2snn.protos import temporary
+from onnx2snn.protos import temporary, time_left
 
 GRACE = 3.0
 """Seconds that the main thread has to notice a signal."""
@@ -153,6 +153,7 @@ def within(seconds: float | None) -> Iterator[None]:
     if ALARM is None or threading.current_thread() is not threading.main_thread():
         raise UsageError("--time-limit needs a system with alarms, and the main thread")
     _watch.seconds = seconds
+    time_left.allow(seconds)
     before = signal.signal(ALARM, _raise)
     # again after a while: what is raised in a finaliser is lost
     signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
@@ -160,6 +161,7 @@ def within(seconds: float | None) -> Iterator[None]:
     try:
         yield
     finally:
+        time_left.allow(None)
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = shown
         signal.signal(ALARM, before)

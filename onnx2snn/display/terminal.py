@@ -17,6 +17,7 @@ from rich.text import Text
 
 from onnx2snn.aliases import Progress, silent_progress
 from onnx2snn.errors import printable
+from onnx2snn.protos.time_left import Pace
 
 PIPED_WIDTH = 10_000
 """Characters of a line that goes to a file or a pipe: nothing is wrapped there."""
@@ -123,14 +124,29 @@ class _WorkBars:
             self.bars.stop()
 
 
+def _within_time(show: Progress) -> Progress:
+    """Return a callback that refuses work (UsageError) for which there is not enough time."""
+    paces: dict[str, Pace] = {}
+
+    def report(work: str, done: int, total: int) -> None:
+        show(work, done, total)
+        if work not in paces:
+            # told after the first part of it: that one's time is not known
+            paces[work] = Pace(work)
+            return
+        paces[work].require(done - 1, total)
+
+    return report
+
+
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Progress]:
     """Yield a callback that shows a bar for each kind of work, with its estimated total time."""
     if quiet:
-        yield silent_progress
+        yield _within_time(silent_progress)
         return
     bars = _WorkBars()
     try:
-        yield bars.report
+        yield _within_time(bars.report)
     finally:
         bars.stop()

@@ -13,9 +13,15 @@ from threading import Event
 import numpy as np
 import onnxruntime as ort
 
+from onnx2snn.protos.time_left import Pace, limited
 from onnx2snn.runtime.cut import Carried
 from onnx2snn.runtime.states import Values
 from onnx2snn.runtime.time_forms import TICKS
+
+STEPS = "time-steps"
+
+TELLING = 256
+"""The most time-steps a pass where time is limited."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,11 @@ class Stepped:
             (self._bound(to_core | values, other), other),
             (self._bound(to_core | other, values), values),
         ]
+        pace = Pace(STEPS)
         for t in range(2, stops[-1] + 1):
             if self.halt.is_set():
                 return
+            pace.require(t - 2, stops[-1])
             given = to_core | values
             binding, values = turns[t % 2]
             self.core.run_with_iobinding(binding)
@@ -96,12 +104,16 @@ class Batched:
     def run(self, to_core: Values, values: Values, stops: Sequence[int]) -> Iterator[Moment]:
         """Simulate up to the last of the (ascending) steps asked for."""
         t = 0
+        pace = Pace(STEPS)
+        # a pass tells its pace when it is over: under a limit of time it is no long one
+        most = min(self.most, TELLING) if limited() else self.most
         for stop in stops:
             # as few passes as will do (-(-a // b) rounds up), as even as possible
-            passes = -(-(stop - t) // self.most)
+            passes = -(-(stop - t) // most)
             for done in range(passes):
                 if self.halt.is_set():
                     return
+                pace.require(t, stops[-1])
                 steps = (stop - t) // (passes - done)
                 given = to_core | values
                 values = self._pass(given, steps)

@@ -15,6 +15,8 @@ import pytest
 from helpers.networks import inputs_for, mlp
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx2snn.cli.commands import main
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals as Linux has them")
 
 SLOW_SCRIPT = """
@@ -189,3 +191,22 @@ def test_an_unusable_folder_for_temporary_files_is_told(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "set TMPDIR" in done.stderr
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "work"),
+    [
+        (["--method", "max", "--timesteps", str(10**9)], "time-steps"),
+        (["--method", "local", "--iterations", str(10**7)], "local threshold balancing"),
+    ],
+)
+def test_what_would_take_far_longer_than_the_limit_is_refused_by_name(
+    words: list[str], work: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(mlp(), tmp_path / "net.onnx")
+    np.save(tmp_path / "x.npy", inputs_for("mlp", 4))
+    net, data, out = (str(tmp_path / name) for name in ("net.onnx", "x.npy", "out.onnx"))
+    limited = ["--time-limit", "120", "--preset", "paper", "--quiet"]
+    assert main([net, "-o", out, "--calibration", data, *limited, *words]) == 2
+    assert f"--time-limit 120; {work} (" in capsys.readouterr().err
+    assert not Path(out).exists()
