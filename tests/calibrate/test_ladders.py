@@ -1,4 +1,4 @@
-"""λ of the neurons of differential coding: the error of the first step, and channels rarely seen."""
+"""λ of differential coding: the least error of the first step, and channels rarely seen."""
 
 from __future__ import annotations
 
