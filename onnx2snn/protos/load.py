@@ -88,6 +88,8 @@ def _given_model(source: ModelSource) -> _Given:
         proto = onnx.ModelProto()
         proto.CopyFrom(source)
         name = source.graph.name or "model"
+        if any(map(is_external, tensors(proto))):
+            raise _unplaced(name)
         return _Given(proto, name, None, large.digest(source), large.byte_size(source))
     if isinstance(source, bytes):
         return _parsed_model(source, "model bytes", None)
@@ -127,9 +129,7 @@ def _load_external_data(given: _Given) -> None:
     """Read a model's external data into it, and count and hash them."""
     external = [tensor for tensor in tensors(given.proto) if is_external(tensor)]
     if external and given.folder is None:
-        raise ModelFileError(
-            f"'{given.name}' has external data, and nothing tells where; give the path of its file"
-        )
+        raise _unplaced(given.name)
     for tensor in external:
         assert given.folder is not None
         data = read_external(tensor, given.folder, given.name)
@@ -149,3 +149,10 @@ def _check_valid(given: _Given) -> None:
         raise ModelFileError(
             f"'{given.name}' is not a valid ONNX model: {one_line(error)}"
         ) from error
+
+
+def _unplaced(name: str) -> ModelFileError:
+    """Return the error of a model whose external data lie nowhere."""
+    return ModelFileError(
+        f"'{name}' has external data, and nothing tells where; give the path of its file"
+    )

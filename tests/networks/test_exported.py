@@ -303,13 +303,18 @@ def test_an_if_on_a_constant_is_the_branch_it_takes(where: str, taken: bool) -> 
     assert_converts(model, images(8, 8))
 
 
+@pytest.mark.parametrize("coding", ["rate", "differential"])
 @pytest.mark.parametrize("where", ["encoder", "core", "readout"])
-def test_an_if_on_a_value_is_refused_by_name(where: str) -> None:
+def test_an_if_on_a_value_takes_the_branch_of_the_ann(where: str, coding: Any) -> None:
     def make(b: Builder, x: str) -> str:
         return branches(b, x, b.node("Greater", b.node("ReduceSum", x, keepdims=0), b.const(0.0)))
 
-    with pytest.raises(UnsupportedGraphError, match=r"node 'choice' \(If\)"):
-        convert(network_with(make, where), images(8, 8))
+    model = network_with(make, where)
+    feed = images(8, 8)
+    made = convert(model, feed, method="max", coding=coding, timesteps=200)
+    (found,) = SpikingSession(made.model).run(None, feed)
+    (wanted,) = original(model, feed)
+    assert relative(found, wanted) <= 0.05
 
 
 def recurrent(b: Builder, x: str, op: str) -> str:

@@ -73,8 +73,9 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def _listen() -> None:
-    """Listen to Ctrl-C, which a shell's background job is born deaf to."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Listen to Ctrl-C and the end of a terminal, which jobs in the background are born deaf to."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def convert(model: str, *more: str) -> list[str]:
