@@ -22,7 +22,8 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.calibrate.instrument import BINS
 from onnx2snn.graph.bounds import upper_bound
-from onnx2snn.graph.editing import constant, static_dims
+from onnx2snn.graph.dims import static_dims
+from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.nodes import MAX_POOLS, standard

@@ -20,7 +20,8 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.bounds import INFINITY, scalar_bounds
-from onnx2snn.graph.editing import Editor, constant, drop, is_output, keeps_shape
+from onnx2snn.graph.dims import keeps_shape
+from onnx2snn.graph.editing import Editor, constant, drop, is_output
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.clips import bounds_of, constant_operand
 from onnx2snn.protos.nodes import standard

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import constant, keeps_shape, producer, rank
+from onnx2snn.graph.dims import keeps_shape, rank
+from onnx2snn.graph.editing import constant, producer
 from onnx2snn.graph.types import Node, Tensor
 from onnx2snn.protos.nodes import standard
 

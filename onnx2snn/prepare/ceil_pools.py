@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onnx2snn.graph.editing import static_dims
+from onnx2snn.graph.dims import static_dims
 from onnx2snn.graph.types import Graph, Node
 from onnx2snn.protos.nodes import standard
 

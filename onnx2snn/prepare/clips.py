@@ -10,7 +10,8 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.bounds import INFINITY, scalar_bounds
-from onnx2snn.graph.editing import Editor, constant, drop, is_output, keeps_shape, producer
+from onnx2snn.graph.dims import keeps_shape
+from onnx2snn.graph.editing import Editor, constant, drop, is_output, producer
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.nodes import standard
 

@@ -21,16 +21,8 @@ from collections.abc import Callable
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import (
-    Editor,
-    constant,
-    drop,
-    is_output,
-    maker,
-    producer,
-    rank,
-    variable,
-)
+from onnx2snn.graph.dims import rank
+from onnx2snn.graph.editing import Editor, constant, drop, is_output, maker, producer, variable
 from onnx2snn.graph.flow import between_weights, nodes_behind
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.affine import affine_chain, channel_signs

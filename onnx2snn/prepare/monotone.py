@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from onnx2snn.graph.bounds import scalar_bounds
-from onnx2snn.graph.editing import constant, rank
+from onnx2snn.graph.dims import rank
+from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node
 from onnx2snn.protos.nodes import standard
 

@@ -23,13 +23,13 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.errors import StageMismatchError, UnsupportedGraphError
 from onnx2snn.graph.bounds import clip_bounds
+from onnx2snn.graph.dims import rank
 from onnx2snn.graph.editing import (
     Editor,
     constant,
     detach,
     is_output,
     producer,
-    rank,
     redirect,
     tidy,
     to_graph,

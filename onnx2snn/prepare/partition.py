@@ -12,7 +12,8 @@ from functools import cached_property
 from onnx2snn.aliases import Dim
 from onnx2snn.errors import GateError, UnsupportedGraphError
 from onnx2snn.graph.bounds import upper_bound
-from onnx2snn.graph.editing import constant, dims_of, producer, rank
+from onnx2snn.graph.dims import dims_of, rank
+from onnx2snn.graph.editing import constant, producer
 from onnx2snn.graph.operators import Role, is_weighted
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.arrange import Arrangement

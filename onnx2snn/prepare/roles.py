@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx2snn.graph.bounds import upper_bound
-from onnx2snn.graph.editing import rank
+from onnx2snn.graph.dims import rank
 from onnx2snn.graph.flow import (
     nodes_before,
     nodes_behind,

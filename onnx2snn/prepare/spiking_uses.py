@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from onnx2snn.graph.editing import constant, is_constant, rank
+from onnx2snn.graph.dims import rank
+from onnx2snn.graph.editing import constant, is_constant
 from onnx2snn.graph.types import Node
 
 Form = Literal["folded", "behind", "product"]

@@ -6,7 +6,8 @@ the graph is written: one value per channel, or a map where a convolution has a 
 
 from __future__ import annotations
 
-from onnx2snn.graph.editing import constant, dims_of
+from onnx2snn.graph.dims import dims_of
+from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.weighted_sites import WeightedPartition
 

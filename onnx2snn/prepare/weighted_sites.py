@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnx2snn.graph.editing import constant, dims_of, producer, rank
+from onnx2snn.graph.dims import dims_of, rank
+from onnx2snn.graph.editing import constant, producer
 from onnx2snn.graph.flow import nodes_before, shape_only
 from onnx2snn.graph.operators import CONTROL, RANDOM, Role, is_weighted, shaped_by
 from onnx2snn.graph.types import Graph, Node, Tensor

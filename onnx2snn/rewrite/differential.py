@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import Editor, constant, rank, tidy
+from onnx2snn.graph.dims import rank
+from onnx2snn.graph.editing import Editor, constant, tidy
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.spiking_uses import Use
 from onnx2snn.prepare.weighted_sites import WeightedPartition

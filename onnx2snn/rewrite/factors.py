@@ -11,16 +11,8 @@ from collections.abc import Collection
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import (
-    Editor,
-    constant,
-    consumers,
-    drop,
-    is_output,
-    keeps_shape,
-    make_constant,
-    rank,
-)
+from onnx2snn.graph.dims import keeps_shape, rank
+from onnx2snn.graph.editing import Editor, constant, consumers, drop, is_output, make_constant
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.rewrite.fold_rules.tables import KNOWN_DOMAINS
 

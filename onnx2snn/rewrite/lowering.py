@@ -14,7 +14,8 @@ import numpy as np
 from onnx import helper
 
 from onnx2snn.aliases import Dim
-from onnx2snn.graph.editing import Editor, dims_of, tidy
+from onnx2snn.graph.dims import dims_of
+from onnx2snn.graph.editing import Editor, tidy
 from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.specs import input_specs

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import dims_of, drop, maker, producer, variable
+from onnx2snn.graph.dims import dims_of
+from onnx2snn.graph.editing import drop, maker, producer, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.starts import needs_map
 from onnx2snn.protos.load import LoadedModel

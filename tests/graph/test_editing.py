@@ -7,13 +7,13 @@ import onnxruntime as ort
 import pytest
 from helpers.networks import Builder
 
+from onnx2snn.graph.dims import keeps_shape
 from onnx2snn.graph.editing import (
     Editor,
     constant,
     drop,
     is_constant,
     is_output,
-    keeps_shape,
     maker,
     producer,
     redirect,

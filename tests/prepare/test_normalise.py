@@ -24,7 +24,8 @@ from hypothesis import given
 from onnx import helper
 
 from onnx2snn.errors import ModelFileError, UnsupportedGraphError
-from onnx2snn.graph.editing import constant, rank
+from onnx2snn.graph.dims import rank
+from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Graph
 from onnx2snn.pipeline.stage_checks import run_model
 from onnx2snn.prepare.normalise import normalise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import rank
+from onnx2snn.graph.dims import rank
 from onnx2snn.graph.types import Node
 from onnx2snn.rewrite.fold_rules.moves import (
     FoldOutcome,

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import constant, keeps_shape, scaled_values
+from onnx2snn.graph.dims import keeps_shape, scaled_values
+from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node
 from onnx2snn.rewrite.fold_rules.moves import FoldOutcome, Move, Scales, to_first
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import keeps_shape, rank, static_dims
+from onnx2snn.graph.dims import keeps_shape, rank, static_dims
 from onnx2snn.graph.types import Node, Tensor
 from onnx2snn.rewrite.fold_rules.moves import (
     UNKNOWN_SIZES,

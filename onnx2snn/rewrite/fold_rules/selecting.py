@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import constant, scaled_values
+from onnx2snn.graph.dims import scaled_values
+from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node, Tensor
 from onnx2snn.rewrite.fold_rules.moves import (
     UNKNOWN_SIZES,

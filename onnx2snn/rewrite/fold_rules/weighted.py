@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import constant, scaled_values
+from onnx2snn.graph.dims import scaled_values
+from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node
 from onnx2snn.rewrite.fold_rules.moves import (
     NOT_PER_CHANNEL,
