@@ -122,8 +122,13 @@ def _only_scores(names: Sequence[str], outputs: Sequence[Array]) -> Array:
     found = [scores for scores in map(class_scores, outputs) if scores is not None]
     sizes = {len(output) if output.ndim else 0 for output in outputs}
     if len(found) != 1 or len(sizes) != 1:
-        raise UsageError(
-            "early exit needs one output of class scores, [N, classes], and samples along axis 0 "
-            f"of all outputs; the model has {quoted(names)}"
-        )
+        raise no_classification(names)
     return found[0]
+
+
+def no_classification(names: Sequence[str]) -> UsageError:
+    """Return the error of a model whose outputs, of these names, are not one classification."""
+    return UsageError(
+        "early exit needs one output of class scores, [N, classes], and samples along axis 0 "
+        f"of all outputs; the model has {quoted(names)}"
+    )

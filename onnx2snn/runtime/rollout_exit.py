@@ -15,13 +15,13 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from onnx2snn.aliases import Delay
-from onnx2snn.errors import UsageError, quoted
+from onnx2snn.errors import UsageError
 from onnx2snn.protos.batch_types import BatchAxis
 from onnx2snn.protos.building import ProtoBuilder
 from onnx2snn.protos.specs import TensorSpec, output_specs
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.division import model_axes
-from onnx2snn.runtime.early_exit import SUM_TOLERANCE
+from onnx2snn.runtime.early_exit import SUM_TOLERANCE, no_classification
 from onnx2snn.runtime.rollout_loop import int64, optional_input, step_nodes
 from onnx2snn.runtime.unrolling import OWN, Kept, Unrolling
 from onnx2snn.snn.step_model import time_varying_tensors
@@ -91,11 +91,7 @@ def _answers(unrolling: Unrolling) -> tuple[list[TensorSpec], str]:
     axes = model_axes(step)
     first = all(axes.of(spec.name) == BatchAxis(0) and spec.shape for spec in answers)
     if len(scores) != 1 or not first:
-        names = quoted([spec.name for spec in specs])
-        raise UsageError(
-            "early exit needs one output of class scores, [N, classes], and samples along axis 0 "
-            f"of all outputs; the model has {names}"
-        )
+        raise no_classification([spec.name for spec in specs])
     return answers, scores[0]
 
 
