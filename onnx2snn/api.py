@@ -49,7 +49,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     correct: str | None = None,
     rounds: int = 0,
     keep: Sequence[str] | None = None,
-    iterations: int = 1000,
+    iterations: int | None = None,
     batch_size: int = 100,
     seed: int = 0,
     threads: int | None = None,
@@ -57,6 +57,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     thresholds: Path | None = None,
     max_drop: float | None = None,
     strict: bool = False,
+    max_lasting: float | None = None,
     inline: bool = False,
     html: Path | None = None,
     html_site: str | None = None,
@@ -70,9 +71,8 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
 
     Args:
         model: The ANN: a path, its bytes or a ModelProto.
-        calibration: Typical inputs: a path (.npy, .npz, .pb, a folder), a `script`, an
-            array [N, ...], a dict of arrays by input name, or batches of those; None converts with
-            random inputs, and warns.
+        calibration: Typical inputs: a path (.npy, .npz, .pb, a folder), a `script`, an array
+            [N, ...], a dict of those, or batches; None converts with random inputs, and warns.
         preset: A set of defaults: the paper's method, the best answers of it after few time-steps,
             or differential coding; "auto": the paper's method where its neurons feed every weighted
             operator behind the first ones, else differential coding.
@@ -84,8 +84,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
             differential coding 4.
         delay: Steps left out of the answer: a number, "half" or "auto".
         method: How thresholds are found.
-        percentile: The percentile of method "percentile", above 0 and at most 100; None: 99, at
-            weighted sites 99.9.
+        percentile: That of method "percentile", above 0, at most 100; None: 99, weighted 99.9.
         granularity: A threshold per channel, or one per layer.
         maxpool: Whether max-pools between neurons pool the accumulated input, or each step's.
         neuron: Integrate-and-fire, or signed: it also takes spikes back.
@@ -97,7 +96,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         correct: "none", or a list of "bias", "potential" and "weights" like "bias,weights".
         rounds: Correct all layers at once in so many simulated rounds; 0: layer by layer.
         keep: Names of activations that are left as they are; what lies around them converts.
-        iterations: Mini-batches of local threshold balancing.
+        iterations: Mini-batches of balancing; None: until thresholds settle, at most 1,000.
         batch_size: Samples a mini-batch.
         seed: Seed of every random choice.
         threads: Threads onnxruntime uses; None: its own choice.
@@ -105,6 +104,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         thresholds: Take the calibration from this file.
         max_drop: The most percentage points of agreement with the ANN that may be lost.
         strict: Refuse operators that would be analog.
+        max_lasting: Percent that outputs may be off without coming nearer with T.
         inline: Write neurons out in standard operators, without model-local functions.
         html: Write a page of charts to this file (extra `report`).
         html_site: The layer whose spikes the page shows; None: the middle one.
@@ -120,11 +120,10 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         DataError: The data do not fit the model.
         OutputError: A file cannot be written where it was asked for.
         UnsupportedGraphError: The network cannot be converted.
-        GateError: `max_drop` or `strict` failed.
+        GateError: `max_drop`, `strict` or `max_lasting` failed.
         StageMismatchError: A stage computes something else than the one before it.
 
-    Where only a file beside the model could not be written, `result` of the error is the
-    conversion.
+    Where only a file beside the model could not be written, the error's `result` is the conversion.
     """
     given: dict[str, Any] = {
         "preset": preset,
@@ -153,6 +152,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         "thresholds": thresholds,
         "max_drop": max_drop,
         "strict": strict,
+        "max_lasting": max_lasting,
         "inline": inline,
     }
     settings = Settings.of(given | unknown)

@@ -84,7 +84,7 @@ class ComputationError(Onnx2snnError, RuntimeError):
 
 
 class GateError(Onnx2snnError):
-    """A gate that failed: `--max-drop`, `--strict`, or a numeric check between stages."""
+    """A gate that failed: `--max-drop`, `--max-lasting`, `--strict`, or a check between stages."""
 
     exit_code: ClassVar[int] = 1
 

@@ -120,7 +120,12 @@ class OptionTable:
         action="append",
         metavar="NODE",
     )
-    iterations: int = option(1000, "mini-batches of local threshold balancing", metavar="N")
+    iterations: int | None = option(
+        None,
+        "mini-batches of local threshold balancing; default: until thresholds have settled, at "
+        "most 1,000",
+        metavar="N",
+    )
     batch_size: int = option(100, "samples per mini-batch", metavar="N")
     seed: int = option(0, "seed of every random choice", metavar="N")
     threads: int | None = option(
@@ -139,6 +144,12 @@ class OptionTable:
         False,
         "fail (exit code 1) if an operator of the spiking part would be analog: telescoped",
         action="store_true",
+    )
+    max_lasting: float | None = option(
+        None,
+        "fail (exit code 1) if the outputs are more than X percent off the ANN's, and no nearer at "
+        "T than at T/4; default: 50 unless 90 percent of the answers agree, with --strict 10",
+        metavar="X",
     )
     inline: bool = option(
         False,

@@ -56,6 +56,12 @@ PERCENT = {"activations": 99.0, "weighted": 99.9}
 WEIGHTED_RATE = {"method": "mmse", "neuron": "signed", "correct": "none", "delay": 0}
 """The values of options that are not given in rate coding of weighted sites, whatever preset."""
 
+LASTING = 50.0
+"""Percent that outputs may be off without coming nearer with T, unless told ..."""
+
+STRICT_LASTING = 10.0
+"""... and with `strict`."""
+
 MOST_OCTAVES = 16
 MOST_DIGITS = 8
 
@@ -178,6 +184,12 @@ def check_max_drop(value: Any) -> None:
     """Raise UsageError for a drop that is no number, or below 0."""
     if value is not None and (not is_number(value) or not value >= 0):
         raise UsageError(f"max_drop is {value}; it has to be 0 or more percentage points")
+
+
+def check_max_lasting(value: Any) -> None:
+    """Raise UsageError for a lasting error that is no number, or below 0."""
+    if value is not None and (not is_number(value) or not value >= 0):
+        raise UsageError(f"max_lasting is {value}; it has to be 0 or more percent")
 
 
 def check_flags(values: Mapping[str, object]) -> None:

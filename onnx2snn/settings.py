@@ -15,9 +15,11 @@ from onnx2snn.options import (
     ACTIVATIONS_ONLY,
     AUTO,
     DIFFERENTIAL_ONLY,
+    LASTING,
     PERCENT,
     PRESETS,
     RATE_ONLY,
+    STRICT_LASTING,
     TIMESTEPS,
     WEIGHTED_RATE,
     check_coding,
@@ -27,6 +29,7 @@ from onnx2snn.options import (
     check_keep,
     check_ladder,
     check_max_drop,
+    check_max_lasting,
     check_paths,
     check_percentile,
     check_sites,
@@ -54,6 +57,7 @@ class Settings(OptionTable):
         check_keep(self.keep)
         check_percentile(self.percentile)
         check_max_drop(self.max_drop)
+        check_max_lasting(self.max_lasting)
         check_correct(self.correct, self.corrections, self.rounds)
         check_window(self.timesteps, self.delay, self.max_drop)
         check_coding(self.asked_coding, self._asked_of_rate, self._asked_of_differential)
@@ -155,6 +159,13 @@ class Settings(OptionTable):
     def starts_at_mean(self) -> bool:
         """Whether estimates of differential coding start at the mean."""
         return bool(self._chosen("start") == "mean")
+
+    @property
+    def lasting_limit(self) -> float:
+        """Percent that outputs may be off without coming nearer with T."""
+        if self.max_lasting is not None:
+            return self.max_lasting
+        return STRICT_LASTING if self.strict else LASTING
 
     @property
     def percent(self) -> float:

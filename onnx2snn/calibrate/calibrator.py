@@ -6,7 +6,7 @@ their bins: memory is that of one batch, however many samples there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -14,13 +14,15 @@ import numpy as np
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array, Progress
-from onnx2snn.calibrate import rules
+from onnx2snn.calibrate import rules, settling
+from onnx2snn.calibrate.histograms import Counter, Histogram, HistogramRule
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
 from onnx2snn.calibrate.sample_passes import SamplePasses
 from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
+from onnx2snn.protos.freeing import give_back
 from onnx2snn.protos.sessions import open_own_session
 
 Feed = dict[str, Array]
@@ -28,12 +30,6 @@ Feed = dict[str, Array]
 
 ByPass = list[Array]
 """A statistic of one site, from each of several passes."""
-
-Histogram = tuple[Array, Array]
-"""Counts [rows, bins] and maxima [rows]."""
-
-HistogramRule = Callable[[Array, Array], Array]
-"""A histogram [rows, bins] and its maxima [rows] become thresholds [rows]."""
 
 
 def calibrate(job: Job) -> Calibration:
@@ -48,6 +44,8 @@ def calibrate(job: Job) -> Calibration:
     thresholds = ceilings(run, method, job)
     means = run.means()
     decided = settings.calibration(method)
+    if method == "local":
+        decided["iterations"] = run.balanced
     return Calibration(
         thresholds=tuple(thresholds),
         means=tuple(means),
@@ -83,6 +81,8 @@ class Calibrator:
         """What is subtracted of each site before sizes are measured (`instrument`)."""
         self.sites = job.sites
         self.passes = SamplePasses(job)
+        self.balanced = 0
+        """Mini-batches that local threshold balancing took."""
 
     def open(self, statistic: str) -> ort.InferenceSession:
         """Return a session that computes the statistic of each site."""
@@ -168,7 +168,7 @@ class Calibrator:
         return maxima
 
     def local(
-        self, iterations: int, seed: int, progress: Progress, rate: float = 1.0
+        self, iterations: int | None, seed: int, progress: Progress, rate: float = 1.0
     ) -> list[Array]:
         """Balance thresholds locally (paper, eq. 11-15), all sites in one forward pass.
 
@@ -176,7 +176,8 @@ class Calibrator:
         updated by the average of all.
 
         Args:
-            iterations: Batches, each an update of θ, which starts at 0.
+            iterations: Batches, each an update of θ, which starts at 0; None: until thresholds
+                have settled, but at most 1,000.
             seed: Of the order of the samples.
             progress: Called after each.
             rate: The step size η.
@@ -188,7 +189,10 @@ class Calibrator:
         thetas = self._zeros()
         order = self.passes.shuffled(seed)
         doubled = np.array([2.0 * rate], np.float32)
-        for done in range(1, iterations + 1):
+        most = iterations or settling.MOST
+        estimate = settling.Estimate(most, self.passes.batch, at_most=iterations is None)
+        progression = settling.Settling()
+        for done in range(1, most + 1):
             indices = next(order)
             feeds = self.theta_feeds(thetas)
             feeds[RATE] = doubled
@@ -196,39 +200,51 @@ class Calibrator:
             for index, site in enumerate(self.sites):
                 theta = thetas[index]
                 thetas[index] = rules.local_update(theta, found[index], rate, site.upper)
-            progress("local threshold balancing", done, iterations)
+            estimate.tell(done)
+            self.balanced = done
+            if iterations is None and progression.settled(done, thetas):
+                most = done
+            progress("local threshold balancing", done, most)
+            if done == most:
+                break
         return thetas
 
     def histograms(self, progress: Progress) -> list[Histogram]:
-        """Return per site the counts [rows, bins] of its activations and their maxima [rows].
+        """Return the histogram of each site's activations.
 
         A row is a threshold. One pass through the samples finds the maxima, one the counts, of
         some positions of a large map; memory is O(rows x bins).
         """
         maxima = self.maxima(progress)
+        counters = self._counted(maxima, progress)
+        give_back()
+        found = []
+        for counter, maximum in zip(counters, maxima, strict=True):
+            found.append(Histogram(counter.counts, maximum.ravel()))
+        return found
+
+    def _counted(self, maxima: Sequence[Array], progress: Progress) -> list[Counter]:
+        """Count activations in bins up to given maxima."""
         session = self.open("histogram")
         # the bins of a silent channel have any width but 0
         spans = [np.where(maximum > 0, maximum, 1.0) for maximum in maxima]
         feeds = self.theta_feeds(spans)
-        counts: list[Array] = [np.zeros((span.size, BINS)) for span in spans]
+        counters = [Counter(span.size, BINS) for span in spans]
         batches = self.passes.epoch()
         for done, indices in enumerate(batches, 1):
             found = self.statistics(session, indices, feeds)
-            for count, passes in zip(counts, found, strict=True):
-                # a bin is numbered row · bins + its own number
-                numbers = np.concatenate(passes)
-                flat = np.bincount(numbers, minlength=count.size)
-                count += flat.reshape(count.shape)
+            for counter, passes in zip(counters, found, strict=True):
+                for numbers in passes:
+                    counter.add(numbers)
             progress("histograms", done, len(batches))
-        rows = [maximum.ravel() for maximum in maxima]
-        return list(zip(counts, rows, strict=True))
+        return counters
 
     def from_histograms(self, rule: HistogramRule, progress: Progress) -> list[Array]:
-        """Return thresholds by a rule that takes each site's histogram and maxima."""
+        """Return thresholds by a rule that takes rows of histograms and their maxima."""
         found = self.histograms(progress)
         thetas = []
-        for site, (counts, maxima) in zip(self.sites, found, strict=True):
-            theta = rule(counts, maxima)
+        for site, histogram in zip(self.sites, found, strict=True):
+            theta = histogram.by_row(rule)
             shape = self._shape(site)
             thetas.append(theta.reshape(shape))
         return thetas

@@ -10,12 +10,14 @@ left by three, whatever c; a λ chosen for its error after T steps is too fine f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from onnx2snn.aliases import Array, Progress
 from onnx2snn.calibrate import rules
 from onnx2snn.calibrate.calibrator import Calibrator
+from onnx2snn.calibrate.histograms import Histogram
 
 FINEST = 4
 """Candidates for λ are a quarter of an octave apart."""
@@ -111,7 +113,7 @@ def best_scale(
 
 
 def wide_enough(
-    histogram: Array, maxima: Array, robust: Array, octaves: int, *, tolerance: float = TOLERANCE
+    histogram: Histogram, robust: Array, octaves: int, *, tolerance: float = TOLERANCE
 ) -> int:
     """Return how many powers of two a site needs, `octaves` or up to `WIDENED` more.
 
@@ -120,29 +122,45 @@ def wide_enough(
     would be much of most of them.
 
     Args:
-        histogram: [rows, bins], as `best_scale` takes it.
-        maxima: [rows], in ANN units.
+        histogram: Of the sizes.
         robust: [rows]: the largest spike λ 2^(n-1), in ANN units.
         octaves: The least number.
         tolerance: The largest part left untold that will do, of the norm of all sizes.
+    """
+    untold = np.zeros(WIDENED)
+    whole = 0.0
+    for rows, counts in histogram.parts():
+        left, energy = _untold(counts, histogram.maxima[rows], robust[rows], octaves)
+        untold += left
+        whole += energy
+    enough = np.flatnonzero(untold <= np.square(tolerance) * whole)
+    return octaves + int(enough[0]) if enough.size else octaves + WIDENED
+
+
+def _untold(histogram: Array, maxima: Array, robust: Array, octaves: int) -> tuple[Array, float]:
+    """Return the squares left untold with `octaves` powers of two and with more, and all squares.
+
+    Args:
+        histogram: [rows, bins], as `best_scale` takes it.
+        maxima: [rows], in ANN units.
+        robust: [rows]: the largest spike.
+        octaves: The least number of powers of two.
     """
     bins = histogram.shape[1]
     sizes = (np.arange(bins) + 0.5) / bins * maxima[:, None]
     energy = np.cumsum(histogram * np.square(sizes), axis=1)
     count = np.cumsum(histogram, axis=1)
-    whole = energy[:, -1].sum()
-    for wide in range(octaves, octaves + WIDENED):
-        scale = robust / 2.0 ** (wide - 1)
+    found = np.empty(WIDENED)
+    for more in range(WIDENED):
+        scale = robust / 2.0 ** (octaves + more - 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             place = np.where(maxima > 0, 0.75 * scale / maxima * bins, 0.0)
         # the bins below 3/4 λ; of the first one half, as its sizes lie anywhere in it
         below = np.clip(place.astype(int) - 1, 0, bins - 1)[:, None]
         silent = np.take_along_axis(energy, below, axis=1)[:, 0] * np.minimum(place, 1.0)
         above = count[:, -1] - np.take_along_axis(count, below, axis=1)[:, 0]
-        untold = silent.sum() + UNTOLD * (np.square(scale) * above).sum()
-        if untold <= np.square(tolerance) * whole:
-            return wide
-    return octaves + WIDENED
+        found[more] = silent.sum() + UNTOLD * (np.square(scale) * above).sum()
+    return found, float(energy[:, -1].sum())
 
 
 @dataclass(frozen=True)
@@ -194,17 +212,29 @@ def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[
     if rule.method == "max":
         return [SiteLadder(top / 2 ** (octaves - 1), octaves) for top in run.maxima(progress)]
     found = []
-    for site, (counts, maxima) in zip(run.sites, run.histograms(progress), strict=True):
-        robust = _not_rare(rules.percentile(counts, maxima, percent))
+    percentile = partial(rules.percentile, percent=percent)
+    for site, histogram in zip(run.sites, run.histograms(progress), strict=True):
+        robust = _not_rare(histogram.by_row(percentile))
         wide = octaves
         if rule.widen:
-            wide = wide_enough(counts, maxima, robust, octaves)
+            wide = wide_enough(histogram, robust, octaves)
         scale = robust / 2 ** (wide - 1)
         if rule.method == "mmse":
-            scale = best_scale(counts, maxima, robust, octaves=wide, spikes=rule.spikes)
+            scale = _best_scales(histogram, robust, wide, rule.spikes)
         shape = site.threshold_shape(run.job.settings.granularity)
         found.append(SiteLadder(scale.reshape(shape), wide))
     return found
+
+
+def _best_scales(histogram: Histogram, robust: Array, octaves: int, spikes: int) -> Array:
+    """Return `best_scale` of all rows."""
+    scales = []
+    for rows, counts in histogram.parts():
+        scale = best_scale(
+            counts, histogram.maxima[rows], robust[rows], octaves=octaves, spikes=spikes
+        )
+        scales.append(scale)
+    return np.concatenate(scales)
 
 
 def _not_rare(robust: Array) -> Array:

@@ -6,7 +6,6 @@ in labels.csv or labels.txt, a line "file name,class number" for each image.
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 
@@ -19,12 +18,10 @@ from onnx2snn.data.look import Look
 from onnx2snn.data.pixels import ImageReader, Layout, is_deep
 from onnx2snn.data.rows import Rows, in_memory
 from onnx2snn.errors import MOST_NAMES, DataError, quoted
+from onnx2snn.protos.notes import NOTES
 from onnx2snn.protos.specs import TensorSpec, image_axes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-
-NOTES = logging.getLogger("onnx2snn")
-"""Takes what is inferred of data; the commands print it."""
 
 LABEL_FILES = ("labels.csv", "labels.txt")
 

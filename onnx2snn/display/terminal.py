@@ -107,7 +107,7 @@ class _WorkBars:
         if done:
             # the rest is taken to go as fast as the part that is done
             seconds = elapsed * total / done
-        self.bars.update(self.tasks[work], completed=done, estimate=f"{seconds:.0f} s")
+        self.bars.update(self.tasks[work], completed=done, total=total, estimate=f"{seconds:.0f} s")
         if not self.bars.console.is_terminal:
             self._say(f"{work}: {done} of {total}, {elapsed:.0f} s of about {seconds:.0f} s")
 

@@ -18,6 +18,7 @@ from onnx2snn.pipeline.page_site import require_site
 from onnx2snn.pipeline.prepared import Prepared, prepared
 from onnx2snn.pipeline.report import Report
 from onnx2snn.pipeline.search import fewest_timesteps
+from onnx2snn.pipeline.verify import LOW_AGREEMENT
 from onnx2snn.prepare.job import Job
 from onnx2snn.protos.apart import weights_apart
 from onnx2snn.protos.inlining import inlined
@@ -71,6 +72,7 @@ def run_conversion(
             found = stages.find(ready, ready.job)
             conversion = _made(stages, ready, ready.job, found)
     _check_drop(conversion.report, settings.max_drop)
+    _check_lasting(conversion.report, settings)
     if ready.source.unbatched:
         # as the network takes and gives it: without the axis of one sample
         conversion = replace(conversion, model=unbatched_file(conversion.model))
@@ -115,3 +117,12 @@ def _check_drop(report: Report, max_drop: float | None) -> None:
             "points below 100, "
             f"more than --max-drop {max_drop:g}"
         )
+
+
+def _check_lasting(report: Report, settings: Settings) -> None:
+    """Raise GateError where the error of the outputs lasts; see `Settings.lasting_limit`."""
+    by_default = settings.max_lasting is None and not settings.strict
+    agrees = report.agreement["value"] >= LOW_AGREEMENT
+    if report.nearness is None or (by_default and agrees):
+        return
+    report.nearness.check(settings.lasting_limit)

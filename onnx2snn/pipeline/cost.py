@@ -12,6 +12,7 @@ import onnx
 
 from onnx2snn.data.batches import filled
 from onnx2snn.prepare.job import Job
+from onnx2snn.protos.freeing import give_back
 from onnx2snn.protos.sessions import open_session
 from onnx2snn.settings import Settings
 
@@ -28,11 +29,12 @@ class Clock:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
+        """Add the time spent inside to a stage; what it has freed goes back to the system."""
         started = time.perf_counter()
         yield
         spent = time.perf_counter() - started
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + spent, 3)
+        give_back()
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,13 @@ def inference_seconds(job: Job, proto: onnx.ModelProto) -> float:
     return float(np.median(spent)) / size
 
 
-def cost(inference: float, seconds: dict[str, float], samples: int, settings: Settings) -> Cost:
+def cost(
+    inference: float,
+    seconds: dict[str, float],
+    samples: int,
+    settings: Settings,
+    iterations: int | None = None,
+) -> Cost:
     """Relate the seconds of the stages to plain inference.
 
     Args:
@@ -72,12 +80,13 @@ def cost(inference: float, seconds: dict[str, float], samples: int, settings: Se
         seconds: Of each stage.
         samples: Calibration samples.
         settings: How thresholds were found.
+        iterations: Mini-batches of local threshold balancing, where that was the method.
     """
     one_pass = inference * samples
     costly: list[str] = [name for name in ("calibrate", "correct") if name in seconds]
     passes = {name: round(seconds[name] / one_pass, 2) for name in costly}
     balancing = None
-    if settings.threshold_method == "local" and settings.thresholds is None:
-        balanced = settings.iterations * min(settings.batch_size, samples)
+    if iterations is not None and settings.thresholds is None:
+        balanced = iterations * min(settings.batch_size, samples)
         balancing = round(seconds["calibrate"] / (inference * balanced), 2)
     return Cost(inference, passes, balancing)

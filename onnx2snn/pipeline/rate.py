@@ -63,7 +63,8 @@ def spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:
     ]
     spent = None
     if ready.inference is not None:
-        spent = cost(ready.inference, clock.seconds, len(job.samples), settings)
+        balanced = found.settings.get("iterations")
+        spent = cost(ready.inference, clock.seconds, len(job.samples), settings, balanced)
     findings = Findings(ready, proto, settled, folding, correction, comparison)
     return Conversion(proto, build_report(findings, said, spent))
 

@@ -15,6 +15,7 @@ from onnx2snn.calibrate.rules import Thresholds
 from onnx2snn.correct.correction import Correction
 from onnx2snn.data.batches import filled
 from onnx2snn.pipeline.cost import Cost
+from onnx2snn.pipeline.nearer import Nearness
 from onnx2snn.pipeline.prepared import Prepared
 from onnx2snn.pipeline.verify import Comparison
 from onnx2snn.prepare.activation_drives import drives_of
@@ -106,7 +107,7 @@ class Report:
     by stage; `cost` is None on random inputs. `kept`: scales left as Mul; `unfitted`: weighted
     nodes that --correct weights had to leave alone; both with the reason.
     `weighted`: what feeds the weighted operators; `driven`: what drives each of
-    them, and why.
+    them, and why; `nearness`: errors of the outputs at T/4 and at T (None: not measured).
     """
 
     tool: str
@@ -132,6 +133,7 @@ class Report:
     weighted: WeightedWork | None = None
     coding: Coding = "rate"
     driven: Sequence[WeightedEntry] = ()
+    nearness: Nearness | None = None
 
     @property
     def estimates(self) -> bool:
@@ -199,6 +201,7 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
         weighted=_work(findings),
         coding=coding_of(metadata),
         driven=drives_of(ready.job.graph, parts),
+        nearness=comparison.nearness,
     )
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.data.batches import Batch, batches
 from onnx2snn.graph.editing import to_proto
+from onnx2snn.pipeline.nearer import (
+    LEAST_COMPARED,
+    LEAST_TIMESTEPS,
+    Nearness,
+    OutputError,
+    nearness,
+)
+from onnx2snn.pipeline.site_errors import EstimateErrors, SiteError, SiteErrors
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.sessions import open_own_session
@@ -39,21 +46,8 @@ BATCH = 50
 """Samples that are compared together, at most."""
 
 
-@dataclass(frozen=True)
-class SiteError:
-    """A site's mean output r against the ANN's activation a after T steps, relative to ||a||.
-
-    With x the mean input the SNN really got, and clip(x) the ANN's own activation of x:
-    `own` is ||r - clip(x)||, from clipping and rounding in this layer;
-    `inherited` is ||clip(x) - a||, from the layers before (the two terms of the paper's theorem 1);
-    `total` is ||r - a||. `rate`: spikes a neuron and step.
-    """
-
-    site: str
-    total: float
-    own: float
-    inherited: float
-    rate: float
+ErrorsAt = Callable[[int], SiteErrors]
+"""Makes sums of sites' errors for a number of time-steps."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,8 @@ class Comparison:
     """The SNN beside the ANN on some samples; `agreement` is a share of 1.
 
     `output` is the one that agrees least, `scored` how it is scored; `relative_error` is its
-    ||SNN - ANN|| / ||ANN||, `interval` the 95 % interval of the agreement over samples.
+    ||SNN - ANN|| / ||ANN||, `interval` the 95 % interval of the agreement over samples;
+    `nearness`: errors of the outputs at T/4 and T (None: T is small).
     """
 
     agreement: float
@@ -71,14 +66,19 @@ class Comparison:
     scored: str = ""
     relative_error: float | None = None
     interval: tuple[float, float] | None = None
+    nearness: Nearness | None = None
 
     def warnings(self, timesteps: int, random: bool) -> list[str]:
-        """Return a sentence on low agreement (none on random inputs, where it says little)."""
-        if random or self.agreement >= LOW_AGREEMENT:
+        """Return what is wrong, in sentences (none on random inputs, where it says little)."""
+        if random:
             return []
+        stays = [] if self.nearness is None else self.nearness.warnings()
+        if self.agreement >= LOW_AGREEMENT:
+            return stays
         return [
+            *stays,
             f"agreement with the ANN is only {self.agreement:.1%} at T = {timesteps}; "
-            "more time-steps or more typical calibration data help"
+            "more time-steps or more typical calibration data help",
         ]
 
 
@@ -98,8 +98,11 @@ def compare(
     step_model = read_step_model(snn, "model")
     opening = Opening(threads=job.threads)
     session = Simulation(step_model, opening, count_spikes=True, count_activity=True)
-    errors = _Errors(job.sites, thresholds, job.settings.steps)
-    return _compared(job, ann, session, errors, delay, size)
+
+    def errors_at(timesteps: int) -> SiteErrors:
+        return SiteErrors(job.sites, thresholds, timesteps)
+
+    return _compared(job, ann, session, errors_at, delay, size)
 
 
 def compare_estimates(
@@ -121,21 +124,23 @@ def compare_estimates(
     ann = _with_activations(job)
     step_model = read_step_model(snn, "model")
     session = Simulation(step_model, Opening(threads=job.threads), count_activity=True)
-    errors = _EstimateErrors(job.sites, scales, job.settings.steps, starts)
-    if step_model.coding == "rate":
-        errors.told_in = job.settings.steps
-    return _compared(job, ann, session, errors, 0, size)
+
+    def errors_at(timesteps: int) -> SiteErrors:
+        told_in = timesteps if step_model.coding == "rate" else 1
+        return EstimateErrors(job.sites, scales, timesteps, starts, told_in)
+
+    return _compared(job, ann, session, errors_at, 0, size)
 
 
 def _compared(
     job: Job,
     ann: ort.InferenceSession,
     session: Simulation,
-    errors: _Errors,
+    errors_at: ErrorsAt,
     delay: int,
     size: int,
 ) -> Comparison:
-    """Run both batch by batch."""
+    """Run both batch by batch; the SNN is read at T/4 on the way to T."""
     outputs = len(job.graph.outputs)
     samples, timesteps = job.data.held_back, job.settings.steps
     proto = to_proto(job.graph)
@@ -144,6 +149,9 @@ def _compared(
     natures = with_targets(natures_of(proto), output_specs(proto), job.data.samples)
     agreement = Agreement(names, natures=natures)
     count = affordable_samples(len(samples), timesteps, job.sites)
+    windows = _windows(job, delay, count)
+    sums = [errors_at(end) for end, _ in windows]
+    off = [OutputError(len(names)) for _ in windows]
     rows = []
     exact = []
     if job.fixed_batch is None:
@@ -151,18 +159,39 @@ def _compared(
     for batch in batches(samples, size, job.fixed_batch, count):
         found = _ann_outputs(ann, batch)
         feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
-        answer = session.run(feed, timesteps, delay)
         expected = axes.by_sample(axes.own(batch, found[:outputs]))
-        answered = axes.by_sample(axes.own(batch, answer))
+        for index, answer in session.answers(feed, windows):
+            answered = axes.by_sample(axes.own(batch, answer))
+            sums[index].add(session, found[outputs:], batch.count)
+            off[index].add(answered, expected)
+        # T is the last of the windows to end
         rows.append(agreement.measure(answered, expected))
         exact.append(agreement.measure(expected, expected))
-        errors.add(session, found[outputs:], batch.count)
-    sites = errors.relative(count)
+    by_window = [found.relative(count) for found in sums]
     name, how = agreement.judged(rows)
-    error = agreement.beside(rows)["relative_error"]
     (drop,) = drop_intervals(agreement, count, exact, [rows])
-    interval = _agreement_interval(drop)
-    return Comparison(agreement.score(rows), count, sites, name, how, error, interval)
+    return Comparison(
+        agreement.score(rows),
+        count,
+        by_window[-1],
+        name,
+        how,
+        agreement.beside(rows)["relative_error"],
+        _agreement_interval(drop),
+        nearness([end for end, _ in windows], off, by_window),
+    )
+
+
+def _windows(job: Job, delay: int, samples: int) -> list[tuple[int, int]]:
+    """Return the ends and delays of the windows that are compared: at T/4, if it tells something,
+    and at T.
+    """
+    timesteps = job.settings.steps
+    whole = (timesteps, delay)
+    if job.data.random or samples < LEAST_COMPARED or timesteps < LEAST_TIMESTEPS:
+        return [whole]
+    quarter = timesteps // 4
+    return [(quarter, delay * quarter // timesteps), whole]
 
 
 def affordable_samples(available: int, timesteps: int, sites: Sequence[Site]) -> int:
@@ -192,75 +221,4 @@ def _with_activations(job: Job) -> ort.InferenceSession:
     tensors = graph.tensors()
     activations = [tensors[site.tensor] for site in job.sites]
     graph.outputs = [*graph.outputs, *activations]
-    return open_own_session(to_proto(graph), job.threads)
-
-
-class _Errors:
-    """Sums of squared errors per site: total, own and inherited, and the squared norm of a."""
-
-    def __init__(self, sites: Sequence[Site], thresholds: Sequence[Array], timesteps: int) -> None:
-        self.sites, self.thresholds, self.timesteps = sites, thresholds, timesteps
-        self.squares = np.zeros((len(sites), 4))
-        self.spikes = np.zeros(len(sites))
-
-    def add(self, session: Simulation, activations: Sequence[Array], count: int) -> None:
-        """Add what a batch's run left in the session; `count` samples of it are its own."""
-        counts, potentials = session.spike_counts(), session.potentials()
-        activity = session.activity()
-        for index, site in enumerate(self.sites):
-            theta, a = self.thresholds[index], activations[index]
-            sent = counts[site.name]
-            rate = theta * sent / self.timesteps
-            # all that came in was sent or is still held: x = θ (spikes + potential) / T
-            current = theta * (sent + potentials[site.name]) / self.timesteps
-            expected = np.clip(current, 0, site.upper)
-            differences = (rate - a, rate - expected, expected - a, a)
-            self.squares[index] += [_squared_norm(values) for values in differences]
-            self.spikes[index] += activity[site.name].mean() / self.timesteps * count
-
-    def relative(self, samples: int) -> tuple[SiteError, ...]:
-        """Return the errors relative to ||a||; absolute where that is 0."""
-        norms = np.sqrt(self.squares)
-        whole = np.where(norms[:, 3:] > 0, norms[:, 3:], 1.0)
-        shares = norms[:, :3] / whole
-        rates = self.spikes / samples
-        return tuple(
-            SiteError(site.name, float(total), float(own), float(inherited), float(rate))
-            for site, (total, own, inherited), rate in zip(self.sites, shares, rates, strict=True)
-        )
-
-
-class _EstimateErrors(_Errors):
-    """The same with neurons in front of weighted operators, r being the estimate of the tensor a.
-
-    `own` is the estimate less the tensor that the SNN really computed, `inherited` that tensor less
-    the ANN's.
-    """
-
-    def __init__(
-        self,
-        sites: Sequence[Site],
-        thresholds: Sequence[Array],
-        timesteps: int,
-        starts: Sequence[Array],
-    ) -> None:
-        super().__init__(sites, thresholds, timesteps)
-        self.starts = starts
-        self.told_in = 1
-        """Steps over which a mean is told: in rate coding all of them."""
-
-    def add(self, session: Simulation, activations: Sequence[Array], count: int) -> None:
-        """Add what a batch's run left in the session; `count` samples of it are its own."""
-        sent, given, activity = session.sent(), session.given(), session.activity()
-        for index, site in enumerate(self.sites):
-            scale, start, a = self.thresholds[index], self.starts[index], activations[index]
-            told = scale / self.told_in
-            estimate = told * sent[site.name] + start
-            computed = told * given[site.name] + start
-            differences = (estimate - a, estimate - computed, computed - a, a)
-            self.squares[index] += [_squared_norm(values) for values in differences]
-            self.spikes[index] += activity[site.name].mean() / self.timesteps * count
-
-
-def _squared_norm(values: Array) -> float:
-    return float(np.sum(np.square(values, dtype=np.float64)))
+    return open_own_session(to_proto(graph), job.threads, once=True)

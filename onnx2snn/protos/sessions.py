@@ -107,17 +107,19 @@ def open_session(
         return session_with(proto, options, used_up=used_up)
 
 
-def open_own_session(proto: onnx.ModelProto, threads: int | None) -> ort.InferenceSession:
+def open_own_session(
+    proto: onnx.ModelProto, threads: int | None, *, once: bool = False
+) -> ort.InferenceSession:
     """Return a session of a model that was made of the ANN, which onnxruntime has loaded.
 
-    The model is emptied: nobody needs it afterwards.
+    The model is emptied: nobody needs it afterwards. `once`: as `open_session` has it.
 
     Raises:
         ComputationError: onnxruntime opens it at no level of its optimisation.
     """
     name = proto.graph.name
     try:
-        return open_session(proto, threads, used_up=True)
+        return open_session(proto, threads, used_up=True, once=once)
     except ModelFileError as error:
         reason = one_line(error.__cause__ or error)
         raise ComputationError(

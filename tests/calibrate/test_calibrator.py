@@ -413,7 +413,7 @@ def test_what_fills_up_a_fixed_batch_counts_in_no_mean() -> None:
     six, seven = (calibrator(staged(resnet()), data[:count], count) for count in (6, 7))
     close(fixed.means(), six.means(), 1e-4)
     close(fixed.maxima(silent_progress), seven.maxima(silent_progress), 1e-4)
-    assert all(count.sum() % 6 == 0 for count, _ in fixed.histograms(silent_progress))
+    assert all(found.counts.sum() % 6 == 0 for found in fixed.histograms(silent_progress))
     assert fixed.passes.batch == 6  # and so in local balancing
 
 

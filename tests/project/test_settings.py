@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from onnx2snn import UsageError
+from onnx2snn.calibrate import settling
 from onnx2snn.cli.parsers import convert_parser
 from onnx2snn.settings import Settings
 
@@ -94,7 +95,8 @@ def test_the_ends_of_every_range_are_taken(options: dict[str, Any]) -> None:
 
 def test_the_defaults_of_rate_coding_are_the_papers() -> None:
     settings = Settings().coded("rate")
-    assert (settings.preset, settings.timesteps, settings.iterations, settings.batch_size) == (
+    most = settings.iterations or settling.MOST
+    assert (settings.preset, settings.timesteps, most, settings.batch_size) == (
         "paper",
         32,
         1000,

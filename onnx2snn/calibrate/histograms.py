@@ -1,0 +1,64 @@
+"""Histograms of activations: a row of bins for each threshold, counted batch by batch.
+
+A network has some ten thousand rows of 2,048 bins. So counts are kept in the smallest whole numbers
+that hold them, and rules get some rows at a time in floating point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx2snn.aliases import Array
+
+ROWS = 256
+"""Rows that a rule gets at once."""
+
+FEW = 8
+"""Numbers are few where there are this many bins for each."""
+
+HistogramRule = Callable[[Array, Array], Array]
+"""Counts [rows, bins] in floating point and maxima [rows] become a value a row."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts [rows, bins] of activations in equal bins from 0 to a row's maximum; maxima [rows]."""
+
+    counts: Array
+    maxima: Array
+
+    def parts(self) -> Iterator[tuple[slice, Array]]:
+        """Yield some rows after others, and their counts in floating point."""
+        for start in range(0, len(self.counts), ROWS):
+            rows = slice(start, start + ROWS)
+            yield rows, self.counts[rows].astype(np.float64)
+
+    def by_row(self, rule: HistogramRule) -> Array:
+        """Return what a rule makes of each row."""
+        found = [rule(counts, self.maxima[rows]) for rows, counts in self.parts()]
+        return np.concatenate(found)
+
+
+class Counter:
+    """Counts the bins of one site."""
+
+    def __init__(self, rows: int, bins: int) -> None:
+        """Start with no activation."""
+        self.counts: Array = np.zeros((rows, bins), np.uint8)
+        self.each = 0
+        """Activations a row."""
+
+    def add(self, numbers: Array) -> None:
+        """Count activations: of each row · bins + the number of its bin in the row."""
+        self.each += -(-numbers.size // len(self.counts))
+        self.counts = self.counts.astype(np.min_scalar_type(self.each), copy=False)
+        flat = self.counts.reshape(-1)
+        if FEW * numbers.size < flat.size:
+            places, found = np.unique(numbers, return_counts=True)
+            flat[places] += found.astype(flat.dtype)
+            return
+        found = np.bincount(numbers, minlength=flat.size)
+        np.add(flat, found, out=flat, casting="unsafe")
