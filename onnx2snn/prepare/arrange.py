@@ -16,6 +16,7 @@ from onnx2snn.prepare.clips import make_clips
 from onnx2snn.prepare.feeding import feeding
 from onnx2snn.prepare.max_pools import move_pools
 from onnx2snn.prepare.shapes_apart import separate_shapes
+from onnx2snn.prepare.turning_pools import turn_pools
 
 
 @dataclass
@@ -40,7 +41,10 @@ def arrange(graph: Graph, trial: Trial | None = None) -> tuple[Graph, Arrangemen
     done = Arrangement()
     candidates = feeding(list(graph.nodes)).candidates
     make_clips(graph, candidates)
-    done.moved_pools = move_pools(graph, done.sources)
+    turned = turn_pools(graph, done.sources)
+    if turned:
+        graph = tidy(graph)
+    done.moved_pools = [*turned, *move_pools(graph, done.sources)]
     if done.moved_pools:
         graph = tidy(graph)
         infer_shapes(graph, trial)

@@ -11,7 +11,7 @@ Algebra:
 Cases: an activation that feeds other nodes too stays for them, and the pool gets one of its own;
 pool after pool: both move; of a Concat all branches have to get to an activation, or be constant in
 time. Left in place, to be pooled on the accumulated current: anything else, and a pool whose
-indices are used.
+indices are used. Activations with negative slopes are `prepare.turning_pools`'s.
 """
 
 from __future__ import annotations

@@ -270,11 +270,11 @@ MOVES = [
     (clip(0.5, 1.0), padded, False),
     (clip(0.5, 1.0), reflected, True),
     (leaky(0.2), both, True),
-    (leaky(-0.2), untouched, False),
+    (leaky(-0.2), padded, False),
     (learned(0.1, 0.2, 0.3), untouched, True),
     (learned(0.1, 0.2, 0.3), turned, False),
     (learned(0.1), turned, True),
-    (learned(0.1, -0.2, 0.3), untouched, False),
+    (learned(0.1, -0.2, 0.3), turned, False),
 ]
 
 
