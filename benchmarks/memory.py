@@ -118,6 +118,11 @@ def convert_corrected(folder: Path) -> float:
     return _converted(folder, preset="low-latency", timesteps=4)
 
 
+def convert_estimates(folder: Path) -> float:
+    """Convert to differential coding."""
+    return _converted(folder, preset="differential")
+
+
 def correct_maps(folder: Path) -> float:
     """Correct the weights of a network of large maps; a batch's maps count in all layers."""
     path = folder / "ann.onnx"
@@ -213,8 +218,11 @@ class Work:
 
 
 WORK = {
-    "convert, paper": Work(convert_paper, dense, (1024, 1448, 2048), False, "model file"),
-    "convert, low-latency": Work(convert_corrected, dense, (1024, 1448, 2048), False, "model file"),
+    "convert, paper": Work(convert_paper, dense, (1448, 2048, 2896), False, "model file"),
+    "convert, low-latency": Work(convert_corrected, dense, (1448, 2048, 2896), False, "model file"),
+    "convert, differential": Work(
+        convert_estimates, dense, (1448, 2048, 2896), False, "model file"
+    ),
     "correct, large maps": Work(correct_maps, image, (64, 128, 256), False, "tensors of a sample"),
     "SOPs": Work(count_sops, sound, (8000, 16000, 64000), True, "a run of the network"),
     "raster": Work(draw_raster, image, (80, 160, 320), True, "a run of the network"),

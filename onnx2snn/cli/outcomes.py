@@ -21,8 +21,8 @@ UNEXPECTED = 70
 """Exit code of an exception that nobody raised on purpose, EX_SOFTWARE of sysexits.h."""
 
 NO_MEMORY = (
-    "there is not enough memory; a conversion takes some nine times the model's size: "
-    "use a larger machine"
+    "there is not enough memory; a conversion takes some three times the model's size, and the "
+    "activations of a batch: use a larger machine"
 )
 
 

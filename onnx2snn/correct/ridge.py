@@ -52,8 +52,50 @@ def fit_weights(node: Node, x: Array, lacking: Array, *, centred: bool) -> Array
         return operator
     if operator.inputs > MOST_INPUTS:
         return f"{operator.inputs} inputs for one output are too many to fit"
+    if _are_few(operator, x, lacking):
+        return operator.weights(_fitted_to_few(operator, x, lacking, centred))
     sums = _sums(operator, x, lacking)
     return operator.weights(_solve(sums, centred))
+
+
+def _are_few(operator: Unrolled, x: Array, lacking: Array) -> bool:
+    """Return whether there are fewer rows than inputs, as in most fully connected layers."""
+    positions = operator.targets(lacking[:1]).shape[2]
+    return len(x) * positions < operator.inputs
+
+
+def _fitted_to_few(operator: Unrolled, x: Array, lacking: Array, centred: bool) -> Array:
+    """Return D from products of rows, not of inputs: of both these matrices it is the smaller.
+
+    D = (Σ d xᵀ) (Σ x xᵀ + λ I)⁻¹ = d (xᵀ x + λ I)⁻¹ xᵀ, with a row's x and d in each column.
+    """
+    # [group, K, n] and [group, O, n]
+    a, d = operator.rows(x), operator.targets(lacking)
+    if centred:
+        a = a - a.mean(axis=2, keepdims=True)
+        d = d - d.mean(axis=2, keepdims=True)
+    inputs, count = a.shape[1:]
+    inner = _products(a.swapaxes(1, 2), a.swapaxes(1, 2)).astype(np.float64)
+    squares = np.trace(inner, axis1=1, axis2=2)
+    diagonal = np.arange(count)
+    inner[:, diagonal, diagonal] += _strengths(squares, inputs, count)
+    shares = np.linalg.solve(inner, d.swapaxes(1, 2).astype(np.float64))
+    change = a @ shares.astype(a.dtype)
+    return change.swapaxes(1, 2)
+
+
+def _strengths(squares: Array, inputs: int, count: int) -> Array:
+    """Return λ = (RIDGE + K / n) Σ x² / K per group, of K inputs and n rows: [groups, 1].
+
+    Args:
+        squares: [groups]: Σ x².
+        inputs: K.
+        count: n.
+    """
+    power = squares[:, None] / inputs
+    power = np.where(power > 0, power, 1.0)
+    strength: Array = (RIDGE + inputs / count) * power
+    return strength
 
 
 @dataclass(frozen=True)
@@ -71,7 +113,10 @@ def _sums(operator: Unrolled, x: Array, lacking: Array) -> _Sums:
     gram = cross = inputs = outputs = np.zeros(1)
     count = 0
     for a, d in _rows(operator, x, lacking):
-        gram = gram + _products(a, a)
+        if not count:
+            shape = (*a.shape[:2], a.shape[1])
+            gram = np.zeros(shape)
+        gram += _products(a, a)
         cross = cross + _products(a, d)
         inputs = inputs + _row_sum(a)
         outputs = outputs + _row_sum(d)
@@ -131,17 +176,10 @@ def _solve(sums: _Sums, centred: bool) -> Array:
         # Σ (x - mean x)(x - mean x)ᵀ = Σ x xᵀ - (Σ x)(Σ x)ᵀ / n, and alike with d
         gram = gram - _products(sums.inputs, sums.inputs) / sums.count
         cross = cross - _products(sums.inputs, sums.outputs) / sums.count
-    # K inputs, n rows
     size = gram.shape[1]
-    # λ = (RIDGE + K / n) Σ x² / K
     squares = np.trace(gram, axis1=1, axis2=2)
-    power = squares[:, None] / size
-    power = np.where(power > 0, power, 1.0)
-    strength = RIDGE + size / sums.count
     # (Σ x xᵀ + λ I) Dᵀ = Σ x dᵀ
-    if gram is sums.gram or gram.dtype != np.float64:
-        gram = gram.astype(np.float64)
     diagonal = np.arange(size)
-    gram[:, diagonal, diagonal] += strength * power
+    gram[:, diagonal, diagonal] += _strengths(squares, size, sums.count)
     change = np.linalg.solve(gram, cross)
     return change.swapaxes(1, 2)

@@ -21,6 +21,7 @@ from onnx2snn.pipeline.search import fewest_timesteps
 from onnx2snn.pipeline.verify import LOW_AGREEMENT
 from onnx2snn.prepare.job import Job
 from onnx2snn.protos.apart import weights_apart
+from onnx2snn.protos.freeing import give_back
 from onnx2snn.protos.inlining import inlined
 from onnx2snn.protos.large import whole
 from onnx2snn.rewrite.emit import unbatched_file
@@ -101,6 +102,7 @@ def _made(stages: Stages, ready: Prepared, job: Job, found: Calibration) -> Conv
     """Return the spiking model, which holds all of its weights, and the report."""
     with weights_apart():
         conversion = stages.make(ready, job, found)
+        give_back()
         return replace(conversion, model=whole(conversion.model))
 
 

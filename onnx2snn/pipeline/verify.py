@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
-from onnx2snn.data.batches import Batch, batches
+from onnx2snn.data.batches import batches
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.pipeline.nearer import (
     LEAST_COMPARED,
@@ -21,15 +21,16 @@ from onnx2snn.pipeline.nearer import (
 from onnx2snn.pipeline.site_errors import EstimateErrors, SiteError, SiteErrors
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
+from onnx2snn.protos import apart
 from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.protos.specs import output_specs
-from onnx2snn.runtime.memory import affordable_batch
+from onnx2snn.runtime.memory import together
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.agreement import Agreement
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.makers import natures_of
-from onnx2snn.score.output_axes import output_axes
+from onnx2snn.score.output_axes import OutputAxes, output_axes
 from onnx2snn.score.targets import with_targets
 from onnx2snn.snn.step_model import read_step_model
 
@@ -94,15 +95,16 @@ def compare(
         delay: Steps left out of the answer.
         size: Samples that run together, at most.
     """
-    ann = _with_activations(job)
     step_model = read_step_model(snn, "model")
-    opening = Opening(threads=job.threads)
-    session = Simulation(step_model, opening, count_spikes=True, count_activity=True)
+
+    def opened() -> Simulation:
+        opening = Opening(threads=job.threads)
+        return Simulation(step_model, opening, count_spikes=True, count_activity=True)
 
     def errors_at(timesteps: int) -> SiteErrors:
         return SiteErrors(job.sites, thresholds, timesteps)
 
-    return _compared(job, ann, session, errors_at, delay, size)
+    return _compared(job, opened, errors_at, delay, size)
 
 
 def compare_estimates(
@@ -121,53 +123,52 @@ def compare_estimates(
         snn: The emitted spiking model.
         size: Samples that run together, at most.
     """
-    ann = _with_activations(job)
     step_model = read_step_model(snn, "model")
-    session = Simulation(step_model, Opening(threads=job.threads), count_activity=True)
+
+    def opened() -> Simulation:
+        return Simulation(step_model, Opening(threads=job.threads), count_activity=True)
 
     def errors_at(timesteps: int) -> SiteErrors:
         told_in = timesteps if step_model.coding == "rate" else 1
         return EstimateErrors(job.sites, scales, timesteps, starts, told_in)
 
-    return _compared(job, ann, session, errors_at, 0, size)
+    return _compared(job, opened, errors_at, 0, size)
 
 
 def _compared(
     job: Job,
-    ann: ort.InferenceSession,
-    session: Simulation,
+    opened: Callable[[], Simulation],
     errors_at: ErrorsAt,
     delay: int,
     size: int,
 ) -> Comparison:
-    """Run both batch by batch; the SNN is read at T/4 on the way to T."""
-    outputs = len(job.graph.outputs)
-    samples, timesteps = job.data.held_back, job.settings.steps
+    """Run the ANN, then the SNN, batch by batch; the SNN is read at T/4 on the way to T."""
     proto = to_proto(job.graph)
     names = [output.name for output in proto.graph.output]
-    axes = output_axes(proto, job.specs, samples, ann)
     natures = with_targets(natures_of(proto), output_specs(proto), job.data.samples)
     agreement = Agreement(names, natures=natures)
-    count = affordable_samples(len(samples), timesteps, job.sites)
+    samples = job.data.held_back
+    count = affordable_samples(len(samples), job.settings.steps, job.sites)
+    ann = _answers_of_ann(job, proto, size, count)
     windows = _windows(job, delay, count)
     sums = [errors_at(end) for end, _ in windows]
     off = [OutputError(len(names)) for _ in windows]
     rows = []
     exact = []
-    if job.fixed_batch is None:
-        size = affordable_batch(session, samples.batch([0]), size)
-    for batch in batches(samples, size, job.fixed_batch, count):
-        found = _ann_outputs(ann, batch)
+    session = opened()
+    several = batches(samples, ann.size, job.fixed_batch, count)
+    for batch, found in zip(several, ann.by_batch, strict=True):
         feed = {spec.name: batch.feed[spec.name] for spec in job.specs}
-        expected = axes.by_sample(axes.own(batch, found[:outputs]))
+        expected = ann.axes.by_sample(ann.axes.own(batch, found[: len(names)]))
         for index, answer in session.answers(feed, windows):
-            answered = axes.by_sample(axes.own(batch, answer))
-            sums[index].add(session, found[outputs:], batch.count)
+            answered = ann.axes.by_sample(ann.axes.own(batch, answer))
+            sums[index].add(session, found[len(names) :], batch.count)
             off[index].add(answered, expected)
         # T is the last of the windows to end
         rows.append(agreement.measure(answered, expected))
         exact.append(agreement.measure(expected, expected))
-    by_window = [found.relative(count) for found in sums]
+        apart.let_go()
+    by_window = [errors.relative(count) for errors in sums]
     name, how = agreement.judged(rows)
     (drop,) = drop_intervals(agreement, count, exact, [rows])
     return Comparison(
@@ -209,10 +210,42 @@ def _agreement_interval(drop: tuple[float, float] | None) -> tuple[float, float]
     return max(0.0, 1.0 - high), min(1.0, 1.0 - low)
 
 
-def _ann_outputs(session: ort.InferenceSession, batch: Batch) -> list[Array]:
+@dataclass(frozen=True)
+class _AnnAnswers:
+    """Outputs and activations of the ANN, in batches of `size`; large ones stand apart."""
+
+    axes: OutputAxes
+    size: int
+    by_batch: list[list[Array]]
+
+
+def _answers_of_ann(job: Job, proto: onnx.ModelProto, size: int, count: int) -> _AnnAnswers:
+    """Run the ANN on the samples; its session is closed before the SNN's is opened.
+
+    Args:
+        job: The prepared network and its data.
+        proto: The network.
+        size: Samples that run together, at most.
+        count: Samples in all.
+    """
+    samples = job.data.held_back
+    ann = _with_activations(job)
+    axes = output_axes(proto, job.specs, samples, ann)
+    if job.fixed_batch is None:
+        activations = _ann_outputs(ann, samples.batch([0]))[len(job.graph.outputs) :]
+        size = together(sum(values.size for values in activations), size)
+    by_batch = []
+    for batch in batches(samples, size, job.fixed_batch, count):
+        found = [apart.put_apart(values) for values in _ann_outputs(ann, batch.feed)]
+        by_batch.append(found)
+        apart.let_go()
+    return _AnnAnswers(axes, size, by_batch)
+
+
+def _ann_outputs(session: ort.InferenceSession, feed: Mapping[str, Array]) -> list[Array]:
     taken = {value.name for value in session.get_inputs()}
-    feed = {name: value for name, value in batch.feed.items() if name in taken}
-    return list(session.run(None, feed))
+    own = {name: value for name, value in feed.items() if name in taken}
+    return list(session.run(None, own))
 
 
 def _with_activations(job: Job) -> ort.InferenceSession:

@@ -29,4 +29,9 @@ def affordable_batch(
     neurons = simulation.neuron_count()
     # a sample's sums weigh as much as neurons, once for each window that starts late
     numbers = neurons + kept * simulation.answer_size()
-    return max(1, min(most, NEURONS_AT_ONCE // numbers))
+    return together(numbers, most)
+
+
+def together(numbers: int, most: int) -> int:
+    """Return how many samples of some neurons each to simulate together, `most` at most."""
+    return max(1, min(most, NEURONS_AT_ONCE // max(1, numbers)))

@@ -13,7 +13,14 @@ import onnxruntime as ort
 
 from onnx2snn.aliases import Array
 from onnx2snn.errors import UsageError
-from onnx2snn.protos.sessions import CPU, loading, session_options, session_with, usable_cores
+from onnx2snn.protos.sessions import (
+    CPU,
+    NO_PACKING,
+    loading,
+    session_options,
+    session_with,
+    usable_cores,
+)
 from onnx2snn.runtime import cut
 from onnx2snn.runtime.spike_counters import SpikeCounter
 from onnx2snn.runtime.time_batched import batched_core
@@ -45,11 +52,18 @@ class Opening:
             return 1
         return self.threads or usable_cores()
 
-    def open(self, proto: onnx.ModelProto, *, spinning: bool) -> ort.InferenceSession:
-        """Open a session and use up its model; `spinning` is about threads (`session_options`)."""
+    def open(
+        self, proto: onnx.ModelProto, *, spinning: bool, once: bool = False
+    ) -> ort.InferenceSession:
+        """Open a session and use up its model.
+
+        `spinning` is about threads (`session_options`), `once` about weights (`open_session`).
+        """
         options = self.options
         if options is None:
             options = session_options(self.threads, spinning=spinning)
+            if once:
+                options.add_session_config_entry(NO_PACKING, "1")
         with loading():
             return session_with(proto, options, self.providers, used_up=True)
 
@@ -106,7 +120,7 @@ class Parts:
     @cached_property
     def neuron_inputs(self) -> ort.InferenceSession:
         """The way from states after a step to what neurons of differential coding are given."""
-        return self.opening.open(cut.neuron_inputs(self._model), spinning=False)
+        return self.opening.open(cut.neuron_inputs(self._model), spinning=False, once=True)
 
     @property
     def refusal(self) -> str | None:

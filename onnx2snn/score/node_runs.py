@@ -88,7 +88,7 @@ def run_alone(run: NodeRun, feeds: Mapping[int, Array]) -> list[Array]:
     graph = helper.make_graph([node], "node", inputs, outputs)
     opset = helper.make_opsetid("", run.opset)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
-    session = open_own_session(model, 1)
+    session = open_own_session(model, 1, once=True)
     return list(session.run(None, feed))
 
 

@@ -126,3 +126,28 @@ def test_large_maps_that_were_upsampled_show_every_phase(
     change = fit_weights(node("Conv", np.ones((1, 1, 1, 1))), x, x, centred=False)
     assert isinstance(change, np.ndarray)
     assert change.item() == pytest.approx(1 / (1 + RIDGE), rel=0.05)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize(
+    ("op", "x_shape", "w_shape", "attrs"),
+    [
+        ("Gemm", (9, 30), (30, 4), {}),
+        ("Gemm", (9, 30), (4, 30), {"transB": 1, "alpha": 0.5}),
+        ("MatMul", (2, 4, 30), (30, 4), {}),
+        ("Conv", (2, 8, 2, 2), (6, 4, 3, 3), {"group": 2, "pads": [1] * 4}),
+    ],
+)
+def test_from_fewer_rows_than_inputs_the_change_is_the_same(
+    op: str, x_shape: Any, w_shape: Any, attrs: Any, centred: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = RNG.standard_normal(x_shape)
+    layer = node(op, RNG.standard_normal(w_shape), **attrs)
+    lacking = RNG.standard_normal(outputs(op, x, layer.inputs[1].values, **attrs).shape)
+    few = fit_weights(layer, x, lacking, centred=centred)
+    monkeypatch.setattr("onnx2snn.correct.ridge._are_few", lambda *_: False)
+    many = fit_weights(layer, x, lacking, centred=centred)
+    assert not isinstance(few, str)
+    assert not isinstance(many, str)
+    assert few.shape == w_shape
+    np.testing.assert_allclose(few, many, rtol=1e-4, atol=1e-6)
