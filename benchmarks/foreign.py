@@ -5,6 +5,7 @@ Where they lie, and how far off spiking models are.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ from numpy.typing import NDArray
 import onnx2snn
 from onnx2snn.protos.load import load_model
 from onnx2snn.runtime.simulation import Simulation
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+
+from marked import write_table as write_table
 
 Array = NDArray[Any]
 
@@ -74,14 +79,3 @@ def quiet_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-
-
-def write_table(lines: Sequence[str], path: Path, name: str) -> None:
-    """Put a Markdown table between the marks `<!-- name -->` and `<!-- /name -->` of a document."""
-    text = path.read_text()
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, _, rest = text.partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{path} has no place for the table: write {start} and {end} into it")
-    path.write_text("\n".join([f"{before}{start}", *lines, f"{end}{after}"]))

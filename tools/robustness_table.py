@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from marked import parts, write_table  # noqa: E402
 from robustness.matrix import Case, Outcome, run  # noqa: E402
 from robustness.tables import every_case  # noqa: E402
 
@@ -30,10 +31,24 @@ characters, leaves nothing half-written, and nothing among the temporary files. 
 exception that nobody raised on purpose; `--debug` shows it. Signals (SIGINT, SIGTERM, SIGHUP),
 limits of time and memory, closed streams and an unusable TMPDIR are tested in
 `tests/robustness/test_stopping.py`; a disk that fails at any write, and stages that are stopped, in
-`test_faults.py`; failed runs, interrupted streams and memory that stays flat in `test_serving.py`;
+`test_faults.py`; results and TMPDIR on a mounted disk of 1 MB in `test_full_disk.py`; failed runs,
+interrupted streams and memory that stays flat in `test_serving.py`;
 `python -m robustness.kills 200` kills as many conversions at random moments. What fuzzing has found
 stands in `tests/fuzz/crashers`. The [threat model](security.md) says what is not defended.
+
+## Long runs
+
+`python -m robustness.soak` does each in one process, on a network of three layers: memory after a
+tenth of the work against the most from then on, which may be 5 % more.
+
+<!-- soaks -->
+<!-- /soaks -->
+
+## Matrix
 """
+
+KEPT = ("soaks",)
+"""Parts of the page that other scripts write."""
 
 
 def page(outcomes: Iterable[tuple[Case, Outcome]]) -> str:
@@ -66,7 +81,11 @@ def main() -> None:
         if outcome.faults:
             sys.exit(f"{case}: {outcome.faults}")
         found.append((case, outcome))
-    Path(sys.argv[1]).write_text(page(found))
+    path = Path(sys.argv[1])
+    kept = {name: parts(path, name)[1].splitlines() for name in KEPT}
+    path.write_text(page(found))
+    for name, lines in kept.items():
+        write_table(lines, path, name)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ left by three, whatever c; a λ chosen for its error after T steps is too fine f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -89,20 +89,10 @@ def best_scale(
     """
     bins = histogram.shape[1]
     largest = 2.0 ** (octaves - 1)
-    # of a row's maximum
-    sizes = (np.arange(bins) + 0.5) / bins
-    sizes[0] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(maxima > 0, robust / maxima, 0.0)
-    # λ 2^(n-1) of a row's maximum: 2^(1/4), 1, 2^(-1/4) ...
-    finest = int(np.ceil(FINEST * np.log2(bins))) + 4 * FINEST
-    candidates = 2.0 ** (1.0 - np.arange(finest) / FINEST)
-    squares = np.empty((len(candidates), bins))
-    for index, candidate in enumerate(candidates):
-        scale = candidate / largest
-        told = scale * estimates(sizes / scale, octaves, spikes)
-        squares[index] = np.square(sizes - told)
-    errors = histogram @ squares.T
+    candidates = _candidates(bins)
+    errors = histogram @ _squares(bins, octaves, spikes).T
     low, high = SHARES
     near = (candidates >= low * share[:, None]) & (candidates <= high * share[:, None])
     errors = np.where(near, errors, np.inf)
@@ -110,6 +100,28 @@ def best_scale(
     scale = best * maxima / largest
     found: Array = np.where(robust > 0, scale, 0.0)
     return found
+
+
+def _candidates(bins: int) -> Array:
+    """Return values for λ 2^(n-1), of a row's maximum: 2^(1/4), 1, 2^(-1/4) ..."""
+    finest = int(np.ceil(FINEST * np.log2(bins))) + 4 * FINEST
+    found: Array = 2.0 ** (1.0 - np.arange(finest) / FINEST)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _squares(bins: int, octaves: int, spikes: int) -> Array:
+    """Return [candidates, bins]: the squared error of a size in each bin, the same at all sites."""
+    # of a row's maximum
+    sizes = (np.arange(bins) + 0.5) / bins
+    sizes[0] = 0.0
+    candidates = _candidates(bins)
+    squares = np.empty((len(candidates), bins))
+    for index, candidate in enumerate(candidates):
+        scale = candidate / 2.0 ** (octaves - 1)
+        told = scale * estimates(sizes / scale, octaves, spikes)
+        squares[index] = np.square(sizes - told)
+    return squares
 
 
 def wide_enough(

@@ -22,7 +22,7 @@ from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
 from onnx2snn.protos.opset import raised
 from onnx2snn.protos.reach import spread
 from onnx2snn.protos.sessions import NO_PACKING, session_options, session_with
-from onnx2snn.protos.temporary import temporary_folder
+from onnx2snn.protos.temporary import no_room, temporary_folder
 from onnx2snn.protos.walk import graphs
 
 MINIMUM_OPSET = 18
@@ -149,7 +149,8 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.add_session_config_entry(NO_PACKING, "1")
     with temporary_folder() as folder:
-        options.optimized_model_filepath = str(folder / "optimised.onnx")
+        written = folder / "optimised.onnx"
+        options.optimized_model_filepath = str(written)
         if not large.fits(proto):
             external = "session.optimized_model_external_initializers_"
             options.add_session_config_entry(f"{external}file_name", "optimised.data")
@@ -159,8 +160,11 @@ def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
         except Exception as error:
             if out_of_memory(error):
                 raise MemoryError(one_line(error)) from error
+            if written.exists():
+                # onnxruntime begins the file when it has loaded the model
+                raise no_room(one_line(error)) from error
             raise ModelFileError(f"onnxruntime cannot load '{name}': {one_line(error)}") from error
-        optimised = large.set_apart(_read_back(options.optimized_model_filepath, name))
+        optimised = large.set_apart(_read_back(str(written), name))
     _drop_unused_domains(optimised)
     return optimised
 

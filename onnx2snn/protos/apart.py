@@ -26,7 +26,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
-from onnx2snn.errors import OutputError
 from onnx2snn.protos import temporary
 
 APART = 2**18
@@ -163,14 +162,8 @@ def put_tensor_apart(tensor: TensorProto) -> TensorProto:
 def _written(shelf: _Shelf, data: memoryview) -> Reference:
     """Write some bytes to a file of their own (OutputError)."""
     path = shelf.new_file()
-    try:
-        with path.open("wb") as file:
-            file.write(data)
-    except OSError as error:
-        raise OutputError(
-            f"no temporary files can be written ({error.strerror or error}); set TMPDIR to a "
-            "folder with free space"
-        ) from error
+    with temporary.room_wanted(), path.open("wb") as file:
+        file.write(data)
     return Reference(path.name, 0, data.nbytes)
 
 

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from onnx2snn.errors import ModelFileError, one_line, out_of_memory
 from onnx2snn.protos import apart, wire
 from onnx2snn.protos.storage import stored_bytes
-from onnx2snn.protos.temporary import listed, temporary_folder
+from onnx2snn.protos.temporary import listed, room_wanted, temporary_folder
 
 LIMIT = 2**31 - 2**20
 """Bytes a serialised model may have: protobuf's 2 GiB, less a margin."""
@@ -218,7 +218,8 @@ def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[byte
     if folder is not None:
         # onnxruntime finds weights beside the model's file alone
         with listed(apart.new_model(folder)) as path:
-            path.write_bytes(serialise(proto))
+            with room_wanted():
+                path.write_bytes(serialise(proto))
             apart.let_go()
             yield str(path)
         return
@@ -230,7 +231,8 @@ def as_argument(proto: onnx.ModelProto, *, whole: bool = False) -> Iterator[byte
     with temporary_folder() as folder:
         path = folder / "model.onnx"
         data = folder / "model.data"
-        write(proto, path, data, data.name)
+        with room_wanted():
+            write(proto, path, data, data.name)
         yield str(path)
 
 

@@ -25,15 +25,26 @@ def made_folder() -> Path:
     Raises:
         OutputError: There is no place for one.
     """
-    try:
+    with room_wanted():
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    except OSError as error:
-        raise OutputError(
-            f"no temporary files can be written ({error.strerror or error}); set TMPDIR to a "
-            "folder with free space"
-        ) from error
     _present.add(folder)
     return folder
+
+
+@contextmanager
+def room_wanted() -> Iterator[None]:
+    """Say how to make room (OutputError) where a temporary file cannot be written inside."""
+    try:
+        yield
+    except OSError as error:
+        raise no_room(error.strerror or str(error)) from error
+
+
+def no_room(reason: str) -> OutputError:
+    """Return the error of a temporary file that cannot be written."""
+    return OutputError(
+        f"no temporary files can be written ({reason}); set TMPDIR to a folder with free space"
+    )
 
 
 @contextmanager

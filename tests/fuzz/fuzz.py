@@ -24,10 +24,8 @@ with atheris.instrument_imports(include=["onnx2snn"]):
     import onnx2snn.runtime.rollout
     import onnx2snn.runtime.session  # noqa: F401
     from fuzz.mutation import mutated
-    from fuzz.seeds import write_seeds
-    from fuzz.target import one_input
-
-MOST_BYTES = 2**16
+    from fuzz.seeds import MOST_BYTES, write_seeds
+    from fuzz.target import one_way
 
 
 def custom_mutator(data: bytes, max_size: int, seed: int) -> bytes:
@@ -48,7 +46,7 @@ def main() -> None:
         if not folders:
             arguments.insert(1, corpus)
         arguments += ["-timeout=60", f"-max_len={MOST_BYTES}", "-rss_limit_mb=4096"]
-        atheris.Setup(arguments, one_input, custom_mutator=custom_mutator)
+        atheris.Setup(arguments, one_way, custom_mutator=custom_mutator)
         atheris.Fuzz()
 
 

@@ -54,10 +54,14 @@ def _spiking(
     yield f"{name}.rollout", onnx2snn.rollout(made).SerializeToString()
 
 
+MOST_BYTES = 2**14
+"""Bytes of a fuzzed file: small ones are read, changed and refused faster."""
+
+
 def write_seeds(folder: Path) -> None:
-    """Write the seeds that a corpus lacks."""
+    """Write the seeds that a corpus lacks, as far as they are small."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in seeds():
         path = folder / name
-        if not path.exists():
+        if len(data) <= MOST_BYTES and not path.exists():
             path.write_bytes(data)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -12,14 +13,20 @@ import onnx
 import onnx2snn
 from onnx2snn.errors import Onnx2snnError
 from onnx2snn.options import Preset
+from onnx2snn.prepare.normalise import normalise
 from onnx2snn.protos import budget
+from onnx2snn.protos.load import load_model
 from onnx2snn.protos.specs import TensorSpec
+from onnx2snn.snn.format import METADATA_KEY
 
 PRESETS: tuple[Preset, ...] = ("paper", "differential")
 """One of each coding."""
 
 MEMORY = 2**28
 """Bytes that a fuzzed model may ask for: random samples of it are drawn in no time."""
+
+LITTLE = 2**23
+"""Bytes where executions have to be cheap."""
 
 SIZE = 3
 """The size that a free dimension is given."""
@@ -29,14 +36,38 @@ MOST_VALUES = 2**16
 
 
 def one_input(data: bytes) -> None:
-    """Take bytes through the package; any other exception than its own is a finding."""
-    budget.allow(MEMORY)
-    with contextlib.redirect_stdout(io.StringIO()):
+    """Take bytes through the whole package; any other exception than its own is a finding."""
+    with _bounded(MEMORY):
         _attempt(lambda: onnx2snn.inspect(data))
         for preset in PRESETS:
-            _attempt(lambda: _converted(data, preset))  # noqa: B023 - called at once
+            _attempt(lambda: _run(_converted(data, preset)))  # noqa: B023 - called at once
         _attempt(lambda: _run(data))
         _attempt(lambda: onnx2snn.rollout(data, timesteps=3))
+
+
+def one_way(data: bytes) -> None:
+    """Take bytes through one entry of the package: which one, the bytes say.
+
+    An execution that costs a tenth lets a fuzzer try ten times as much. An ANN is converted one
+    time of eight, since what is wrong with a file is mostly met before.
+    """
+    chance = zlib.crc32(data) % 16
+    with _bounded(LITTLE):
+        if METADATA_KEY.encode() in data:
+            _attempt((_SPIKING_WAYS[chance % len(_SPIKING_WAYS)])(data))
+        elif chance < len(PRESETS):
+            _attempt(lambda: _converted(data, PRESETS[chance]))
+        elif chance < 8:
+            _attempt(lambda: onnx2snn.inspect(data))
+        else:
+            _attempt(lambda: normalise(load_model(data)))
+
+
+@contextlib.contextmanager
+def _bounded(memory: int) -> Iterator[None]:
+    budget.allow(memory)
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 def _attempt(work: Callable[[], object]) -> None:
@@ -44,9 +75,8 @@ def _attempt(work: Callable[[], object]) -> None:
         work()
 
 
-def _converted(data: bytes, preset: Preset) -> None:
-    made = onnx2snn.convert(data, preset=preset, timesteps=2)
-    _run(made.to_bytes())
+def _converted(data: bytes, preset: Preset) -> bytes:
+    return onnx2snn.convert(data, preset=preset, timesteps=2).to_bytes()
 
 
 def _run(data: bytes) -> None:
@@ -55,6 +85,13 @@ def _run(data: bytes) -> None:
     if sum(array.size for array in feed.values()) < MOST_VALUES:
         session.run(None, feed, timesteps=3)
         _attempt(lambda: list(session.stream([feed, feed], 2)))
+
+
+_SPIKING_WAYS: tuple[Callable[[bytes], Callable[[], object]], ...] = (
+    lambda data: lambda: _run(data),
+    lambda data: lambda: onnx2snn.inspect(data),
+    lambda data: lambda: onnx2snn.rollout(data, timesteps=3),
+)
 
 
 def _zeros(spec: TensorSpec) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fuzz.mutation import mutated
 from fuzz.seeds import seeds
-from fuzz.target import MEMORY, one_input
+from fuzz.target import MEMORY, one_input, one_way
 from onnx2snn.protos import budget
 
 CRASHERS = sorted((Path(__file__).parent / "crashers").glob("*"))
@@ -32,6 +32,12 @@ def test_a_crasher_crashes_no_more(path: Path) -> None:
 
 
 SEEDS = dict(seeds())
+
+
+def test_what_a_fuzzer_tries_takes_every_seed() -> None:
+    for name, data in SEEDS.items():
+        if name.startswith("mlp"):
+            one_way(data)
 
 
 @pytest.mark.slow

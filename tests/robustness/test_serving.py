@@ -15,6 +15,7 @@ from helpers.networks import inputs_for, mlp
 from onnx2snn import SpikingSession, convert
 from onnx2snn.errors import DataError
 from robustness.snn_cases import OPTIONS, spiking
+from robustness.soak import held, soaked
 
 WAY = "onnx2snn.runtime.time_loop._side_by_side"
 
@@ -74,9 +75,9 @@ def test_runs_of_changing_batch_size_keep_memory_flat(coding: str) -> None:
             session.run(None, {"input": inputs[: 1 + number % 16]}, timesteps=2)
 
     runs(200)
-    before = _held()
+    before = held()
     runs(1000)
-    after = _held()
+    after = held()
     assert after[0] < 1.05 * before[0]
     assert after[1] == before[1]
 
@@ -90,17 +91,21 @@ def test_conversions_keep_memory_flat(coding: str) -> None:
             convert(mlp(), inputs_for("mlp", 20), **OPTIONS[coding])
 
     conversions(8)
-    before = _held()
+    before = held()
     conversions(20)
-    after = _held()
+    after = held()
     assert after[0] < 1.05 * before[0]
     assert after[1] == before[1]
 
 
-def _held() -> tuple[int, int]:
-    """Return the pages of memory and the number of files that this process holds."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages, len(list(Path("/proc/self/fd").iterdir()))
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux tells it")
+def test_a_soak_tells_memory_that_grows() -> None:
+    kept: list[bytes] = []
+    found = soaked("hoarding", 100, iter(lambda: kept.append(b"x" * 2**20), 0))
+    assert found.count == len(kept) == 100
+    assert not found.flat
+    assert found.most - found.warm > 80 * 2**20
+    assert soaked("nothing", 100, iter(lambda: None, 0)).flat
 
 
 @pytest.mark.slow
