@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from onnx2snn.runtime.steps import Step as Step
     from onnx2snn.score.evaluate import EvaluationInterrupted as EvaluationInterrupted
     from onnx2snn.score.results import EvaluationResult as EvaluationResult
+    from onnx2snn.snn.nir.export import nir_graph as nir_graph
     from onnx2snn.snn.portable import portable as portable
 
 _HOME = {
@@ -83,6 +84,7 @@ _HOME = {
     "Step": "runtime.steps",
     "EvaluationInterrupted": "score.evaluate",
     "EvaluationResult": "score.results",
+    "nir_graph": "snn.nir.export",
     "portable": "snn.portable",
 }
 """The module of each public name."""

@@ -28,6 +28,7 @@ EXTRAS = {
     "detection": ("pycocotools",),
     "report": ("jinja2", "matplotlib"),
     "datasets": ("pyarrow",),
+    "nir": ("nir",),
 }
 """The modules behind each extra of a user."""
 
@@ -36,6 +37,7 @@ USES = {
     "detection": "the metric map",
     "report": "pages of charts (--html)",
     "datasets": "data from Parquet and Arrow tables",
+    "nir": "NIR graphs (export --to nir)",
 }
 """What each extra is for."""
 

@@ -15,6 +15,7 @@ from onnx2snn.errors import UsageError
 FORMS = {
     "rollout": "one ONNX model with the ANN's own inputs and outputs and all time-steps inside",
     "step": "the step graph as it is, for the options below",
+    "nir": "a graph of NIR for simulators and neuromorphic hardware (extra nir)",
 }
 """The forms by name, and what they are."""
 
@@ -38,6 +39,12 @@ def export_parser() -> argparse.ArgumentParser:
         "one more output, exit_steps, tells at which step",
     )
     _add_onnx_form(parser)
+    parser.add_argument(
+        "--start-bias",
+        action="store_true",
+        help="nir: initial potentials as a bias of v(0)/T at each step, for readers that start at "
+        "0",
+    )
     parser.add_argument(
         "-o", "--output", metavar="OUT", required=True, help="where the model is written"
     )
@@ -89,6 +96,10 @@ def export(given: argparse.Namespace) -> None:
     check_writable(given.output)
     require_distinct({"SNN": given.snn}, {"-o": given.output})
 
+    if given.to == "nir":
+        _export_nir(given)
+        return
+
     from onnx2snn.runtime.rollout import rollout
     from onnx2snn.snn.portable import Form, in_form, portable
 
@@ -107,15 +118,46 @@ def export(given: argparse.Namespace) -> None:
     save_model(given.output, made)
 
 
+def _export_nir(given: argparse.Namespace) -> None:
+    """Write a NIR graph, and warn of what is no part of it."""
+    from onnx2snn.display import terminal
+    from onnx2snn.protos.save import atomic_write
+    from onnx2snn.snn.nir.export import nir_graph_told, require_library
+
+    require_library()
+    graph, told = nir_graph_told(
+        given.snn,
+        given.timesteps,
+        given.delay,
+        start_bias=given.start_bias,
+        shapes=dict(given.shape),
+    )
+
+    # loads the library of the extra `nir`
+    from onnx2snn.snn.nir.library import file_of
+
+    atomic_write(given.output, file_of(graph))
+    terminal.warn(told)
+
+
+BELONGING = {
+    "timesteps": ("rollout", "nir"),
+    "delay": ("rollout", "nir"),
+    "exit_margin": ("rollout",),
+    "unroll": ("rollout",),
+    "inline": ("rollout", "step"),
+    "batch": ("rollout", "step"),
+    "opset": ("rollout", "step"),
+    "start_bias": ("nir",),
+}
+"""Options that not every form has, and the forms they belong to."""
+
+
 def _check_options(given: argparse.Namespace) -> None:
     """Refuse options that belong to another form."""
-    of_rollout = {
-        "--timesteps": given.timesteps,
-        "--delay": given.delay,
-        "--exit-margin": given.exit_margin,
-        "--unroll": given.unroll,
-    }
-    if given.to != "rollout":
-        for option, value in of_rollout.items():
-            if value not in (None, False):
-                raise UsageError(f"{option} belongs to --to rollout; leave it out, or export that")
+    for name, forms in BELONGING.items():
+        if getattr(given, name) in (None, False) or given.to in forms:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        places = " and ".join(f"--to {form}" for form in forms)
+        raise UsageError(f"{option} belongs to {places}; leave it out, or export that")

@@ -130,7 +130,7 @@ def _with_sizes(proto: onnx.ModelProto, form: Form, states: Sequence[State]) -> 
     """
     of_states = {state.input for state in states}
     own = [spec for spec in input_specs(proto) if spec.name not in of_states]
-    sizes = _input_sizes(own, form)
+    sizes = input_sizes(own, form)
     feed = {spec.name: np.zeros(sizes[spec.name], spec.dtype) for spec in own}
     for state in states:
         feed[state.input] = np.zeros([1] * state.rank, np.float32)
@@ -149,7 +149,7 @@ def _with_sizes(proto: onnx.ModelProto, form: Form, states: Sequence[State]) -> 
     return copy
 
 
-def _input_sizes(inputs: Sequence[TensorSpec], form: Form) -> dict[str, Sequence[int]]:
+def input_sizes(inputs: Sequence[TensorSpec], form: Form) -> dict[str, Sequence[int]]:
     """Return the shape of each input, every size of it known (UsageError)."""
     known = [spec.name for spec in inputs]
     for name in form.shapes:

@@ -58,6 +58,7 @@ NAMES = [
     "evaluate",
     "images",
     "inspect",
+    "nir_graph",
     "portable",
     "rollout",
     "script",
