@@ -44,6 +44,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     levels: int | None = None,
     octaves: int | None = None,
     digits: int | None = None,
+    later_digits: int | None = None,
     start: Start | None = None,
     encode_input: bool = False,
     correct: str | None = None,
@@ -90,7 +91,8 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         neuron: Integrate-and-fire, or signed: it also takes spikes back.
         levels: The most thresholds one spike is high.
         octaves: Differential coding: powers of two a spike can have; None: by site, 8 to 12.
-        digits: Differential coding: spikes a neuron may send in one step.
+        digits: Differential coding: spikes a neuron may send in one step; None: 3 in the first.
+        later_digits: Those it may send in each step after the first; None: 1, or `digits`.
         start: Differential coding: estimates start at the mean over the data, or at zero.
         encode_input: Neurons in front of weighted operators: the input arrives as spikes, too.
         correct: "none", or a list of "bias", "potential" and "weights" like "bias,weights".
@@ -139,6 +141,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         "levels": levels,
         "octaves": octaves,
         "digits": digits,
+        "later_digits": later_digits,
         "start": start,
         "encode_input": encode_input,
         "correct": correct,

@@ -87,7 +87,13 @@ class OptionTable:
     )
     digits: int | None = option(
         None,
-        "differential coding: spikes a neuron may send in one step; default: 1",
+        "differential coding: spikes a neuron may send in one step; default: 3 in the first step",
+        metavar="K",
+    )
+    later_digits: int | None = option(
+        None,
+        "differential coding: spikes a neuron may send in each step after the first; default: 1, "
+        "or as many as --digits says",
         metavar="K",
     )
     start: str | None = option(

@@ -36,7 +36,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "differential": {
         "method": "mmse",
         "octaves": 8,
-        "digits": 1,
+        "digits": 3,
+        "later_digits": 1,
         "start": "mean",
         "correct": "none",
         "delay": 0,
@@ -71,7 +72,7 @@ RATE_ONLY = ("delay", "neuron", "levels", "correct", "keep")
 ACTIVATIONS_ONLY = ("delay", "neuron", "correct", "keep")
 """Those that belong to neurons in place of activations."""
 
-DIFFERENTIAL_ONLY = ("octaves", "digits", "start")
+DIFFERENTIAL_ONLY = ("octaves", "digits", "later_digits", "start")
 """Options that belong to differential coding, None where they are not given."""
 
 LEAST = {
@@ -84,6 +85,7 @@ LEAST = {
     "rounds": 0,
     "octaves": 1,
     "digits": 1,
+    "later_digits": 1,
 }
 """The smallest value of every whole number."""
 
@@ -136,14 +138,17 @@ def check_whole_numbers(values: Mapping[str, object]) -> None:
             raise UsageError(f"{name} is {value!r}; it has to be at most {MOST}")
 
 
-def check_ladder(octaves: int | None, digits: int | None) -> None:
+def check_ladder(octaves: int | None, digits: int | None, later_digits: int | None) -> None:
     """Raise UsageError for more octaves or digits than a spike or a step can have."""
+    first = PRESETS["differential"]["digits"] if digits is None else digits
     for name, value, most in (
         ("octaves", octaves, MOST_OCTAVES),
         ("digits", digits, MOST_DIGITS),
+        ("later_digits", later_digits, first),
     ):
         if value is not None and value > most:
-            raise UsageError(f"{name} is {value}; it has to be at most {most}")
+            beyond = ", the digits of the first step" if name == "later_digits" else ""
+            raise UsageError(f"{name} is {value}; it has to be at most {most}{beyond}")
 
 
 def is_whole(value: object) -> TypeGuard[int]:

@@ -52,7 +52,7 @@ class Settings(OptionTable):
             check_given(row, values[row.name])
         check_whole_numbers(values)
         check_flags(values)
-        check_ladder(self.octaves, self.digits)
+        check_ladder(self.octaves, self.digits, self.later_digits)
         check_paths(values)
         check_keep(self.keep)
         check_percentile(self.percentile)
@@ -152,8 +152,15 @@ class Settings(OptionTable):
 
     @property
     def digit_count(self) -> int:
-        """Spikes that a neuron of differential coding may send in one step."""
+        """Spikes that a neuron of differential coding may send in the first step."""
         return int(self._chosen("digits"))
+
+    @property
+    def later_digit_count(self) -> int:
+        """Spikes that it may send in each later step: as many, where only those are given."""
+        if self.later_digits is None and self.digits is not None:
+            return self.digits
+        return int(self._chosen("later_digits"))
 
     @property
     def starts_at_mean(self) -> bool:
@@ -270,6 +277,8 @@ class Settings(OptionTable):
         elif self.rated_weighted:
             names = ("preset", "coding", "sites", "timesteps", "levels", "encode_input")
         decided = {name: self._chosen(name) for name in names}
+        if self.differential:
+            decided["later_digits"] = self.later_digit_count
         if self.keep:
             decided["keep"] = list(self.keep)
         return decided

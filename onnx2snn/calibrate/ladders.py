@@ -72,8 +72,30 @@ def estimates(values: Array, octaves: int, spikes: int) -> Array:
     return told
 
 
+def rounded(values: Array, octaves: int, digits: int) -> Array:
+    """Return what is told of constant values in one step that has more digits than the later ones.
+
+    Args:
+        values: At least 0, in threshold units.
+        octaves: How many powers of two a spike can have.
+        digits: K: values are rounded to 2K - 1 bits.
+    """
+    bits = 2 * digits - 1
+    mantissa, exponent = np.frexp(np.minimum(values, 2.0 ** (octaves - 1)))
+    # ties upwards, as the neuron has them
+    heights = np.ldexp(np.floor(mantissa * 2.0**bits + 0.5), exponent - bits)
+    found: Array = np.rint(heights)
+    return found
+
+
 def best_scale(
-    histogram: Array, maxima: Array, robust: Array, *, octaves: int, spikes: int
+    histogram: Array,
+    maxima: Array,
+    robust: Array,
+    *,
+    octaves: int,
+    spikes: int,
+    changing: bool = False,
 ) -> Array:
     """Return λ for each row of a histogram.
 
@@ -83,6 +105,7 @@ def best_scale(
         robust: [rows]: the percentile p of the sizes, in ANN units.
         octaves: n, the powers of two that a spike can have.
         spikes: How many a neuron sends in its first step.
+        changing: Whether later steps have fewer.
 
     Returns:
         [rows], in ANN units; 0 where all is silent.
@@ -92,7 +115,7 @@ def best_scale(
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(maxima > 0, robust / maxima, 0.0)
     candidates = _candidates(bins)
-    errors = histogram @ _squares(bins, octaves, spikes).T
+    errors = histogram @ _squares(bins, octaves, spikes, changing).T
     low, high = SHARES
     near = (candidates >= low * share[:, None]) & (candidates <= high * share[:, None])
     errors = np.where(near, errors, np.inf)
@@ -110,16 +133,17 @@ def _candidates(bins: int) -> Array:
 
 
 @lru_cache(maxsize=8)
-def _squares(bins: int, octaves: int, spikes: int) -> Array:
+def _squares(bins: int, octaves: int, spikes: int, changing: bool) -> Array:
     """Return [candidates, bins]: the squared error of a size in each bin, the same at all sites."""
     # of a row's maximum
     sizes = (np.arange(bins) + 0.5) / bins
     sizes[0] = 0.0
     candidates = _candidates(bins)
+    first_told = rounded if changing else estimates
     squares = np.empty((len(candidates), bins))
     for index, candidate in enumerate(candidates):
         scale = candidate / 2.0 ** (octaves - 1)
-        told = scale * estimates(sizes / scale, octaves, spikes)
+        told = scale * first_told(sizes / scale, octaves, spikes)
         squares[index] = np.square(sizes - told)
     return squares
 
@@ -202,13 +226,15 @@ class LadderRule:
 
     `method`: "mmse": the least squared error; "percentile": c = 1; "max": the same with the largest
     size in place of the percentile. `octaves`: n, or the least n where sites are widened (`widen`);
-    `spikes`: how many a neuron sends in one step; `percent`: the percentile p.
+    `spikes`: how many a neuron sends in its first step; `changing`: whether later steps have fewer;
+    `percent`: the percentile p.
     """
 
     method: str
     octaves: int
     widen: bool
     spikes: int
+    changing: bool
     percent: float
 
 
@@ -232,18 +258,23 @@ def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[
             wide = wide_enough(histogram, robust, octaves)
         scale = robust / 2 ** (wide - 1)
         if rule.method == "mmse":
-            scale = _best_scales(histogram, robust, wide, rule.spikes)
+            scale = _best_scales(histogram, robust, wide, rule)
         shape = site.threshold_shape(run.job.settings.granularity)
         found.append(SiteLadder(scale.reshape(shape), wide))
     return found
 
 
-def _best_scales(histogram: Histogram, robust: Array, octaves: int, spikes: int) -> Array:
+def _best_scales(histogram: Histogram, robust: Array, octaves: int, rule: LadderRule) -> Array:
     """Return `best_scale` of all rows."""
     scales = []
     for rows, counts in histogram.parts():
         scale = best_scale(
-            counts, histogram.maxima[rows], robust[rows], octaves=octaves, spikes=spikes
+            counts,
+            histogram.maxima[rows],
+            robust[rows],
+            octaves=octaves,
+            spikes=rule.spikes,
+            changing=rule.changing,
         )
         scales.append(scale)
     return np.concatenate(scales)

@@ -45,7 +45,9 @@ def coding_words(metadata: Mapping[str, Any]) -> str:
         return f"rate, in front of weighted operators, spikes of -{levels} to {levels}"
     digits = metadata["digits"]
     plural = "" if digits == 1 else "s"
-    return f"{coding}, at most {metadata['octaves']} octaves, {digits} digit{plural} a step"
+    later = metadata.get("later_digits", digits)
+    when = "a step" if later == digits else f"in the first step, {later} a step later"
+    return f"{coding}, at most {metadata['octaves']} octaves, {digits} digit{plural} {when}"
 
 
 def _drives(driven: Sequence[WeightedEntry], work: WeightedWork | None) -> list[str]:

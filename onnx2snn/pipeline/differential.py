@@ -85,6 +85,7 @@ def _ladders(run: Calibrator, job: Job) -> tuple[str, list[ladders.SiteLadder]]:
         octaves=settings.octave_count,
         widen=settings.octaves is None,
         spikes=settings.digit_count,
+        changing=settings.later_digit_count < settings.digit_count,
         percent=settings.percent,
     )
     return rule.method, ladders.find_ladders(run, rule, job.progress)
@@ -155,7 +156,8 @@ def ladder_of(job: Job, scales: Sequence[Array], found: Calibration) -> Ladder:
     for site, scale, mean in zip(job.sites, scales, found.means, strict=True):
         if np.any(mean):
             starts[site.name] = mean / scale
-    return Ladder(octaves, job.settings.digit_count, starts)
+    settings = job.settings
+    return Ladder(octaves, settings.digit_count, settings.later_digit_count, starts)
 
 
 def _parts(job: Job) -> WeightedPartition:

@@ -101,6 +101,8 @@ def annotate_differential(
         metadata["coding"] = "differential"
         metadata["octaves"] = max(alphabet.octaves.values())
         metadata["digits"] = alphabet.digits
+        if alphabet.changes:
+            metadata["later_digits"] = alphabet.later_digits
     describe(proto, metadata)
     return proto
 

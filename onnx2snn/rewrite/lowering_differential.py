@@ -28,7 +28,7 @@ from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.starts import needs_map
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.lowering import Lowering, dimension_names
-from onnx2snn.snn.differential import differential_attributes
+from onnx2snn.snn.differential import differential_attributes, splitter
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import ESTIMATING
 from onnx2snn.snn.rate_if import rate_if_attributes
@@ -39,14 +39,20 @@ from onnx2snn.snn.stateful import ACCUMULATE, SPIKING_PRODUCT
 class Ladder:
     """What spikes can say.
 
-    `octaves`: by site, the powers of two a spike can have; `digits`: spikes a neuron may send in a
-    step; `starts`: by site, the estimate before the first step in threshold units, per channel;
-    sites without one start at 0.
+    `octaves`: by site, the powers of two a spike can have; `digits`: spikes a neuron may send in
+    the first step, `later_digits`: in each later one; `starts`: by site, the estimate before the
+    first step in threshold units, per channel; sites without one start at 0.
     """
 
     octaves: Mapping[str, int]
     digits: int = 1
+    later_digits: int = 1
     starts: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the first step has other digits than the later ones."""
+        return self.digits != self.later_digits
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,12 @@ def lower_differential(
     starts: Mapping[str, Array] = {}
     if isinstance(alphabet, Ladder):
         starts = alphabet.starts
+        timed = _splitters(low, alphabet) if alphabet.changes else None
     else:
-        steps = _count_steps(low)
+        timed = steps = _count_steps(low)[1]
     for node in own:
         if node.op in ESTIMATING:
-            sent[id(node.outputs[0])] = _lower_neuron(low, node, alphabet, steps)
+            sent[id(node.outputs[0])] = _lower_neuron(low, node, alphabet, timed)
     for node in own:
         if node.op == ACCUMULATE:
             _lower_accumulate(low, node, starts, steps)
@@ -96,24 +103,37 @@ def lower_differential(
     return low
 
 
-def _count_steps(low: Lowering) -> Tensor:
-    """Return t, the number of steps with this one, as a state of shape [1]."""
+def _count_steps(low: Lowering) -> tuple[Tensor, Tensor]:
+    """Return t, the number of steps, before and after this one, as a state of shape [1]."""
     scalar = variable("steps", shape=[1], dtype=low.dtype)
     before, steps = low.state("steps", scalar, "count")
     one = low.number("steps/one", 1)
     low.emit("Add", [before, one], steps)
-    return steps
+    return before, steps
 
 
-def _lower_neuron(low: Lowering, node: Node, alphabet: Alphabet, steps: Tensor | None) -> Tensor:
-    """Give a neuron its state and attributes; return the state after the step."""
+def _splitters(low: Lowering, ladder: Ladder) -> Tensor:
+    """Return C of the digits of the step: those of the first one, or those of the later ones."""
+    before, _ = _count_steps(low)
+    zero = low.number("steps/zero", 0)
+    first = low.number("steps/first_splitter", splitter(ladder.digits))
+    later = low.number("steps/later_splitter", splitter(ladder.later_digits))
+    is_first = low.node("Equal", "steps/is_first", [before, zero], before, np.bool_)
+    return low.node("Where", "steps/splitter", [is_first, first, later], before)
+
+
+def _lower_neuron(low: Lowering, node: Node, alphabet: Alphabet, timed: Tensor | None) -> Tensor:
+    """Give a neuron its state and attributes; return the state after the step.
+
+    `timed`: what it takes that changes in time: t, or C where that changes.
+    """
     spikes = node.outputs[0]
     before, after = low.state(f"{node.name}/sent", spikes, "count")
     scale = node.attrs["scale"]
     if isinstance(alphabet, Levels):
-        assert steps is not None
+        assert timed is not None
         # t y/θ: what should have been sent by now
-        node.inputs[0] = low.node("Mul", f"{node.name}/due", [node.inputs[0], steps], spikes)
+        node.inputs[0] = low.node("Mul", f"{node.name}/due", [node.inputs[0], timed], spikes)
         node.attrs = rate_if_attributes(alphabet.most, scale)
     else:
         start = alphabet.starts.get(node.name)
@@ -124,6 +144,8 @@ def _lower_neuron(low: Lowering, node: Node, alphabet: Alphabet, steps: Tensor |
         octaves = alphabet.octaves[node.name]
         node.attrs = differential_attributes(octaves, alphabet.digits, scale)
     node.inputs.append(before)
+    if isinstance(alphabet, Ladder) and timed is not None:
+        node.inputs.append(low.beside(timed, spikes))
     node.outputs.append(after)
     return after
 

@@ -121,6 +121,8 @@ def _faults_of_coding(metadata: Metadata) -> Iterator[str]:
         if key not in metadata:
             yield f"'{key}' is missing"
     values: Mapping[str, Any] = metadata
+    if differential and "later_digits" in metadata:
+        numbers["later_digits"] = metadata["digits"]
     for key, most in numbers.items():
         if not 1 <= values[key] <= most:
             yield f"'{key}' is out of range"
@@ -190,10 +192,13 @@ def _faults_of_neurons(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[s
         node = nodes[neuron["name"]]
         if neuron["kind"] != node.op_type or neuron["spikes"] != node.output[0]:
             yield f"neuron '{node.name}' is another one in the graph"
-        kept = [states.get(tensor) for tensor in node.input[1:]]
         # behind the input current come the states, in the order of the operator
         wanted = [kind for _, kind in BY_OP[neuron["kind"]].states]
-        if [state["kind"] if state else None for state in kept] != wanted:
+        kept = [states.get(tensor) for tensor in node.input[1 : 1 + len(wanted)]]
+        # behind these C, where steps differ in their digits
+        most = 1 + len(wanted) + ("later_digits" in metadata)
+        found = [state["kind"] if state else None for state in kept]
+        if found != wanted or len(node.input) > most:
             yield f"neuron '{node.name}' has not the states of its kind"
         if any(state is not None and state["shape"] != neuron["shape"] for state in kept):
             yield f"neuron '{node.name}' has not the shape of its states"

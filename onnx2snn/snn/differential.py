@@ -16,6 +16,11 @@ Q rounds to one significant bit, ties upwards. Float32 does that with three oper
 
 where each result is rounded, p is x rounded to its first bit. A test goes through all numbers of
 eight octaves. Powers below 1 are rounded away, and larger numbers are clipped before.
+
+With C = 2^(24-b) + 1 it is x rounded to its first b bits, and any number of 2K - 1 bits is a sum of
+at most K signed powers of two. So a neuron that may send more digits in its first step, when
+nothing is known yet, than in later ones takes C as an input that changes in time: no step costs
+more than one rounding.
 """
 
 from __future__ import annotations
@@ -35,8 +40,17 @@ DIFFERENTIAL_IF: NeuronOp = "DifferentialIF"
 ATTRIBUTES = ("threshold", "largest", "digits", "scale")
 """Of a neuron node: its threshold (1), 2^(n-1), K, and λ in ANN units."""
 
-SPLITTER = float(2**23 + 1)
-"""C: the product with it leaves one bit of 24."""
+
+def splitter(digits: int) -> float:
+    """Return C, the product with which leaves as many bits of 24 as so many digits can always say.
+
+    `digits`: K, at most 8; the bits are 2K - 1.
+    """
+    return float(2 ** (25 - 2 * digits) + 1)
+
+
+SPLITTER = splitter(1)
+"""C of one digit: the product with it leaves one bit of 24."""
 
 MOST_OCTAVES = 24
 """Powers of two beyond the 24 bits of float32 would not add up exactly."""
@@ -50,14 +64,17 @@ ABOUT = (
 )
 
 
-def differential_function(opset: int, digits: int) -> FunctionProto:
+def differential_function(opset: int, digits: int, *, changing: bool = False) -> FunctionProto:
     """Return the neuron of differential coding, one time-step: (y, n) -> (spike, n_next).
+
+    With `changing` it is (y, n, C) -> (spike, n_next), C of the digits of this step.
 
     The attribute `largest` (float) is the largest power of two a spike can have, 2^(n-1).
 
     Args:
         opset: The version of the standard operators.
         digits: How many spikes a neuron may send in one step.
+        changing: Whether the first step has other digits than the later ones.
     """
     highest = _node("Constant", "", "highest")
     reference = AttributeProto(
@@ -65,26 +82,34 @@ def differential_function(opset: int, digits: int) -> FunctionProto:
     )
     highest.attribute.append(reference)
     body = [
-        _node("Constant", "", "splitter", value_float=SPLITTER),
         highest,
         _node("Neg", "highest", "lowest"),
         _node("Sub", "y n", "error_1"),
     ]
-    for digit in range(1, digits + 1):
+    inputs = ["y", "n"]
+    if changing:
+        inputs.append("splitter")
+        rounded = 1
+        about = f"{ABOUT} Written for up to {digits} spikes a step, as its third input says."
+    else:
+        body.insert(0, _node("Constant", "", "splitter", value_float=SPLITTER))
+        rounded = digits
+        about = f"{ABOUT} Written for {digits} spikes a step."
+    for digit in range(1, rounded + 1):
         body += _rounded(digit)
-        if digit < digits:
+        if digit < rounded:
             body.append(_node("Sub", f"error_{digit} digit_{digit}", f"error_{digit + 1}"))
-    body += _sum([f"digit_{digit}" for digit in range(1, digits + 1)])
+    body += _sum([f"digit_{digit}" for digit in range(1, rounded + 1)])
     body.append(_node("Add", "n spike", "n_next"))
     return helper.make_function(
         SNN_DOMAIN,
         DIFFERENTIAL_IF,
-        ["y", "n"],
+        inputs,
         ["spike", "n_next"],
         body,
         [helper.make_opsetid("", opset)],
         list(ATTRIBUTES),
-        doc_string=f"{ABOUT} Written for {digits} spikes a step.",
+        doc_string=about,
     )
 
 

@@ -46,7 +46,8 @@ def function_for(op: str, opset: int, nodes: Sequence[NodeProto], *, single: boo
         single: Whether they compute in float32.
     """
     if op == DIFFERENTIAL_IF:
-        return differential_function(opset, attribute(nodes[0], "digits"))
+        changing = len(nodes[0].input) == 3
+        return differential_function(opset, attribute(nodes[0], "digits"), changing=changing)
     if op == RATE_IF:
         return rate_if_function(opset, attribute(nodes[0], "levels"))
     plain = BY_OP[op].function(opset)

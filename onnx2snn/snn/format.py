@@ -105,7 +105,8 @@ class Metadata(TypedDict):
 
     The last keys are those of format 2: the coding, what drives each weighted operator, and in
     differential coding the powers of two a spike can have and the spikes a neuron may send in a
-    step, in rate coding the most thresholds that a spike is high. `unbatched`: inputs and outputs
+    step, and in each step after the first where these are fewer, in rate coding the most thresholds
+    that a spike is high. `unbatched`: inputs and outputs
     without a batch axis, in a network that takes a sample at a time.
     """
 
@@ -125,6 +126,7 @@ class Metadata(TypedDict):
     coding: NotRequired[Coding]
     octaves: NotRequired[int]
     digits: NotRequired[int]
+    later_digits: NotRequired[int]
     levels: NotRequired[int]
     weighted: NotRequired[list[WeightedEntry]]
 

@@ -12,7 +12,7 @@ Each is told as the one node that it was before, less its attributes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -73,6 +73,7 @@ def _bodies(proto: onnx.ModelProto, metadata: Metadata) -> Iterator[_Body]:
     present = {node.name for node in neuron_nodes(proto.graph.node)}
     states = {state["input"]: state for state in metadata["states"]}
     nodes = list(proto.graph.node)
+    timed = _of_time_alone(proto, metadata)
     for entry in metadata["neurons"]:
         if entry["name"] in present or entry["kind"] not in BY_OP:
             continue
@@ -80,13 +81,33 @@ def _bodies(proto: onnx.ModelProto, metadata: Metadata) -> Iterator[_Body]:
         own = [states.get(f"{entry['name']}/{label}") for label in labels]
         known = [state for state in own if state is not None]
         if len(known) == len(own):
-            body = _body(nodes, entry, known)
+            body = _body(nodes, entry, known, timed)
             if body is not None:
                 yield body
 
 
+def _of_time_alone(proto: onnx.ModelProto, metadata: Metadata) -> set[str]:
+    """Return what is made of the number of steps and of constants: C, where its digits change."""
+    if "later_digits" not in metadata:
+        return set()
+    sent = {f"{neuron['name']}/sent" for neuron in metadata["neurons"]}
+    counts = [state["input"] for state in metadata["states"] if state["kind"] == "count"]
+    timed = {name for name in counts if name not in sent}
+    constant = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        taken = set(node.input)
+        if taken <= constant:
+            constant.update(node.output)
+        elif taken <= timed | constant:
+            timed.update(node.output)
+    return timed
+
+
 def _body(
-    nodes: Sequence[NodeProto], entry: NeuronEntry, states: Sequence[StateEntry]
+    nodes: Sequence[NodeProto],
+    entry: NeuronEntry,
+    states: Sequence[StateEntry],
+    timed: Collection[str],
 ) -> _Body | None:
     """Return the nodes between a neuron's current and its spikes, or None where they are not."""
     before = [state["input"] for state in states]
@@ -96,7 +117,7 @@ def _body(
         return None
     (current,) = [name for name in first.input if name != before[0]]
     made = [entry["spikes"], *after]
-    inside = upstream(nodes, made, stop=[current, *before]).nodes
+    inside = upstream(nodes, made, stop=[current, *before, *timed]).nodes
     outputs = {name for node in inside for name in node.output}
     if not outputs.issuperset(made):
         return None

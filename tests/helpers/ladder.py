@@ -27,6 +27,14 @@ def spike(error: Array, octaves: int, digits: int) -> Array:
     return sent
 
 
+def rounded(error: Array, octaves: int, digits: int) -> Array:
+    """The nearest number of 2 digits - 1 bits, ties to the even one, then a whole number."""
+    size = np.minimum(np.abs(error), 2.0 ** (octaves - 1)).astype(np.float64)
+    unit = np.exp2(np.floor(np.log2(np.maximum(size, 1e-30))) - (2 * digits - 2))
+    found: Array = np.sign(error) * np.rint(np.rint(size / unit) * unit)
+    return found
+
+
 def alphabet(octaves: int, digits: int) -> set[float]:
     """All heights that a spike can have."""
     powers = [0.0] + [sign * 2.0**j for j in range(octaves) for sign in (1, -1)]

@@ -40,9 +40,11 @@ def test_four_steps_come_near_the_ann(name: str) -> None:
     assert np.linalg.norm(found - wanted) < 0.1 * np.linalg.norm(wanted)
 
 
-@pytest.mark.parametrize("digits", [1, 2])
-def test_session_schedules_rollout_and_plain_host_agree(digits: int, tmp_path: Path) -> None:
-    model = converted("mobilenet", digits=digits).model
+@pytest.mark.parametrize("options", [{"digits": 1}, {"digits": 2}, {}, {"later_digits": 2}])
+def test_session_schedules_rollout_and_plain_host_agree(
+    options: dict[str, int], tmp_path: Path
+) -> None:
+    model = converted("mobilenet", **options).model
     x = inputs_for("mobilenet", 5, seed=4)
     answers = []
     for schedule in ("stepped", "batched"):

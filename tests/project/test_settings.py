@@ -109,9 +109,10 @@ def test_the_defaults_of_rate_coding_are_the_papers() -> None:
     )
 
 
-def test_the_defaults_of_differential_coding_are_four_steps_of_one_spike() -> None:
+def test_the_defaults_of_differential_coding_are_four_steps_of_one_spike_but_three_first() -> None:
     settings = Settings().coded("differential")
-    assert (settings.preset, settings.timesteps, settings.digit_count) == ("differential", 4, 1)
+    assert (settings.preset, settings.timesteps) == ("differential", 4)
+    assert (settings.digit_count, settings.later_digit_count) == (3, 1)
     assert settings.starts_at_mean
     assert settings.percent == 99.9
 
@@ -144,11 +145,33 @@ def test_an_option_of_one_coding_chooses_it(options: dict[str, Any], coding: str
         {"octaves": 6, "neuron": "signed"},
         {"octaves": 17},
         {"digits": 0},
+        {"later_digits": 0},
+        {"later_digits": 4},
+        {"digits": 2, "later_digits": 3},
+        {"preset": "paper", "later_digits": 1},
     ],
 )
 def test_options_of_two_codings_are_refused_together(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Settings(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "digits"),
+    [
+        ({"digits": 1}, (1, 1)),
+        ({"digits": 2}, (2, 2)),
+        ({"digits": 2, "later_digits": 1}, (2, 1)),
+        ({"later_digits": 2}, (3, 2)),
+    ],
+)
+def test_later_steps_have_the_digits_of_the_first_unless_told(
+    options: dict[str, int], digits: tuple[int, int]
+) -> None:
+    settings = Settings(**options).coded("differential")
+    assert (settings.digit_count, settings.later_digit_count) == digits
+    told = settings.conversion()
+    assert (told["digits"], told["later_digits"]) == digits
 
 
 def test_spikes_are_as_high_as_the_preset_says_unless_told_otherwise() -> None:

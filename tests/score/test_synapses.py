@@ -251,10 +251,15 @@ def differential(model: onnx.ModelProto, x: Any, **options: Any) -> StepModel:
     return converted(model, x, preset="differential", **options)
 
 
-@given(networks(), st.integers(1, 2), st.booleans(), st.sampled_from(["mean", "zero"]))
+@given(
+    networks(),
+    st.sampled_from([1, 2, None]),
+    st.booleans(),
+    st.sampled_from(["mean", "zero"]),
+)
 @stable(20)
 def test_synapses_of_differential_coding_are_what_a_neuron_firing_alone_arrives_at(
-    model: onnx.ModelProto, digits: int, encode_input: bool, start: str
+    model: onnx.ModelProto, digits: int | None, encode_input: bool, start: str
 ) -> None:
     x = np.random.default_rng(0).standard_normal((4, *ASSEMBLED_INPUT)).astype(np.float32)
     options = {"digits": digits, "encode_input": encode_input, "start": start}
@@ -487,8 +492,8 @@ def test_operations_are_spikes_times_synapses(name: str, neuron: str, levels: in
         assert row["spikes"] == pytest.approx(spikes[row["timesteps"]] / 7, rel=2e-3)
 
 
-@pytest.mark.parametrize("digits", [1, 2])
-def test_operations_of_differential_coding_are_digits_times_synapses(digits: int) -> None:
+@pytest.mark.parametrize("digits", [1, 2, None])
+def test_operations_of_differential_coding_are_digits_times_synapses(digits: int | None) -> None:
     ann, x = attention(), inputs_of(attention(), 5)
     octaves = 8
     snn = differential(ann, x, digits=digits, octaves=octaves, encode_input=True)
@@ -497,7 +502,7 @@ def test_operations_of_differential_coding_are_digits_times_synapses(digits: int
     for step in SpikingSession(snn.proto).steps({"input": x}, timesteps=3):
         for site, s in step.spikes.items():
             sent, rest = np.zeros_like(s), s
-            for _ in range(digits):
+            for _ in range(snn.metadata["digits"]):
                 part = digit(rest, octaves)
                 sent, rest = sent + (part != 0), rest - part
             sops += float((sent.reshape(5, -1) @ synapses[site]).sum())
