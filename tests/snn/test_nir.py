@@ -251,6 +251,23 @@ def test_an_inlined_file_is_refused() -> None:
         onnx2snn.nir_graph(snn)
 
 
+def test_a_neuron_or_a_sum_that_is_not_as_it_was_written_is_refused() -> None:
+    bare = onnx.ModelProto()
+    bare.CopyFrom(spiking("mlp"))
+    (first, *_) = [node for node in bare.graph.node if node.op_type == "IF"]
+    kept = [one for one in first.attribute if one.name != "v_init"]
+    del first.attribute[:]
+    first.attribute.extend(kept)
+    with pytest.raises(UnsupportedGraphError, match=r"'h1'.*no attribute 'v_init'"):
+        onnx2snn.nir_graph(bare)
+    other = onnx.ModelProto()
+    other.CopyFrom(spiking("mlp"))
+    (added,) = [node for node in other.graph.node if node.output[0].endswith("sum/next")]
+    added.op_type = "Sub"
+    with pytest.raises(UnsupportedGraphError, match="is no sum of itself"):
+        onnx2snn.nir_graph(other)
+
+
 def test_open_sizes_are_asked_for() -> None:
     b = Builder()
     x = b.node("Relu", b.conv(b.input("input", ["batch", 2, "height", "width"]), 2, 4))

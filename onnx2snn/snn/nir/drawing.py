@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnx2snn.errors import UnsupportedGraphError
 from onnx2snn.snn.nir.network import Network
 from onnx2snn.snn.nir.place import Drawing, Place
@@ -37,9 +39,10 @@ def draw(network: Network, shapes: Mapping[str, Shape], bias_steps: int | None) 
     """
     drawing = Drawing(network.constants, shapes, network.readers(), bias_steps)
     for name in network.inputs:
-        fields = {"input_type": shapes[name]}
+        shape = shapes[name]
+        fields = {"input_type": {"input": np.array(shape)}}
         source = drawing.sketch.add(name, "Input", fields)
-        drawing.signals[name] = Signal.of([source], shapes[name])
+        drawing.signals[name] = Signal.of([source], shape)
     left = []
     for node in network.nodes:
         made = node.output[0]
@@ -62,4 +65,5 @@ def draw(network: Network, shapes: Mapping[str, Shape], bias_steps: int | None) 
 def _end(drawing: Drawing, name: str) -> None:
     """Add the output that a tensor is."""
     signal = drawing.sketch.single(drawing.signals[name], name)
-    drawing.sketch.add(name, "Output", {"output_type": signal.shape}, signal.sources)
+    fields = {"output_type": {"output": np.array(signal.shape)}}
+    drawing.sketch.add(name, "Output", fields, signal.sources)

@@ -44,11 +44,13 @@ def negative(place: Place) -> Signal:
 
 def multiply(place: Place) -> Signal:
     """Mul by a constant: a factor for each channel; by one for each element a Scale."""
-    first = 1 if place.constant(0) is not None else 0
-    values = place.constant(1 - first)
-    if values is None:
-        raise place.refusal("it is a product of two tensors that vary, which NIR does not have")
-    return _product(place, first, values)
+    values = place.constant(1)
+    if values is not None:
+        return _product(place, 0, values)
+    values = place.constant(0)
+    if values is not None:
+        return _product(place, 1, values)
+    raise place.refusal("it is a product of two tensors that vary, which NIR does not have")
 
 
 def divide(place: Place) -> Signal:
@@ -67,8 +69,10 @@ def _product(place: Place, index: int, values: Array) -> Signal:
     if factor is not None:
         return signal.scaled(factor)
     plain = place.sketch.plain(signal, place.node.name)
-    scale = np.broadcast_to(values, (1, *place.shape))[0]
-    return place.made("Scale", {"scale": scale.astype(np.float32)}, plain)
+    whole = (1, *place.shape)
+    scale = np.broadcast_to(values, whole)[0]
+    fields = {"scale": scale.astype(np.float32)}
+    return place.made("Scale", fields, plain)
 
 
 def batch_normalization(place: Place) -> Signal:
@@ -78,8 +82,11 @@ def batch_normalization(place: Place) -> Signal:
     if len(known) < 4:
         raise place.refusal("its parameters are not constant")
     gamma, beta, mean, variance = known
-    factor = gamma / np.sqrt(variance + place.attribute("epsilon", 1e-5))
-    return place.signal().scaled(factor).shifted(beta - factor * mean)
+    epsilon = place.attribute("epsilon", 1e-5)
+    factor = gamma / np.sqrt(variance + epsilon)
+    offset = beta - factor * mean
+    scaled = place.signal().scaled(factor)
+    return scaled.shifted(offset)
 
 
 def _channels(place: Place, values: Array) -> Array:

@@ -59,19 +59,19 @@ def even_kernel(
             return None
         # taps before the kernel start a window earlier, taps behind it end it later
         added = (taps, 0) if behind > before else (0, taps)
-        weight = _padded(weight, axis, added)
+        weight = _with_taps(weight, axis, added)
         padding.append(max(before, behind))
     largest = max(weight.shape[2:])
     for axis, step in enumerate(dilation, 2):
         missing = largest - weight.shape[axis]
         if missing % 2:
             return None
-        weight = _padded(weight, axis, (missing // 2, missing // 2))
+        weight = _with_taps(weight, axis, (missing // 2, missing // 2))
         padding[axis - 2] += missing // 2 * step
     return Kernel(np.ascontiguousarray(weight, np.float32), tuple(padding))
 
 
-def _padded(weight: Array, axis: int, taps: tuple[int, int]) -> Array:
+def _with_taps(weight: Array, axis: int, taps: tuple[int, int]) -> Array:
     """Return weights with taps of 0 before and behind those along an axis."""
     if not any(taps):
         return weight

@@ -7,24 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import nir
-import numpy as np
 
-from onnx2snn.snn.nir.sketch import NirNode, Sketch
+from onnx2snn.snn.nir.sketch import Sketch
 
 
 def as_graph(sketch: Sketch, metadata: Mapping[str, Any]) -> nir.NIRGraph:
     """Return a sketch as a graph, whose types `nir` checks."""
-    nodes = {name: _node(node) for name, node in sketch.nodes.items()}
-    return nir.NIRGraph(nodes, list(sketch.edges), metadata=dict(metadata))
-
-
-def _node(node: NirNode) -> nir.NIRNode:
-    fields = dict(node.fields)
-    ends = {"Input": ("input_type", "input"), "Output": ("output_type", "output")}
-    if node.kind in ends:
-        argument, key = ends[node.kind]
-        fields[argument] = {key: np.array(fields[argument])}
-    return getattr(nir, node.kind)(**fields, metadata=dict(node.metadata))
+    nodes = {}
+    for name, node in sketch.nodes.items():
+        kind = getattr(nir, node.kind)
+        nodes[name] = kind(**node.fields, metadata=node.metadata)
+    told = dict(metadata)
+    return nir.NIRGraph(nodes, sketch.edges, metadata=told)
 
 
 def file_of(graph: nir.NIRGraph) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from onnx import NodeProto, numpy_helper
 
 from onnx2snn.aliases import Array
+from onnx2snn.errors import UnsupportedGraphError
 from onnx2snn.protos.nodes import attribute, standard
 from onnx2snn.protos.reach import downstream, spread
 from onnx2snn.snn.step_model import State, StepModel
@@ -95,11 +96,25 @@ def _constants(step: StepModel) -> dict[str, Array]:
 
 
 def _added(step: StepModel, state: State) -> str:
-    """Return the tensor x of S(t) = keep S(t-1) + x(t), which a mean is made of."""
-    (adder,) = [node for node in step.proto.graph.node if state.output in node.output]
-    before = set(downstream(step.proto.graph.node, [state.input]).tensors)
-    (x,) = [name for name in adder.input if name not in before]
-    return str(x)
+    """Return the tensor x of S(t) = keep S(t-1) + x(t), which a mean is made of.
+
+    Raises:
+        UnsupportedGraphError: S is made in another way, by a tool that rewrote the file.
+    """
+    nodes = step.proto.graph.node
+    before = downstream(nodes, [state.input]).tensors
+    for node in nodes:
+        if state.output not in node.output:
+            continue
+        others = [str(name) for name in node.input if name not in before]
+        if node.op_type == "Add" and len(others) == 1:
+            return others[0]
+    raise UnsupportedGraphError(
+        "",
+        "",
+        f"state '{state.output}' is no sum of itself and a tensor, as a mean is made of; "
+        "export the file as it was converted",
+    )
 
 
 def _one_step(node: NodeProto, added: Mapping[str, str]) -> NodeProto:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.snn.nir.place import Place
@@ -43,7 +43,11 @@ def integrate_and_fire(place: Place) -> Signal:
 
 
 def _tensor(place: Place, name: str) -> Array:
-    return numpy_helper.to_array(place.attribute(name))
+    """Return an attribute that every neuron has as it was converted (UnsupportedGraphError)."""
+    found = place.attribute(name)
+    if not isinstance(found, TensorProto):
+        raise place.refusal(f"it has no attribute '{name}'; export the file as it was converted")
+    return numpy_helper.to_array(found)
 
 
 def _told(place: Place, values: Array) -> float | Array:

@@ -90,7 +90,8 @@ class Place:
 
     def made(self, kind: str, fields: Mapping[str, Any], signal: Signal) -> Signal:
         """Return the output, which one NIR node makes of a signal's sources."""
-        return Signal.of([self.add(kind, fields, signal.sources)], self.shape)
+        source = self.add(kind, fields, signal.sources)
+        return Signal.of([source], self.shape)
 
     def per_channel(self, values: Array, shape: Shape) -> Array | None:
         """Return one number a channel for values that broadcast to samples of a shape.
@@ -100,6 +101,9 @@ class Place:
         whole = (1, *shape)
         if np.broadcast_shapes(values.shape, whole) != whole:
             return None
-        spread = np.broadcast_to(values, whole).reshape(shape[0], -1)
-        same = bool((spread == spread[:, :1]).all())
-        return spread[:, 0].astype(np.float32) if same else None
+        spread = np.broadcast_to(values, whole)
+        rows = spread.reshape(shape[0], -1)
+        first = rows[:, :1]
+        if (rows != first).any():
+            return None
+        return first.ravel().astype(np.float32)

@@ -206,7 +206,9 @@ def _shift(node: NirNode, offset: Array) -> None:
 
 def unit_steps(sizes: Sequence[int]) -> dict[str, Any]:
     """Return a convolution's arguments beside weights and bias: no padding, steps of 1."""
-    return convolution_fields(sizes, [1] * len(sizes), [0] * len(sizes), [1] * len(sizes))
+    ones = [1] * len(sizes)
+    zeros = [0] * len(sizes)
+    return convolution_fields(sizes, ones, zeros, ones)
 
 
 def convolution_fields(
@@ -223,13 +225,15 @@ def convolution_fields(
         padding: One an axis, the same at both ends.
         dilation: One an axis.
     """
-    if len(sizes) == 1:
-        places = {"input_shape": sizes[0], "stride": stride[0]}
-        return places | {"padding": padding[0], "dilation": dilation[0], "groups": 1}
-    return {
+    fields: dict[str, Any] = {
         "input_shape": tuple(sizes),
         "stride": tuple(stride),
         "padding": tuple(padding),
         "dilation": tuple(dilation),
-        "groups": 1,
     }
+    if len(sizes) == 1:
+        # Conv1d has numbers
+        for name, values in fields.items():
+            fields[name] = values[0]
+    fields["groups"] = 1
+    return fields
