@@ -87,7 +87,7 @@ class Estimate:
             return
         most = "at most " if self.at_most else ""
         NOTES.info(
-            "local threshold balancing takes about %s%d s: %s%d mini-batches of %d samples; "
+            "local threshold balancing takes %sabout %d s, for %s%d mini-batches of %d samples; "
             "fewer with --iterations",
             most,
             round(seconds),

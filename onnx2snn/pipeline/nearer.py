@@ -58,7 +58,7 @@ class OutputError:
 class Nearness:
     """Relative errors of the output that is furthest off, at T/4 (`before`) and at T (`after`).
 
-    `blamed`: words on the site to blame if it does not fall.
+    `blamed`: words on the site to blame; empty where the error falls.
     """
 
     quarter: int
@@ -101,9 +101,9 @@ def nearness(
     if len(ends) == 1:
         return None
     quarter, timesteps = ends
-    before, after = off
-    words = blamed(*by_window)
-    return Nearness(quarter, timesteps, before.relative(), after.relative(), words)
+    before, after = (errors.relative() for errors in off)
+    words = blamed(*by_window) if after > FALLS * before else ""
+    return Nearness(quarter, timesteps, before, after, words)
 
 
 def blamed(before: Sequence[SiteError], after: Sequence[SiteError]) -> str:

@@ -24,7 +24,7 @@ from onnx2snn.prepare.partition import Site
 from onnx2snn.protos import apart
 from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.protos.specs import output_specs
-from onnx2snn.runtime.memory import together
+from onnx2snn.runtime.memory import STATES, together
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.agreement import Agreement
@@ -233,7 +233,8 @@ def _answers_of_ann(job: Job, proto: onnx.ModelProto, size: int, count: int) -> 
     axes = output_axes(proto, job.specs, samples, ann)
     if job.fixed_batch is None:
         activations = _ann_outputs(ann, samples.batch([0]))[len(job.graph.outputs) :]
-        size = together(sum(values.size for values in activations), size)
+        neurons = sum(values.size for values in activations)
+        size = together(STATES * neurons, size)
     by_batch = []
     for batch in batches(samples, size, job.fixed_batch, count):
         found = [apart.put_apart(values) for values in _ann_outputs(ann, batch.feed)]

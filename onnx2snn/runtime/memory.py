@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from onnx2snn.aliases import Array
 from onnx2snn.runtime.simulation import Simulation
 
-NEURONS_AT_ONCE = 2**25
-"""Neurons simulated together.
+NUMBERS_AT_ONCE = 2**25
+"""Numbers that the states of samples simulated together hold.
 
-Some ten arrays of this size are alive while the SNN is held against the ANN.
+Old states and new ones are alive at once, with what is computed between them.
 """
+
+STATES = 4
+"""States of a neuron, where they are not measured: what it holds, and what is counted of it."""
 
 
 def affordable_batch(
@@ -26,12 +29,14 @@ def affordable_batch(
         kept: How many steps' sums are kept at once, to answer for several windows.
     """
     simulation.run(one, timesteps=1)
-    neurons = simulation.neuron_count()
-    # a sample's sums weigh as much as neurons, once for each window that starts late
-    numbers = neurons + kept * simulation.answer_size()
-    return together(numbers, most)
+    states = simulation.state_size()
+    # a sample's sums are kept once for each window that starts late
+    return together(states + kept * simulation.answer_size(), most)
 
 
 def together(numbers: int, most: int) -> int:
-    """Return how many samples of some neurons each to simulate together, `most` at most."""
-    return max(1, min(most, NEURONS_AT_ONCE // max(1, numbers)))
+    """Return how many samples to simulate together whose states hold some numbers each.
+
+    `most` is the largest number to return.
+    """
+    return max(1, min(most, NUMBERS_AT_ONCE // max(1, numbers)))

@@ -11,6 +11,7 @@ from onnx2snn.runtime.answers import Answers
 from onnx2snn.runtime.parts import Parts
 from onnx2snn.runtime.runs import LastRuns
 from onnx2snn.runtime.spike_counters import CounterKind, SpikeCounter, counters_by_site
+from onnx2snn.runtime.states import CoreStates
 from onnx2snn.snn.format import NeuronEntry
 from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import StepModel
@@ -20,6 +21,7 @@ class Readings:
     """What can be read of a model's last run; `Simulation` makes the runs."""
 
     model: StepModel
+    states: CoreStates
     _count: Sequence[SpikeCounter]
     _parts: Parts
     _answers: Answers
@@ -106,12 +108,12 @@ class Readings:
         nodes = neuron_nodes(self.model.nodes)
         return {node.name: found[tensors[node.input[0]]] for node in nodes}
 
-    def neuron_count(self) -> int:
-        """Return how many neurons the last run had."""
+    def state_size(self) -> int:
+        """Return how many numbers the states of the last run hold."""
         run = self._runs.last()
         if run is None:
             return 0
-        names = self._first_states.values()
+        names = [state.input for state in self.states.carried]
         return sum(run.value(name, copy=False).size for name in names)
 
     @cached_property

@@ -110,7 +110,7 @@ def test_work_of_some_length_is_estimated_before_it_starts(
     for done in (1, 2, 3):
         estimate.tell(done)
     (said,) = caplog.messages
-    assert said.startswith("local threshold balancing takes about ")
+    assert said.startswith("local threshold balancing takes ")
     assert words in said
     assert "1000 mini-batches of 100 samples" in said
 

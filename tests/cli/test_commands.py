@@ -283,6 +283,12 @@ ERRORS: dict[str, tuple[str, int, str]] = {
         1,
         "more than --max-drop 1",
     ),
+    "an error that lasts": (
+        "mlp.onnx -o out/x.onnx --calibration good.npz --preset paper --method percentile "
+        "--percentile 50 --quiet --max-lasting 5",
+        1,
+        "is to blame",
+    ),
     # run
     "run: an ANN": (
         "run mlp.onnx --inputs good.npz -o out/x.npz",

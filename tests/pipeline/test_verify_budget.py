@@ -88,7 +88,7 @@ def test_samples_compared_a_few_at_a_time_say_the_same(
     settings: dict[str, Any] = {"method": "max", "preset": "paper", "timesteps": 16, "threads": 1}
     data = inputs_for(name, 100)
     whole = convert(NETWORKS[name](), data, **settings).report
-    monkeypatch.setattr(memory, "NEURONS_AT_ONCE", 1)
+    monkeypatch.setattr(memory, "NUMBERS_AT_ONCE", 1)
     single = convert(NETWORKS[name](), data, **settings).report
     assert single.agreement["value"] == pytest.approx(whole.agreement["value"], rel=1e-3)
     assert single.nearness is not None and whole.nearness is not None

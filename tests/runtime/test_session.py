@@ -799,7 +799,9 @@ def test_as_many_samples_run_together_as_memory_allows(
     models: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, one = Simulation(models["mlp"]), {"input": inputs_for("mlp", 1)}
-    neurons = neurons_in(session)
-    for limit, expected in ((3 * neurons, 3), (4 * neurons - 1, 3), (neurons - 1, 1), (10**9, 50)):
-        monkeypatch.setattr("onnx2snn.runtime.memory.NEURONS_AT_ONCE", limit)
+    session.run(one, timesteps=1)
+    size = session.state_size()
+    assert size >= neurons_in(session)
+    for limit, expected in ((3 * size, 3), (4 * size - 1, 3), (size - 1, 1), (10**9, 50)):
+        monkeypatch.setattr("onnx2snn.runtime.memory.NUMBERS_AT_ONCE", limit)
         assert affordable_batch(session, one, 50) == expected
