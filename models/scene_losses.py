@@ -9,6 +9,7 @@ import torch
 from scene_networks import FCN, FCOS, LEVELS, DeepLab, RetinaNet, centres
 from torch import Tensor, nn
 from torch.nn import functional
+from yolo import BINS, YOLO
 
 Truth = tuple[Tensor, Tensor, Tensor]
 """Masks [N,H,W], boxes [N,M,4] and classes [N,M] of a batch."""
@@ -19,6 +20,10 @@ CENTRE = 1.5
 """Strides from a garment's centre within which a place answers for it."""
 SMALL = 20.0
 """Pixels from a place to the farthest side up to which stride 8 answers."""
+CANDIDATES = 10
+"""Places that answer for a garment in a YOLO, at most."""
+BOX, CLASS, DISTANCE = 7.5, 0.5, 1.5
+"""Weights of a YOLO's three losses."""
 
 
 def segmentation_loss(net: FCN | DeepLab, x: Tensor, truth: Truth) -> Tensor:
@@ -77,6 +82,54 @@ def fcos_loss(net: FCOS, x: Tensor, truth: Truth) -> Tensor:
     return focal(logits, torch.gather(classes, 1, owner), positive, anywhere) + 2 * boxed + centred
 
 
+def yolo_loss(net: YOLO, x: Tensor, truth: Truth) -> Tensor:
+    """YOLOv8's: GIoU of the boxes, cross entropy of the classes and of the distances.
+
+    Task-aligned (TOOD): the places answer for a garment that score and fit it best by now, and a
+    place's class is worth as much as its box fits.
+    """
+    _, boxes, classes = truth
+    distances, logits = net.raw(x)
+    found, logits = net.decode(distances), logits.transpose(1, 2)
+    owner, worth = _aligned(net, found.detach(), logits.detach().sigmoid(), boxes, classes)
+    positive, total = worth > 0, worth.sum().clamp(min=1)
+    target = functional.one_hot(torch.gather(classes, 1, owner).clamp(min=0), logits.shape[2])
+    scored = functional.binary_cross_entropy_with_logits(
+        logits, target * worth[..., None], reduction="sum"
+    )
+    wanted = torch.gather(boxes, 1, owner[..., None].expand(-1, -1, 4))
+    boxed = (worth * (1 - giou(found, wanted)))[positive].sum()
+    middle, stride = net.middle[0].T, net.stride[:, None]
+    before, behind = (wanted / stride).split((2, 2), 2)
+    sides = torch.cat([middle - before, behind - middle], 2)[positive].clamp(0, BINS - 1.01)
+    shares = distances.unflatten(1, (4, BINS)).permute(0, 3, 1, 2)[positive].log_softmax(2)
+    low = sides.long()[..., None]
+    part = sides - low[..., 0]
+    told = (1 - part) * shares.gather(2, low)[..., 0] + part * shares.gather(2, low + 1)[..., 0]
+    far = -(worth[positive] * told.mean(1)).sum()
+    return (BOX * boxed + CLASS * scored + DISTANCE * far) / total
+
+
+def _aligned(
+    net: YOLO, found: Tensor, chance: Tensor, boxes: Tensor, classes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the garment each place answers for [N,A], and its worth, 0 where for none."""
+    place = (net.middle[0].T * net.stride[:, None])[:, None]  # [A,1,2]
+    inside = torch.cat([place - boxes[:, None, :, :2], boxes[:, None, :, 2:] - place], 3).amin(3)
+    there = (inside > 0) & (classes >= 0)[:, None]  # [N,A,M]
+    iou = giou(found[:, :, None], boxes[:, None], union=True) * there
+    column = classes.clamp(min=0)[:, None].expand(-1, chance.shape[1], -1)
+    align = chance.gather(2, column).sqrt() * iou**6
+    least = align.topk(CANDIDATES, 1).values[:, -1:]
+    chosen = there & (align >= least) & (align > 0)
+    # of several garments a place answers for the one it fits best
+    owner = torch.where(chosen, iou, -1.0).argmax(2)
+    chosen = chosen & functional.one_hot(owner, classes.shape[1]).bool()
+    align, iou = align * chosen, iou * chosen
+    best = iou.amax(1, keepdim=True) / align.amax(1, keepdim=True).clamp(min=1e-12)
+    return owner, (align * best).amax(2)
+
+
 def focal(logits: Tensor, classes: Tensor, positive: Tensor, counts: Tensor) -> Tensor:
     """Focal loss (alpha 0.25, gamma 2) of logits [N,A,C] where `counts` [N,A], by the number of
     positives.
@@ -114,6 +167,7 @@ LOSSES = {
     DeepLab: segmentation_loss,
     RetinaNet: retinanet_loss,
     FCOS: fcos_loss,
+    YOLO: yolo_loss,
 }
 
 

@@ -1,4 +1,4 @@
-"""The four networks for scenes.
+"""Four of the networks for scenes.
 
 FCN, DeepLabV3+, RetinaNet and FCOS on one residual backbone, as PyTorch modules.
 
@@ -189,10 +189,10 @@ def rows(head: nn.Conv2d, features: Sequence[Tensor], columns: int) -> Tensor:
     return torch.cat(by_level, 1)
 
 
-def centres() -> Tensor:
+def centres(strides: Sequence[int] = LEVELS) -> Tensor:
     """Places of all levels in the order of `rows`: x, y and stride, [P, 3] in pixels."""
     found = []
-    for stride in LEVELS:
+    for stride in strides:
         line = (torch.arange(SIDE // stride) + 0.5) * stride
         y, x = torch.meshgrid(line, line, indexing="ij")
         found.append(torch.stack([x, y, torch.full_like(x, stride)], 2).reshape(-1, 3))
@@ -295,12 +295,3 @@ class FCOS(Detector):
         """Boxes [N,A,4] (x1, y1, x2, y2 in pixels) and scores [N,A,10] out of class and centre."""
         logits, offsets, centreness = self.raw(x)
         return self.decode(offsets), (logits.sigmoid() * centreness.sigmoid()).sqrt()
-
-
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
-    "fcn": (FCN, ("logits",)),
-    "deeplab": (DeepLab, ("logits",)),
-    "retinanet": (RetinaNet, ("boxes", "scores")),
-    "fcos": (FCOS, ("boxes", "scores")),
-}
-"""How to build each network, and what its outputs are called."""

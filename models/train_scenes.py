@@ -1,16 +1,15 @@
-"""Train the four scene networks and write them as ONNX files.
+"""Train the five scene networks and write them as ONNX files.
 
 Run from the repository root, with the `train` and `detection` extras (torch, pycocotools)
 installed:
 
     apt-get install dataset-fashion-mnist          # the garments, from Debian
-    python models/train_scenes.py                  # all four: fcn, deeplab, retinanet, fcos
-    python models/train_scenes.py retinanet        # one of them, which starts from scene_fcn.onnx's
-    backbone
+    python models/train_scenes.py                  # all: fcn, deeplab, retinanet, fcos, yolo
+    python models/train_scenes.py retinanet        # one of them
     python models/train_scenes.py --steps 100 fcn  # a quick look
 
-Every step sees new scenes of training garments. The networks after the first start from its
-backbone.
+Every step sees new scenes of training garments. deeplab, retinanet and fcos start from the backbone
+of scene_fcn.onnx; yolo has one of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +27,37 @@ import onnxruntime as ort
 import torch
 from exporting import export
 from scene_losses import Truth, loss_of
-from scene_networks import NETWORKS
+from scene_networks import FCN, FCOS, DeepLab, RetinaNet
 from scenes import DEBIAN_DATA, SIDE, compose, read_garments
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from yolo import YOLO
 
 from onnx2snn.score.registry import metric_class
 
 BATCH = 32
-STEPS = {"fcn": 2600, "deeplab": 700, "retinanet": 1500, "fcos": 1200}
 FIRST = "fcn"
 RATE, DECAY = 4e-3, 0.02
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build and train a scene network, and the names of its outputs."""
+
+    build: Callable[[], nn.Module]
+    steps: int
+    outputs: tuple[str, ...]
+    pretrained: bool = True
+    """Start from the backbone of the first network."""
+
+
+NETWORKS = {
+    "fcn": Recipe(FCN, 2600, ("logits",), pretrained=False),
+    "deeplab": Recipe(DeepLab, 700, ("logits",)),
+    "retinanet": Recipe(RetinaNet, 1500, ("boxes", "scores")),
+    "fcos": Recipe(FCOS, 1200, ("boxes", "scores")),
+    "yolo": Recipe(YOLO, 1700, ("boxes", "scores"), pretrained=False),
+}
 
 
 def batches(data_dir: Path, seed: int) -> Iterator[tuple[Tensor, Truth]]:
@@ -133,14 +153,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     for name in [name for name in NETWORKS if name in args.target]:
         torch.manual_seed(args.seed)
-        build, outputs = NETWORKS[name]
-        net, path = build(), args.out_dir / f"scene_{name}.onnx"
+        recipe = NETWORKS[name]
+        net, path = recipe.build(), args.out_dir / f"scene_{name}.onnx"
         print(f"{name}:", flush=True)
-        if name != FIRST:
+        if recipe.pretrained:
             start_from(net, args.out_dir / f"scene_{FIRST}.onnx")
-        train(net, batches(args.data_dir, args.seed), args.steps or STEPS[name])
-        export(net, path, torch.zeros(1, 1, SIDE, SIDE, dtype=torch.uint8), outputs)
-        report(net, outputs, path, args.out_dir / "scene_test.npz")
+        train(net, batches(args.data_dir, args.seed), args.steps or recipe.steps)
+        export(net, path, torch.zeros(1, 1, SIDE, SIDE, dtype=torch.uint8), recipe.outputs)
+        report(net, recipe.outputs, path, args.out_dir / "scene_test.npz")
 
 
 if __name__ == "__main__":

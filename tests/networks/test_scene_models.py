@@ -1,4 +1,4 @@
-"""The four scene networks in models/: what they are, how well they see, and that they convert."""
+"""The five scene networks in models/: what they are, how well they see, and that they convert."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ pytestmark = pytest.mark.slow
 Array = NDArray[Any]
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-NAMES = ("fcn", "deeplab", "retinanet", "fcos")
+RELU = ("fcn", "deeplab", "retinanet", "fcos")
+"""Those that rate coding turns into spiking networks all but whole."""
+NAMES = (*RELU, "yolo")
 OUTPUTS: dict[str, dict[str, list[int]]] = {
     "fcn": {"logits": [11, 128, 128]},
     "deeplab": {"logits": [11, 128, 128]},
     "retinanet": {"boxes": [960, 4], "scores": [960, 10]},
     "fcos": {"boxes": [320, 4], "scores": [320, 10]},
+    "yolo": {"boxes": [336, 4], "scores": [336, 10]},
 }
 LARGEST_ERROR = {"fcn": 0.12, "deeplab": 0.12, "retinanet": 0.3, "fcos": 0.15}
-LEAST = {"fcn": 0.70, "deeplab": 0.70, "retinanet": 0.35, "fcos": 0.35}
+LEAST = {"fcn": 0.70, "deeplab": 0.70, "retinanet": 0.35, "fcos": 0.35, "yolo": 0.60}
 
 
 def path(name: str) -> Path:
@@ -112,6 +115,23 @@ def test_each_model_has_what_its_architecture_is_known_for() -> None:
         assert weights.count("class_score.weight") == weights.count("box_offset.weight") == 2
 
 
+def test_the_yolo_has_silu_split_blocks_and_three_scales() -> None:
+    """A SiLU behind each batch normalisation; SPPF's three pools; softmax over distances."""
+    graph = model("yolo").graph
+    count = Counter(node.op_type for node in graph.node)
+    gated = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Sigmoid"}
+    silu = [
+        node
+        for node in graph.node
+        if node.op_type == "Mul" and gated.get(node.input[1]) == node.input[0]
+    ]
+    assert len(silu) == count["BatchNormalization"] == 53
+    assert count["MaxPool"] == 3
+    assert count["Resize"] == 2
+    assert count["Softmax"] == 1
+    assert count["Split"] == 9  # eight C2f blocks, and distances before and behind a place
+
+
 @pytest.mark.parametrize("name", ["calibration", "test"])
 def test_scenes_come_with_masks_and_boxes(name: str) -> None:
     found = data(name)
@@ -160,7 +180,7 @@ def test_a_model_sees_as_well_as_the_readme_tells(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:agreement with the ANN")  # that of the worst output
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RELU)
 def test_a_quick_conversion_comes_close_to_the_ann(name: str) -> None:
     """Relative L2 error of each output on four scenes, fitted on twelve others."""
     made = convert(
