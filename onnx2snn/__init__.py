@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from onnx2snn.runtime.steps import Step as Step
     from onnx2snn.score.evaluate import EvaluationInterrupted as EvaluationInterrupted
     from onnx2snn.score.results import EvaluationResult as EvaluationResult
+    from onnx2snn.snn.dump import Dump as Dump
+    from onnx2snn.snn.dump import dump as dump
     from onnx2snn.snn.nir.export import nir_graph as nir_graph
     from onnx2snn.snn.portable import portable as portable
 
@@ -85,6 +87,8 @@ _HOME = {
     "EvaluationInterrupted": "score.evaluate",
     "EvaluationResult": "score.results",
     "nir_graph": "snn.nir.export",
+    "Dump": "snn.dump",
+    "dump": "snn.dump",
     "portable": "snn.portable",
 }
 """The module of each public name."""

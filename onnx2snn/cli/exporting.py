@@ -16,6 +16,7 @@ FORMS = {
     "rollout": "one ONNX model with the ANN's own inputs and outputs and all time-steps inside",
     "step": "the step graph as it is, for the options below",
     "nir": "a graph of NIR for simulators and neuromorphic hardware (extra nir)",
+    "arrays": "weights, neurons and connections as arrays and JSON, .npz or .safetensors",
 }
 """The forms by name, and what they are."""
 
@@ -45,9 +46,7 @@ def export_parser() -> argparse.ArgumentParser:
         help="nir: initial potentials as a bias of v(0)/T at each step, for readers that start at "
         "0",
     )
-    parser.add_argument(
-        "-o", "--output", metavar="OUT", required=True, help="where the model is written"
-    )
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="where it is written")
     return parser
 
 
@@ -99,6 +98,9 @@ def export(given: argparse.Namespace) -> None:
     if given.to == "nir":
         _export_nir(given)
         return
+    if given.to == "arrays":
+        _dump(given)
+        return
 
     from onnx2snn.runtime.rollout import rollout
     from onnx2snn.snn.portable import Form, in_form, portable
@@ -140,13 +142,21 @@ def _export_nir(given: argparse.Namespace) -> None:
     terminal.warn(told)
 
 
+def _dump(given: argparse.Namespace) -> None:
+    """Write a spiking model as arrays."""
+    from onnx2snn.snn.dump import check_suffix, dump
+
+    check_suffix(given.output)
+    dump(given.snn, batch=given.batch, shapes=dict(given.shape)).save(given.output)
+
+
 BELONGING = {
     "timesteps": ("rollout", "nir"),
     "delay": ("rollout", "nir"),
     "exit_margin": ("rollout",),
     "unroll": ("rollout",),
     "inline": ("rollout", "step"),
-    "batch": ("rollout", "step"),
+    "batch": ("rollout", "step", "arrays"),
     "opset": ("rollout", "step"),
     "start_bias": ("nir",),
 }

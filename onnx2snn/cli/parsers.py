@@ -31,6 +31,7 @@ Other commands (each has its own --help):
   onnx2snn eval ANN SNN --data FILE.npz              score ANN and SNN side by side
   onnx2snn inspect MODEL                             what a model is, what would become of each node
   onnx2snn export SNN --to rollout -o OUT            one model with time inside, in place of the ANN
+  onnx2snn export SNN --to arrays -o FILE.npz        arrays and JSON, for hardware toolchains
   onnx2snn doctor                                    what is installed, and what is missing
   onnx2snn completion bash                           the script for completion in a shell
 """

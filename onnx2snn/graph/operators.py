@@ -175,17 +175,6 @@ No state can be kept where that changes from step to step.
 """
 
 
-RANDOM = (
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-)
-"""Operators that draw random numbers."""
-
-
 def shaped_by(node: Node, varies: Callable[[int], bool]) -> bool:
     """Return whether the shape of what a node makes depends on the values of inputs that vary.
 

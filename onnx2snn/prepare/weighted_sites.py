@@ -24,12 +24,12 @@ import numpy as np
 from onnx2snn.graph.dims import dims_of, rank
 from onnx2snn.graph.editing import constant, producer
 from onnx2snn.graph.flow import nodes_before, shape_only
-from onnx2snn.graph.operators import CONTROL, RANDOM, Role, is_weighted, shaped_by
+from onnx2snn.graph.operators import CONTROL, Role, is_weighted, shaped_by
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.prepare.roles import Row
 from onnx2snn.prepare.spiking_uses import Use, channel_axis, form_of
-from onnx2snn.protos.nodes import RECURRENT, standard
+from onnx2snn.protos.nodes import RANDOM, RECURRENT, standard
 from onnx2snn.snn.format import Drive, WeightedEntry
 
 HOLDS_WEIGHTS = ("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul", "Einsum")

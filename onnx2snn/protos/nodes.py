@@ -20,6 +20,16 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 RECURRENT = ("RNN", "GRU", "LSTM")
 """Operators that hand a state of their own from element to element of a sequence."""
 
+RANDOM = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
+"""Operators that draw random numbers."""
+
 MAX_POOLS = ("MaxPool", "GlobalMaxPool")
 """Operators whose output is the maximum over a window of their input."""
 

@@ -452,6 +452,21 @@ ERRORS: dict[str, tuple[str, int, str]] = {
         2,
         "delay is 4",
     ),
+    "export: arrays in a model": (
+        "export snn.onnx --to arrays -o out/x.onnx",
+        2,
+        ".npz or .safetensors",
+    ),
+    "export: arrays of an opset": (
+        "export snn.onnx --to arrays --opset 13 -o out/x.npz",
+        2,
+        "--opset belongs to --to rollout and --to step",
+    ),
+    "export: arrays of time-steps": (
+        "export snn.onnx --to arrays --timesteps 3 -o out/x.npz",
+        2,
+        "--timesteps belongs to --to rollout and --to nir",
+    ),
     "export: OUT in no folder": (
         "export snn.onnx --to rollout -o missing/x.onnx",
         2,
@@ -1012,6 +1027,22 @@ def test_export_writes_a_model_that_takes_the_anns_place(
     _, stderr = shown(["inspect", "out/r.onnx"], capsys)
     assert "rollout of a spiking model: " in stderr
     assert "timesteps 6" in stderr
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_export_writes_arrays(
+    ending: str, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", "snn.onnx", "--to", "arrays", "--batch", "2", "-o", f"out/r.{ending}"]
+    assert shown(command, capsys) == ("", "")
+    onnx2snn.dump("snn.onnx", batch=2).save(f"wanted.{ending}")
+    if ending == "npz":  # a zip file has the time of its making
+        with np.load("out/r.npz") as found, np.load("wanted.npz") as wanted:
+            assert found.files == wanted.files
+            for name in wanted.files:
+                np.testing.assert_array_equal(found[name], wanted[name])
+    else:
+        assert Path("out/r.safetensors").read_bytes() == Path("wanted.safetensors").read_bytes()
 
 
 # --- inspect ---
