@@ -35,7 +35,7 @@ RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threa
 """What the page takes of onnxruntime-web."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds in which the page has to answer."""
 
 TROUSERS = [
