@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx2snn.aliases import Array
+from onnx2snn.correct.cholesky import BLOCK, solve_in_place
 from onnx2snn.correct.unrolled import UNROLL, Unrolled
 from onnx2snn.graph.types import Node
 
@@ -31,8 +32,8 @@ ROWS_PER_INPUT = 16
 
 LEAST_SAMPLES = 16
 
-CHUNK = 2**24
-"""Elements unrolled at once."""
+CHUNK = (2**21, 2**24)
+"""Elements unrolled at once, at least and at most; in between as many as the Gram matrix has."""
 
 
 def fit_weights(node: Node, x: Array, lacking: Array, *, centred: bool) -> Array | str:
@@ -60,7 +61,7 @@ def fit_weights(node: Node, x: Array, lacking: Array, *, centred: bool) -> Array
 
 def _are_few(operator: Unrolled, x: Array, lacking: Array) -> bool:
     """Return whether there are fewer rows than inputs, as in most fully connected layers."""
-    positions = operator.targets(lacking[:1]).shape[2]
+    positions: int = operator.targets(lacking[:1]).shape[2]
     return len(x) * positions < operator.inputs
 
 
@@ -80,7 +81,7 @@ def _fitted_to_few(operator: Unrolled, x: Array, lacking: Array, centred: bool) 
     diagonal = np.arange(count)
     inner[:, diagonal, diagonal] += _strengths(squares, inputs, count)
     shares = np.linalg.solve(inner, d.swapaxes(1, 2).astype(np.float64))
-    change = a @ shares.astype(a.dtype)
+    change: Array = a @ shares.astype(a.dtype)
     return change.swapaxes(1, 2)
 
 
@@ -116,7 +117,7 @@ def _sums(operator: Unrolled, x: Array, lacking: Array) -> _Sums:
         if not count:
             shape = (*a.shape[:2], a.shape[1])
             gram = np.zeros(shape)
-        gram += _products(a, a)
+        _add_products(gram, a)
         cross = cross + _products(a, d)
         inputs = inputs + _row_sum(a)
         outputs = outputs + _row_sum(d)
@@ -128,6 +129,13 @@ def _products(one: Array, other: Array) -> Array:
     """Return Σ one otherᵀ over the rows, per group."""
     product: Array = one @ other.swapaxes(1, 2)
     return product
+
+
+def _add_products(gram: Array, rows: Array, factor: float = 1.0) -> None:
+    """Add factor Σ x xᵀ over some rows [group, K, n] to a Gram matrix, a few inputs at a time."""
+    for start in range(0, gram.shape[1], BLOCK):
+        own = slice(start, start + BLOCK)
+        gram[:, own] += factor * _products(rows[:, own], rows)
 
 
 def _row_sum(values: Array) -> Array:
@@ -146,7 +154,9 @@ def _rows(operator: Unrolled, x: Array, lacking: Array) -> Iterator[tuple[Array,
     samples = min(len(x), samples)
     stride = max(1, samples * positions // rows)
     elements = positions * operator.inputs
-    size = max(1, CHUNK // elements)
+    least, most = CHUNK
+    together = min(most, max(least, operator.inputs**2))
+    size = max(1, together // elements)
     for start in range(0, samples, size):
         stop = min(start + size, samples)
         a = operator.rows(x[start:stop])
@@ -174,12 +184,16 @@ def _solve(sums: _Sums, centred: bool) -> Array:
     gram, cross = sums.gram, sums.cross
     if centred:
         # Σ (x - mean x)(x - mean x)ᵀ = Σ x xᵀ - (Σ x)(Σ x)ᵀ / n, and alike with d
-        gram = gram - _products(sums.inputs, sums.inputs) / sums.count
+        _add_products(gram, sums.inputs, -1.0 / sums.count)
         cross = cross - _products(sums.inputs, sums.outputs) / sums.count
     size = gram.shape[1]
     squares = np.trace(gram, axis1=1, axis2=2)
     # (Σ x xᵀ + λ I) Dᵀ = Σ x dᵀ
     diagonal = np.arange(size)
     gram[:, diagonal, diagonal] += _strengths(squares, size, sums.count)
-    change = np.linalg.solve(gram, cross)
+    if size <= BLOCK or not np.isfinite(squares).all():
+        change = np.linalg.solve(gram, cross)
+    else:
+        # a matrix in the place of which there is no room for another
+        change = np.stack([solve_in_place(*group) for group in zip(gram, cross, strict=True)])
     return change.swapaxes(1, 2)

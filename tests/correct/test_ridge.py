@@ -151,3 +151,17 @@ def test_from_fewer_rows_than_inputs_the_change_is_the_same(
     assert not isinstance(many, str)
     assert few.shape == w_shape
     np.testing.assert_allclose(few, many, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_many_inputs_are_solved_in_place_to_the_same(
+    centred: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = RNG.standard_normal((400, 300))
+    layer, lacking = node("Gemm", np.zeros((300, 4))), RNG.standard_normal((400, 4))
+    found = fit_weights(layer, x, lacking, centred=centred)
+    monkeypatch.setattr("onnx2snn.correct.ridge.BLOCK", 300)
+    wanted = fit_weights(layer, x, lacking, centred=centred)
+    assert not isinstance(found, str)
+    assert not isinstance(wanted, str)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9)
