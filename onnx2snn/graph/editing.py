@@ -117,6 +117,8 @@ def constant(tensor: Tensor) -> Array | None:
     """Return the value of a constant tensor, or None where it is computed."""
     if not isinstance(tensor, gs.Constant):
         return None
+    if isinstance(tensor._values, np.ndarray):
+        return tensor._values
     with quiet(gs_logger):  # values are read late, of some types with a notice
         return np.asarray(tensor.values)
 

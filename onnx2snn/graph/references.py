@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -16,18 +17,25 @@ from onnx2snn.protos import apart
 
 def map_references(graph: Graph) -> None:
     """Let the constants of an imported graph that refer to files map these."""
-    for tensor in graph.tensors().values():
-        if isinstance(tensor, gs.Constant) and tensor.data_location is not None:
+    for tensor in _constants(graph):
+        if tensor.data_location is not None:
             tensor.values = apart.values_of(tensor._values.tensor)
             tensor.data_location = None
+
+
+def _constants(graph: Graph) -> list[gs.Constant]:
+    """Return the constants of a graph, each once."""
+    read = chain(graph.outputs, *(node.inputs for node in graph.nodes))
+    found = {id(tensor): tensor for tensor in read if isinstance(tensor, gs.Constant)}
+    return list(found.values())
 
 
 @contextmanager
 def as_references(graph: Graph) -> Iterator[None]:
     """Let the constants of a graph that map files be exported as references to them."""
     mapped = []
-    for tensor in graph.tensors().values():
-        if not isinstance(tensor, gs.Constant) or not isinstance(tensor._values, np.ndarray):
+    for tensor in _constants(graph):
+        if not isinstance(tensor._values, np.ndarray):
             continue
         place = apart.reference(tensor._values)
         if place is not None:

@@ -40,12 +40,14 @@ from onnx2snn.prepare.ceil_pools import ceil_pools, settle_ceil_pools
 from onnx2snn.prepare.finite import require_finite
 from onnx2snn.prepare.names import free_reserved_names, name_nodes
 from onnx2snn.prepare.simplify import simplify
+from onnx2snn.protos.freeing import uncollected
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import standard
 
 MINUS_ONE = np.float64(-1.0)
 
 
+@uncollected()
 def normalise(model: LoadedModel, trial: Trial | None = None) -> Graph:
     """Return the canonical graph of a model.
 
@@ -59,6 +61,7 @@ def normalise(model: LoadedModel, trial: Trial | None = None) -> Graph:
     name_nodes(graph)
     pools = any(ceil_pools(graph))
     infer_shapes(graph, trial, confirm=pools)
+    wiring = _wiring(graph)
     settle_ceil_pools(graph)
     editor = Editor(graph)
     free_reserved_names(editor)
@@ -67,10 +70,22 @@ def normalise(model: LoadedModel, trial: Trial | None = None) -> Graph:
         if rule is not None and standard(node):
             rule(editor, node)
     graph = tidy(graph)
-    infer_shapes(graph, trial)
+    if pools or wiring is None or _wiring(graph) != wiring:
+        infer_shapes(graph, trial)
     check_canonical(graph)
     require_finite(graph)
     return graph
+
+
+def _wiring(graph: Graph) -> list[object] | None:
+    """Return what shapes follow from, for a comparison; None where some are not known."""
+    found: list[object] = []
+    for node in graph.nodes:
+        if any(tensor.shape is None for tensor in node.outputs):
+            return None
+        tensors = [id(tensor) for tensor in (*node.inputs, *node.outputs)]
+        found.append((id(node), node.op, tensors))
+    return found
 
 
 def check_canonical(graph: Graph) -> None:

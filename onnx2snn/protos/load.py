@@ -15,6 +15,7 @@ from onnx2snn.protos import large
 from onnx2snn.protos.external import is_external, read_external
 from onnx2snn.protos.float32 import in_float32
 from onnx2snn.protos.footprint import check_footprint
+from onnx2snn.protos.freeing import uncollected
 from onnx2snn.protos.opset import runnable
 from onnx2snn.protos.reading import read_whole
 from onnx2snn.protos.spelling import make_dense, shorten_domain
@@ -54,6 +55,7 @@ class _Given:
     size: int
 
 
+@uncollected()
 def load_model(source: ModelSource) -> LoadedModel:
     """Read and check an ONNX model given as a path, as bytes or as a ModelProto.
 
