@@ -53,7 +53,7 @@ class Chain:
 
     def model(self, sizes: Sequence[int] = (WIDTH,)) -> onnx.ModelProto:
         """Return the network, whose output is the last tensor."""
-        shape = ["batch", *sizes]
+        shape: list[str | int | None] = ["batch", *sizes]
         given, made = (
             helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
             for name in ("x", self.last)

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from onnx2snn.aliases import Progress, silent_progress
 from onnx2snn.errors import printable
-from onnx2snn.protos.time_left import Pace
+from onnx2snn.protos.time_left import Pace, telling
 
 PIPED_WIDTH = 10_000
 """Characters of a line that goes to a file or a pipe: nothing is wrapped there."""
@@ -124,6 +124,10 @@ class _WorkBars:
             self.bars.stop()
 
 
+def _note(text: str) -> None:
+    print(f"note: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def _within_time(show: Progress) -> Progress:
     """Return a callback that refuses work (UsageError) for which there is not enough time."""
     paces: dict[str, Pace] = {}
@@ -147,6 +151,7 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
         return
     bars = _WorkBars()
     try:
-        yield _within_time(bars.report)
+        with telling(_note):
+            yield _within_time(bars.report)
     finally:
         bars.stop()

@@ -30,6 +30,7 @@ from onnx2snn.graph.types import Graph
 from onnx2snn.pipeline.batch_check import require_batch_axis
 from onnx2snn.pipeline.calibration_data import can_be_read_again, open_for, reopened, trial_of
 from onnx2snn.pipeline.cost import Clock, inference_seconds
+from onnx2snn.pipeline.forecast import foretell_conversion
 from onnx2snn.pipeline.stage_checks import check_stage, run_model
 from onnx2snn.prepare.arrange import Arrangement
 from onnx2snn.prepare.codings import choose_coding
@@ -163,6 +164,7 @@ def _to_partition(given: Given, settings: Settings) -> Prepared:
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
     job = Job(graph, parts, specs, data, settings, given.progress)
     inference = None if data.random else inference_seconds(job, source.proto)
+    foretell_conversion(job, clock.seconds["load"] + clock.seconds["normalise"], inference)
     statistics = site_statistics(graph, job.sites, recorded)
     said = (way.reason, doubt)
     return Prepared(job, source, arrangement, feed, statistics, inference, clock, *said)

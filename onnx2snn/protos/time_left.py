@@ -7,6 +7,8 @@ the time is over.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from onnx2snn.errors import UsageError
 
@@ -15,6 +17,12 @@ KNOWN_AFTER = 0.2
 
 HOPELESS = 3.0
 """Times the time that is left, from which on work is refused: a pace may still get better."""
+
+LONG = 30.0
+"""Seconds from which on work is foretold."""
+
+_listeners: list[Callable[[str], None]] = []
+"""Who wants to hear of long work."""
 
 _limits: list[tuple[float, float]] = []
 """The seconds allowed, and the moment at which they are over."""
@@ -28,6 +36,34 @@ def allow(seconds: float | None) -> None:
 def limited() -> bool:
     """Return whether work has to end at some time."""
     return bool(_limits)
+
+
+@contextmanager
+def telling(say: Callable[[str], None]) -> Iterator[None]:
+    """Let somebody hear of long work meanwhile."""
+    _listeners.append(say)
+    try:
+        yield
+    finally:
+        _listeners.remove(say)
+
+
+def foretell(work: str, seconds: float) -> None:
+    """Say before some work how long it will take, where that is long.
+
+    Raises:
+        UsageError: It takes far longer than there is time left.
+    """
+    if _limits:
+        limit, end = _limits[0]
+        if seconds > HOPELESS * (end - time.monotonic()):
+            raise UsageError(
+                f"the work takes longer than --time-limit {limit:g}; {work} would take about "
+                f"{seconds:,.0f} s: give it more time, fewer samples or a smaller network"
+            )
+    if seconds >= LONG:
+        for say in _listeners:
+            say(f"{work} will take about {seconds:,.0f} s")
 
 
 class Pace:

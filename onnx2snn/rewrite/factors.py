@@ -46,12 +46,12 @@ def scale_of(node: Node) -> Array:
     return scale.reshape([*missing, *values.shape])
 
 
-def scale_edge(editor: Editor, source: Tensor, scale: Array, target: Tensor) -> None:
+def scale_edge(editor: Editor, source: Tensor, scale: Array, target: Tensor) -> Node:
     """Append target = source * scale; the constant stays in float64 until folding is done."""
     name = editor.name(f"{target.name}/scale")
     values = np.asarray(scale, np.float64)
     factor = editor.constant(f"{name}/factor", values)
-    editor.append("Mul", name, [source, factor], [target])
+    return editor.append("Mul", name, [source, factor], [target])
 
 
 def places(reader: Node, tensor: Tensor) -> list[int]:
@@ -67,6 +67,8 @@ class Factors:
         self.graph = graph
         self.editor = Editor(graph)
         self.fixed = fixed
+        self._products = [node for node in graph.nodes if node.op == "Mul"]
+        """Nodes that may be factors, in the graph's order: a look at all nodes would take long."""
 
     def movable(self, node: Node) -> bool:
         """Return whether a node is a factor that may move."""
@@ -74,7 +76,9 @@ class Factors:
 
     def nodes(self) -> list[Node]:
         """Return the factors that may move, in the graph's order."""
-        return [node for node in self.graph.nodes if self.movable(node)]
+        # those that were dropped have no outputs
+        self._products = [node for node in self._products if node.outputs]
+        return [node for node in self._products if self.movable(node)]
 
     def insert(self, source: Tensor, scale: Array, reader: Node, indices: list[int]) -> None:
         """Let some inputs of a node read a tensor times a scale; ones need no factor."""
@@ -83,7 +87,7 @@ class Factors:
         if np.any(scale != 1.0):
             label = f"{reader.name}/in{indices[0]}"
             scaled = self.editor.variable(label, like=source)
-            scale_edge(self.editor, source, scale, scaled)
+            self._products.append(scale_edge(self.editor, source, scale, scaled))
         for index in indices:
             reader.inputs[index] = scaled
 

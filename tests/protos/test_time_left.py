@@ -42,3 +42,21 @@ def test_without_a_limit_work_may_take_any_time(clock: Watch) -> None:
     pace = time_left.Pace("time-steps")
     clock.now += 1.0
     pace.require(1, 10**9)
+
+
+def test_long_work_is_foretold_and_refused_where_it_takes_far_longer_than_there_is_time(
+    clock: Watch,
+) -> None:
+    said: list[str] = []
+    with time_left.telling(said.append):
+        time_left.foretell("short work", 29.0)
+        time_left.foretell("long work", 1234.5)
+        assert said == ["long work will take about 1,234 s"]
+        time_left.allow(100.0)
+        time_left.foretell("work of twice the time", 200.0)
+        with pytest.raises(UsageError, match="--time-limit 100; long work would take about 301 s"):
+            time_left.foretell("long work", 301.0)
+    assert len(said) == 2
+    time_left.allow(None)
+    time_left.foretell("nobody listens", 100.0)
+    assert len(said) == 2
