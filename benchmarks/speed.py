@@ -3,8 +3,8 @@ docs/performance.md.
 
     python benchmarks/speed.py [--model resnet20.onnx --calibration calibration.npz] [--networks
     NAME ...]
-                               [--only time|memory|startup|cost ...] [--batch 1 32] [--timesteps 8
-                               32] [--threads 2]
+                               [--only time|memory|startup|cost|gpu ...] [--batch 1 32]
+                               [--timesteps 8 32] [--threads 2] [--provider cuda]
                                [--delay D|half] [--variants NAME ...] [--rounds N] [--json FILE]
                                [--no-spikingjelly] [--write docs/performance.md]
 
@@ -15,7 +15,8 @@ time that the ANN's file takes a sample in stock onnxruntime, in the same proces
 `timing` for how runs take turns so that none disturbs the next. With --json, figures are kept in a
 file, those of earlier runs stay, and the tables show all of them: what takes too long for a quiet
 machine can be measured in several goes. SpikingJelly is left out where it is not installed
-(`spikingjelly_twin` says how), and where it has nothing for an operator.
+(`spikingjelly_twin` says how), and where it has nothing for an operator. The table of a GPU
+(`--provider`, cuda by default) is of ResNet-18 in both codings; without one it says "no GPU here".
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ import onnxruntime as ort
 import resnet18
 import resources
 from foreign import write_table
-from onnx import numpy_helper
+from gpu import gpu_times
 from speed_tables import tables
+from spikingjelly_ways import thresholds_of
 from timing import Variant, Watch, alternate
 from variants import (
     SCHEDULES,
@@ -54,11 +56,10 @@ from variants import (
 )
 
 import onnx2snn
-from onnx2snn.snn.neurons import neuron_nodes
 
 MODELS = Path(__file__).parent.parent / "models"
 RESNET18 = "resnet18_224"
-PARTS = ("time", "memory", "startup", "cost")
+PARTS = ("time", "memory", "startup", "cost", "gpu")
 COSTED: tuple[tuple[onnx2snn.Preset, int], ...] = (("paper", 32), ("low-latency", 8))
 """Presets, and the T they are converted for."""
 MEASURED = (*SCHEDULES, "rollout")
@@ -82,6 +83,10 @@ def main() -> None:
         if "startup" in given.only:
             for key, figures in startup(known[RESNET18], Path(folder)).items():
                 keep(found, "startup", key, figures, given.json)
+        if "gpu" in given.only:
+            about = (given.provider, given.timesteps, given.threads, given.rounds)
+            for key, figures in gpu_times(known[RESNET18], *about):
+                keep(found, "gpu", key, figures, given.json)
     for kind, lines in tables(found).items():
         print("\n".join(lines))
         if given.write is not None:
@@ -103,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--delay", default=0, type=lambda text: int(text) if text.isdecimal() else text
     )
     parser.add_argument("--variants", nargs="*", choices=MEASURED, default=list(MEASURED))
+    parser.add_argument("--provider", default="cuda", help="of the table of a GPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", type=Path, help="a document with marks for the tables")
@@ -200,10 +206,8 @@ def spikingjelly(
     import spikingjelly_twin
 
     proto = conversion.model
-    source = {n["name"]: n["source"] for n in onnx2snn.SpikingSession(proto).neurons}
-    thresholds = {source[node.name]: _scale(node) for node in neuron_nodes(proto)}
     try:
-        twin = spikingjelly_twin.Twin(network.ann, thresholds, threads)
+        twin = spikingjelly_twin.Twin(network.ann, thresholds_of(conversion), threads)
     except spikingjelly_twin.UnsupportedOperatorError as error:
         print(f"{network.name}: no SpikingJelly, {error}", file=sys.stderr)
         return [], None
@@ -219,12 +223,6 @@ def spikingjelly(
     return [
         Variant(f"{SPIKINGJELLY}{n}", partial(run, x, timesteps), units) for n, run in modes.items()
     ], agreement
-
-
-def _scale(node: onnx.NodeProto) -> Array:
-    """A neuron's threshold in ANN units, one a channel."""
-    (scale,) = [a.t for a in node.attribute if a.name == "scale"]
-    return numpy_helper.to_array(scale).ravel()
 
 
 def distance(found: Array, wanted: Array) -> float:

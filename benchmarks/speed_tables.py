@@ -13,6 +13,7 @@ COLUMNS = (
     "stepped",
     "batched",
     "auto",
+    "auto, float16",
     "rollout",
     f"{SPIKINGJELLY}single-step",
     f"{SPIKINGJELLY}multi-step",
@@ -24,6 +25,7 @@ def tables(found: Found) -> dict[str, list[str]]:
     """The lines of one table for each kind of figure that there is, by kind."""
     kinds = {
         "time": time_table,
+        "gpu": time_table,
         "memory": memory_table,
         "startup": startup_table,
         "cost": cost_table,

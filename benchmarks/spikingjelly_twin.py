@@ -222,27 +222,35 @@ class GivenThresholds(ann2snn.LocalThresholdBalancingRecipe):
 class Twin:
     """The spiking network in SpikingJelly, in its two step modes.
 
-    `threads` is torch's number, for the process.
+    `threads` is torch's number, for the process; `device` is torch's name of one.
     """
 
-    def __init__(self, ann: Path, thresholds: Mapping[str, Array], threads: int) -> None:
+    def __init__(
+        self, ann: Path, thresholds: Mapping[str, Array], threads: int, device: str = "cpu"
+    ) -> None:
         """Translate and convert; `thresholds` by name of the ONNX activation, one a channel.
 
         Raises UnsupportedOperatorError.
         """
         torch.set_num_threads(threads)
         self.ann, names = torch_graph(ann)
+        self._device = device
         by_module = {
             module: thresholds[name] for module, name in names.items() if name in thresholds
         }
         self.snn = ann2snn.Converter(GivenThresholds(by_module)).convert(self.ann).eval()
+        self.ann.to(device)
+        self.snn.to(device)
         self._step_mode = "s"
 
     def ann_outputs(self, x: Array) -> Array:
         """What the torch graph computes before it is converted."""
         with torch.inference_mode():
-            found: Array = self.ann(torch.from_numpy(x)).numpy()
+            found: Array = self.ann(self._tensor(x)).cpu().numpy()
         return found
+
+    def _tensor(self, x: Array) -> torch.Tensor:
+        return torch.from_numpy(x).to(self._device)
 
     @contextmanager
     def _mode(self, mode: str) -> Iterator[None]:
@@ -256,16 +264,16 @@ class Twin:
     def single_step(self, x: Array, timesteps: int) -> Array:
         """The mean output over `timesteps`, step by step."""
         with self._mode("s"):
-            given = torch.from_numpy(x)
+            given = self._tensor(x)
             total = self.snn(given)
             for _ in range(timesteps - 1):
                 total = total + self.snn(given)
-            found: Array = (total / timesteps).numpy()
+            found: Array = (total / timesteps).cpu().numpy()
         return found
 
     def multi_step(self, x: Array, timesteps: int) -> Array:
         """The mean output over `timesteps`, layer by layer."""
         with self._mode("m"):
-            sequence = torch.from_numpy(x).expand(timesteps, *x.shape)
-            found: Array = self.snn(sequence).mean(0).numpy()
+            sequence = self._tensor(x).expand(timesteps, *x.shape)
+            found: Array = self.snn(sequence).mean(0).cpu().numpy()
         return found

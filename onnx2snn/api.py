@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from typing import Any, Never
 
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
-from onnx2snn.display.libraries import require_libraries
-from onnx2snn.errors import Onnx2snnError, UsageError
+from onnx2snn.display.libraries import require_page
+from onnx2snn.errors import Onnx2snnError
 from onnx2snn.options import Coding, Granularity, MaxPool, Method, NeuronKind, Preset, Sites, Start
 from onnx2snn.pipeline.convert import Conversion, run_conversion
 from onnx2snn.pipeline.page_site import check_site
-from onnx2snn.protos.save import atomic_write, check_writable
+from onnx2snn.protos.providers import usable
+from onnx2snn.protos.save import atomic_write
 from onnx2snn.score import evaluate as scoring
 from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES, Prices
 from onnx2snn.score.question import Question
@@ -74,8 +75,8 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         model: The ANN: a path, its bytes or a ModelProto.
         calibration: Typical inputs: a path (.npy, .npz, .pb, a folder), a `script`, an array
             [N, ...], a dict of those, or batches; None converts with random inputs, and warns.
-        preset: A set of defaults: the paper's method, the best answers of it after few time-steps,
-            or differential coding; "auto": the paper's method where its neurons feed every weighted
+        preset: A set of defaults: the paper's method, its best answers after few time-steps, or
+            differential coding; "auto": the paper's method where its neurons feed every weighted
             operator behind the first ones, else differential coding.
         coding: What a spike says: a value is there ("rate"), or it has changed ("differential").
         sites: Where neurons stand: in place of "activations", or in front of "weighted" operators,
@@ -159,7 +160,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         "inline": inline,
     }
     settings = Settings.of(given | unknown)
-    _require_page(html)
+    require_page(html)
     site = None if html is None else html_site
     conversion = run_conversion(model, calibration, settings, progress, site)
     with _keeping(conversion):
@@ -189,6 +190,8 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     output: str | None = None,
     limit: int | None = None,
     threads: int | None = None,
+    providers: Sequence[Any] | None = None,
+    float16: bool = False,
     energy: bool = True,
     every_step: bool | None = None,
     stream: bool = False,
@@ -206,27 +209,25 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     Args:
         ann: The ANN: a path, its bytes or a ModelProto.
         snn: The spiking model made of it.
-        data: Anything calibration data may be. Beside the inputs stand `labels` [N] for top1 and
-            top5, [N, ...] for mse, `masks` [N, H, W] (255: ignored) for miou, `boxes` [N, M, 4] and
+        data: Anything calibration data may be; beside the inputs `labels` [N] for top1 and top5,
+            [N, ...] for mse, `masks` [N, H, W] (255: ignored) for miou, `boxes` [N, M, 4] and
             `classes` [N, M] (-1: padding) for map.
         timesteps: The T to score, in one simulation; None: the model's own.
-        delay: Steps left out of the answer: a number, "half" or "auto" for each T; None: the
-            model's own.
+        delay: Steps left out: a number, "half" or "auto" for each T; None: the model's own.
         metric: top1, top5, miou, map, mse, agreement or a `script`'s function(outputs, labels);
             None: by what the data hold.
-        output: The output to score; None: the one whose shape fits metric and labels, which has to
-            be the only one (agreement: all floating-point outputs, the worst counts).
+        output: The output to score; None: the only one whose shape fits metric and labels
+            (agreement: all floating-point outputs, the worst counts).
         limit: Use the first samples only.
         threads: Threads onnxruntime uses; None: its own choice.
-        energy: Count synaptic operations, and find the first T that keeps 90 and 95 % of the ANN's
-            accuracy.
-        every_step: Look for that T among all up to the largest, or among those asked for; None:
-            among all, but for map.
-        stream: Score the samples as frames of a stream, too: in order, without a reset between
-            them, T time-steps a frame. Differential coding only.
+        providers: Execution providers for both models, in short as well (`["cuda"]`); None: CPU.
+        float16: Whether spikes cross weights in float16 (rate coding).
+        energy: Count synaptic operations, and find the first T that keeps 90 and 95 % of the ANN.
+        every_step: Look for that T among all, or those asked for; None: among all, but for map.
+        stream: Score the samples as frames of a stream, too, T steps each (differential coding).
         exit_margin: Score early exit, too: a sample stops when its best class is that of the step
-            before and leads by this difference of probabilities, from 0 to 1; "auto": the smallest
-            that loses at most `exit_loss` points on `exit_data`.
+            before and leads by this in probability, from 0 to 1; "auto": the smallest that loses at
+            most `exit_loss` points on `exit_data`.
         exit_data: Data like `data`, but others, for "auto".
         exit_loss: Percentage points that "auto" may lose against the answers at T.
         sop_joules: Energy of a synaptic operation.
@@ -252,7 +253,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
 
     Where only the page could not be made, `result` of the error is what is returned otherwise.
     """
-    _require_page(html)
+    require_page(html)
     if html is not None:
         check_site(snn, html_site)
     question = Question(
@@ -262,6 +263,8 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         output=output,
         limit=limit,
         threads=threads,
+        providers=usable(providers),
+        float16=float16,
         energy=energy,
         every_step=every_step,
         stream=stream,
@@ -291,13 +294,3 @@ def _keeping(result: object) -> Iterator[None]:
     except Onnx2snnError as error:
         error.result = result
         raise
-
-
-def _require_page(html: Path | None) -> None:
-    """Refuse a page that cannot be drawn or written before any work is done."""
-    if html is None:
-        return
-    if not isinstance(html, str | os.PathLike):
-        raise UsageError(f"html is {html!r}; it has to be the path of a file")
-    require_libraries()
-    check_writable(html)

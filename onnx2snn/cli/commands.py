@@ -140,12 +140,15 @@ def _run(given: argparse.Namespace) -> None:
     from onnx2snn.data.samples import open_samples
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.outputs import run_samples
+    from onnx2snn.protos.providers import usable
     from onnx2snn.protos.save import write_npz
     from onnx2snn.runtime.by_sample import read_by_sample
     from onnx2snn.runtime.parts import Opening
     from onnx2snn.runtime.simulation import Simulation
 
-    session = Simulation(read_by_sample(given.snn), Opening(threads=given.threads))
+    providers = usable(given.provider)
+    opening = Opening(providers=providers, threads=given.threads, float16=given.float16)
+    session = Simulation(read_by_sample(given.snn), opening)
     unbatched = session.metadata.get("unbatched", [])
     with (
         open_samples(given.inputs, session.inputs, unbatched=unbatched) as samples,

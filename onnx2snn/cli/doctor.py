@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import platform
-import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -12,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from onnx2snn.errors import UsageError
-from onnx2snn.version import __version__
+from onnx2snn.version import __version__, release_of
 
 FLOORS = {
     "numpy": "1.26",
@@ -99,14 +98,9 @@ def _problems(versions: Mapping[str, str | None]) -> list[str]:
             continue  # builds for other devices go by other names, onnxruntime-gpu say
         if version is None:
             problems.append(f"{name} is missing")
-        elif _numbers(version) < _numbers(FLOORS[name]):
+        elif release_of(version) < release_of(FLOORS[name]):
             problems.append(f"{name} {version} is older than {FLOORS[name]}")
     return problems
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def _missing(extra: str) -> list[str]:
@@ -125,7 +119,7 @@ def _telemetry(version: str | None) -> str:
     """Return what is known of telemetry: whether this version has it, and what is switched off."""
     if version is None:
         return "unknown, no onnxruntime is installed"
-    if sys.platform != "win32" and _numbers(version)[:2] < FIRST_WITH_TELEMETRY:
+    if sys.platform != "win32" and release_of(version)[:2] < FIRST_WITH_TELEMETRY:
         return f"version {version} has none on this system"
     return (
         f"switched off here; a Python program of yours sets {SWITCH}=1 before it imports "

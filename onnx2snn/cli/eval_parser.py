@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 
 from onnx2snn.cli.image_arguments import add_images
-from onnx2snn.cli.parsers import DELAY_HELP, Parser, add_page, add_quiet, add_threads
+from onnx2snn.cli.parsers import (
+    DELAY_HELP,
+    Parser,
+    add_page,
+    add_providers,
+    add_quiet,
+    add_threads,
+)
 from onnx2snn.cli.texts import amount, margin, percent, points, several_timesteps
 from onnx2snn.data.scripts import allowed
 from onnx2snn.options import parse_delay
@@ -74,6 +81,7 @@ def eval_parser() -> argparse.ArgumentParser:
     add_page(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
     add_threads(parser)
+    add_providers(parser)
     add_quiet(parser, "no progress and no table; warnings stay")
     return parser
 

@@ -139,6 +139,7 @@ def run_parser() -> argparse.ArgumentParser:
     )
     add_window(parser)
     add_threads(parser)
+    add_providers(parser)
     add_quiet(parser, "no progress")
     return parser
 
@@ -201,6 +202,22 @@ def add_window(parser: argparse.ArgumentParser) -> None:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add the number of onnxruntime's threads."""
     parser.add_argument("--threads", type=thread_count, metavar="N", help=THREADS_HELP)
+
+
+def add_providers(parser: argparse.ArgumentParser) -> None:
+    """Add where and in which numbers spiking models are computed."""
+    parser.add_argument(
+        "--provider",
+        action="append",
+        metavar="NAME",
+        help="onnxruntime's execution provider, like cuda or, of several devices, cuda:1; may be "
+        "given several times, the first that knows an operator computes it; default: cpu",
+    )
+    parser.add_argument(
+        "--float16",
+        action="store_true",
+        help="spikes cross weights in float16, all else stays in float32 (rate coding)",
+    )
 
 
 def add_quiet(parser: argparse.ArgumentParser, about: str) -> None:

@@ -96,6 +96,7 @@ def _write_results(
 
 def _evaluated(given: argparse.Namespace, limits: Limits) -> EvaluationResult:
     from onnx2snn.display import terminal
+    from onnx2snn.protos.providers import usable
     from onnx2snn.score.energy import Prices
     from onnx2snn.score.evaluate import run_evaluation
     from onnx2snn.score.question import Question
@@ -108,6 +109,8 @@ def _evaluated(given: argparse.Namespace, limits: Limits) -> EvaluationResult:
         output=given.output,
         limit=given.limit,
         threads=given.threads,
+        providers=usable(given.provider),
+        float16=given.float16,
         energy=not given.no_energy,
         stream=given.stream,
         exit_margin=given.exit_margin,

@@ -21,6 +21,7 @@ from onnx2snn.errors import (
 )
 from onnx2snn.protos.computing import from_runtime
 from onnx2snn.protos.large import as_argument
+from onnx2snn.version import release_of
 
 InferredType = tuple[DType, Sequence[Dim] | None]
 """The type and the shape of a tensor; None where not even the rank is known."""
@@ -34,6 +35,9 @@ LEVELS = (
     ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 )
 """Levels of optimisation below onnxruntime's default, the highest first."""
+
+LOSES_OUTPUTS = release_of(ort.__version__) < (1, 24)
+"""Whether onnxruntime's highest level may lose inner tensors that are outputs: before 1.24."""
 
 NO_PACKING = "session.disable_prepacking"
 """onnxruntime's option to leave weights as they are, once in memory."""
@@ -63,17 +67,21 @@ def _numpy_types() -> dict[str, DType]:
 NUMPY_TYPES = _numpy_types()
 
 
-def session_options(threads: int | None, *, spinning: bool = True) -> ort.SessionOptions:
+def session_options(
+    threads: int | None, *, spinning: bool = True, once: bool = False
+) -> ort.SessionOptions:
     """Return session options with a number of threads (None: onnxruntime's own choice).
 
     `spinning`: after a run threads wait for the next one in a busy loop for some 50 ms. That is
-    quickest where it comes at once, and slows down all other work meanwhile, another session's
-    threads for instance.
+    quickest where it comes at once, and slows down all other work meanwhile. `once`: it runs a few
+    times only, so that weights are not packed for speed, which takes their size.
     """
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
     if not spinning:
         options.add_session_config_entry("session.force_spinning_stop", "1")
+    if once:
+        options.add_session_config_entry(NO_PACKING, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options
@@ -87,24 +95,28 @@ def usable_cores() -> int:
 
 
 def open_session(
-    proto: onnx.ModelProto, threads: int | None, *, used_up: bool = False, once: bool = False
+    proto: onnx.ModelProto,
+    threads: int | None,
+    providers: Sequence[Any] = (CPU,),
+    *,
+    used_up: bool = False,
+    once: bool = False,
 ) -> ort.InferenceSession:
-    """Return a session of a model on the CPU.
+    """Return a session of a model.
 
     Args:
         proto: The model.
         threads: As many as onnxruntime uses (None: its own choice).
+        providers: onnxruntime's execution providers, as it takes them.
         used_up: Nobody needs the model afterwards, which is emptied.
-        once: It runs a few times only: weights are not packed for speed, which takes their size.
+        once: As `session_options` has it.
 
     Raises:
         ModelFileError: onnxruntime cannot load it.
     """
-    options = session_options(threads)
-    if once:
-        options.add_session_config_entry(NO_PACKING, "1")
+    options = session_options(threads, once=once)
     with loading():
-        return session_with(proto, options, used_up=used_up)
+        return session_with(proto, options, providers, used_up=used_up)
 
 
 def open_own_session(
@@ -112,14 +124,18 @@ def open_own_session(
 ) -> ort.InferenceSession:
     """Return a session of a model that was made of the ANN, which onnxruntime has loaded.
 
-    The model is emptied: nobody needs it afterwards. `once`: as `open_session` has it.
+    The model is emptied: nobody needs it afterwards. `once`: as `session_options` has it.
 
     Raises:
         ComputationError: onnxruntime opens it at no level of its optimisation.
     """
     name = proto.graph.name
+    options = session_options(threads, once=once)
+    if LOSES_OUTPUTS:
+        options.graph_optimization_level = LEVELS[0]
     try:
-        return open_session(proto, threads, used_up=True, once=once)
+        with loading():
+            return session_with(proto, options, used_up=True)
     except ModelFileError as error:
         reason = one_line(error.__cause__ or error)
         raise ComputationError(
@@ -175,8 +191,8 @@ def session_with(
                 options,
                 providers=list(providers),
                 disabled_optimizers=list(disabled_optimizers),
-                # on the CPU alone there is nothing to fall back to, and it says so on stdout
-                enable_fallback=int(list(providers) != [CPU]),
+                # it would say so on stdout, and run on the CPU: `protos.providers` refuses instead
+                enable_fallback=0,
             )
 
         if writes_model:
@@ -267,9 +283,8 @@ def measured_shapes(
 
 def _unoptimised_session(proto: onnx.ModelProto, *, used_up: bool) -> ort.InferenceSession:
     """Return a session without optimisation, which would cost time and believe inferred sizes."""
-    options = session_options(None)
+    options = session_options(None, once=True)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry(NO_PACKING, "1")
     with loading():
         return session_with(proto, options, used_up=used_up)
 

@@ -37,6 +37,7 @@ class Answers:
     def __init__(self, model: StepModel, parts: Parts) -> None:
         """Answer with the readout of these sessions."""
         self._outputs = model.outputs
+        self._needed = {*model.to_readout, *model.outputs}
         self._parts = parts
         self._means = not model.estimates
         self._inputs: dict[str, str] = {}
@@ -64,7 +65,8 @@ class Answers:
             span: The window.
         """
         steps = np.float32(span.end - span.start)
-        known = dict(static)
+        # nothing else is looked at: it may lie in the memory of a device
+        known = {name: static[name] for name in static if name in self._needed}
         for mean, total in sums[span.end].items():
             if not self._means:
                 # the estimate so far

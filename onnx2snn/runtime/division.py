@@ -17,8 +17,10 @@ from onnx2snn.protos.batch_types import Place
 from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.runtime.parts import Parts, with_outputs
 from onnx2snn.runtime.spike_counters import SpikeCounter
-from onnx2snn.runtime.states import Axes
+from onnx2snn.runtime.tensors import Axes
 from onnx2snn.snn.step_model import StepModel
+
+Shape = tuple[int, ...]
 
 
 def model_axes(model: StepModel, known: Mapping[str, Place] | None = None) -> BatchAxes:
@@ -45,12 +47,12 @@ class Division:
     _axes: list[Axes | None] = field(default_factory=list)
     """Once they are known: one entry, None where batches stay whole."""
 
-    def axes(self, feed: Mapping[str, Array], to_core: Mapping[str, Array]) -> Axes | None:
+    def axes(self, feed: Mapping[str, Array], to_core: Mapping[str, Shape]) -> Axes | None:
         """Return the batch axes of what is divided, or None where this batch stays whole.
 
         Args:
             feed: The inputs of the whole batch, two samples at least.
-            to_core: What the encoder made of them.
+            to_core: The shapes of what the encoder made of them.
         """
         if not self._axes:
             self._axes.append(self._found(feed))
@@ -58,9 +60,9 @@ class Division:
         if axes is None:
             return None
         count = samples_in(feed)
-        for name, values in to_core.items():
+        for name, shape in to_core.items():
             place = axes.get(name)
-            if place is not None and values.shape[place.axis] != count * place.each:
+            if place is not None and shape[place.axis] != count * place.each:
                 return None
         return axes
 

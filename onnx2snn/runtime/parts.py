@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from threading import RLock
-from typing import Any
 
 import onnx
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
-from onnx2snn.errors import UsageError
+from onnx2snn.errors import ComputationError, ModelFileError, UsageError, one_line
+from onnx2snn.protos.computing import simulating
+from onnx2snn.protos.providers import Provider, name_of
 from onnx2snn.protos.sessions import (
     CPU,
-    NO_PACKING,
     loading,
     session_options,
     session_with,
     usable_cores,
 )
+from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.runtime import cut
+from onnx2snn.runtime.device import FLOATS, Device, device_of
+from onnx2snn.runtime.half import in_half
 from onnx2snn.runtime.spike_counters import SpikeCounter
+from onnx2snn.runtime.tensors import Tensors
 from onnx2snn.runtime.time_batched import batched_core
 from onnx2snn.snn.step_model import StepModel
 
@@ -33,13 +38,22 @@ class Opening:
 
     Attributes:
         options: The user's own, which stand instead of the number of threads.
-        providers: Execution providers.
+        providers: Execution providers, as `protos.providers.usable` returns them.
         threads: Of each session; None is onnxruntime's choice.
+        memory: Where states stay; None: the memory of the first provider.
+        float16: Whether spikes cross weights in float16.
     """
 
     options: ort.SessionOptions | None = None
-    providers: Sequence[Any] = (CPU,)
+    providers: Sequence[Provider] = (CPU,)
     threads: int | None = None
+    memory: Device | None = None
+    float16: bool = False
+
+    @property
+    def device(self) -> Device:
+        """The memory that states stay in."""
+        return self.memory or device_of(self.providers)
 
     @property
     def workers(self) -> int:
@@ -47,25 +61,53 @@ class Opening:
 
         As many as a pass would have threads, and 1 where those are not ours to choose.
         """
-        is_plain = list(self.providers) == [CPU]
-        if self.options is not None or not is_plain:
+        if self.options is not None or not self.is_plain:
             return 1
         return self.threads or usable_cores()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the CPU computes all."""
+        return list(self.providers) == [CPU]
+
+    @contextmanager
+    def computing(self, inputs: Sequence[TensorSpec] = ()) -> Iterator[None]:
+        """Turn onnxruntime's error about a model of ours into one of ours, as `simulating` does.
+
+        Where another provider fails, it is to blame (UsageError).
+        """
+        try:
+            with simulating(inputs=inputs):
+                yield
+        except ComputationError as error:
+            if self.is_plain:
+                raise
+            raise self._refusal(error.__cause__ or error) from error
+
+    def _refusal(self, error: BaseException) -> UsageError:
+        name = name_of(self.providers[0])
+        return UsageError(
+            f"{name} cannot compute this spiking model: leave the provider out, or take another "
+            f"({one_line(error)})"
+        )
 
     def open(
         self, proto: onnx.ModelProto, *, spinning: bool, once: bool = False
     ) -> ort.InferenceSession:
         """Open a session and use up its model.
 
-        `spinning` is about threads (`session_options`), `once` about weights (`open_session`).
+        `spinning` is about threads, `once` about weights (`session_options`).
         """
         options = self.options
         if options is None:
-            options = session_options(self.threads, spinning=spinning)
-            if once:
-                options.add_session_config_entry(NO_PACKING, "1")
-        with loading():
-            return session_with(proto, options, self.providers, used_up=True)
+            options = session_options(self.threads, spinning=spinning, once=once)
+        try:
+            with loading():
+                return session_with(proto, options, self.providers, used_up=True)
+        except ModelFileError as error:
+            if self.is_plain:
+                raise
+            raise self._refusal(error) from error
 
     def open_alone(self, proto: onnx.ModelProto) -> ort.InferenceSession:
         """Open a session of one thread and use up its model."""
@@ -81,8 +123,13 @@ class Parts:
         """Open encoder and readout, where there is one.
 
         They run before and after the core, whose threads must not find theirs still spinning.
+
+        Raises:
+            UsageError: Float16 is asked for, of a model of differential coding.
         """
         self.opening = opening
+        if opening.float16:
+            model = in_half(model)
         self._model = model
         self._count = count
         self._lock = RLock()
@@ -188,3 +235,24 @@ def with_outputs(
     for value, array in zip(session.get_outputs(), made, strict=True):
         found[value.name] = array
     return found
+
+
+def encoded(
+    session: ort.InferenceSession | None, inputs: Mapping[str, Array], device: Device
+) -> Tensors:
+    """Return the inputs and what the encoder (None: there is none) makes of them on a device."""
+    if session is None or device.is_host:
+        return Tensors(device, with_outputs(session, inputs))
+    binding = session.io_binding()
+    for value in session.get_inputs():
+        binding.bind_ortvalue_input(value.name, device.put(inputs[value.name]))
+    made = session.get_outputs()
+    for value in made:
+        if value.type in FLOATS:
+            device.bind_output(binding, value.name)
+        else:
+            binding.bind_output(value.name)
+    session.run_with_iobinding(binding)
+    names = [value.name for value in made]
+    values = dict(zip(names, binding.get_outputs(), strict=True))
+    return Tensors(device, inputs, values)

@@ -1,13 +1,14 @@
 """Plans of runs: which schedule a run takes, and into which chunks its batch is divided.
 
-All figures are measured (docs/performance.md). Time folded into the batch axis is faster as long as
-several time-steps fit into one pass, and chunks with a thread each are faster than one batch on all
-threads.
+Figures of the CPU are measured (docs/performance.md). Time folded into the batch axis is faster as
+long as several time-steps fit into one pass, and chunks with a thread each are faster than one
+batch on all threads. On a device with memory of its own a batch stays whole, since its kernels are
+quickest on much at once, and as many time-steps share a pass as a bound of memory allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -16,10 +17,11 @@ from typing import Literal
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.runtime.division import Division
+from onnx2snn.runtime.division import Division, Shape
 from onnx2snn.runtime.parts import Parts
 from onnx2snn.runtime.schedules import Batched, Stepped
-from onnx2snn.runtime.states import Axes, CoreStates, ort_values
+from onnx2snn.runtime.states import CoreStates
+from onnx2snn.runtime.tensors import Axes, Tensors
 from onnx2snn.snn.neurons import neuron_nodes
 from onnx2snn.snn.step_model import StepModel
 
@@ -31,6 +33,8 @@ NEURON_STEPS = 2**23
 
 Some five tensors of that many numbers are alive, and caches still help.
 """
+DEVICE_NEURON_STEPS = 2**27
+"""The same on a device, whose memory alone is the bound: some 3 GB; not measured."""
 STEPS_TOGETHER = 8
 """Time-steps worth having in one pass before a batch is kept whole."""
 
@@ -68,13 +72,14 @@ class Planner:
         else:
             self._parts.open_batched_core()
 
-    def plan(
-        self, schedule: Schedule, feed: Mapping[str, Array], to_core: Mapping[str, Array]
-    ) -> Plan:
-        """Plan a run of some inputs, of which the core is handed these tensors."""
+    def plan(self, schedule: Schedule, feed: Mapping[str, Array], static: Tensors) -> Plan:
+        """Plan a run of some inputs, of which the encoder made these tensors."""
         if self._is_stepped(schedule):
             return self._stepped()
-        neurons = self.neurons(to_core)
+        neurons = self.neurons(static)
+        if not self._states.device.is_host:
+            return self._on_device(schedule, neurons)
+        to_core = self._shapes(static)
         chunks: Sequence[slice | None] = [None]
         batch = batch_of(feed)
         axes: Axes | None = {}
@@ -88,26 +93,41 @@ class Planner:
             return self._stepped()
         return self._batched(neurons, chunks, axes or {})
 
-    def neurons(self, to_core: Mapping[str, Array]) -> int:
+    def _on_device(self, schedule: Schedule, neurons: int) -> Plan:
+        """Plan a run on a device with memory of its own: the batch stays whole."""
+        # an empty batch has no neurons
+        most = max(1, DEVICE_NEURON_STEPS // max(1, neurons))
+        if schedule == "auto" and most == 1:
+            return self._stepped()
+        states = self._states
+        way = Batched(self._parts.batched_core, states.carried, most, states.device)
+        return Plan(way, [None], {})
+
+    def _shapes(self, static: Tensors) -> dict[str, Shape]:
+        """Return the shapes of what the core is handed of the encoder's tensors."""
+        return {name: static.shape(name) for name in self._model.to_core}
+
+    def neurons(self, static: Tensors) -> int:
         """Return how many neurons there are for these inputs.
 
         The model's description says it, or one step that is tried and forgotten.
         """
-        shapes = tuple(array.shape for array in to_core.values())
+        to_core = self._shapes(static)
+        shapes = tuple(to_core.values())
         if shapes not in self._neurons:
             of_sample = neurons_of(self._model)
             if of_sample is not None:
-                found = of_sample * batch_of(to_core)
+                found = of_sample * leading_of(to_core.values())
             else:
-                found = self._neurons_tried(to_core)
+                found = self._neurons_tried(static)
             self._neurons[shapes] = found
         return self._neurons[shapes]
 
-    def _neurons_tried(self, to_core: Mapping[str, Array]) -> int:
+    def _neurons_tried(self, static: Tensors) -> int:
         """Count the potentials after one step."""
         core = self._parts.batched_core
-        way = Batched(core, self._states.carried, most=1)
-        given = ort_values(to_core)
+        way = Batched(core, self._states.carried, 1, self._states.device)
+        given = static.values_of(self._model.to_core)
         values = way.one_step(given, self._states.zeros)
         total = 0
         nodes = neuron_nodes(self._model.nodes)
@@ -123,7 +143,7 @@ class Planner:
         return schedule == "stepped"
 
     def _stepped(self) -> Plan:
-        way = Stepped(self._parts.core, self._states.carried)
+        way = Stepped(self._parts.core, self._states.carried, self._states.device)
         return Plan(way, [None], {})
 
     def _batched(self, neurons: int, chunks: Sequence[slice | None], axes: Axes) -> Plan:
@@ -148,12 +168,14 @@ def neurons_of(model: StepModel) -> int | None:
     return total
 
 
-def batch_of(tensors: Mapping[str, Array]) -> int:
-    """Return the samples in some tensors; 1 where their leading axes differ."""
-    sizes = set()
-    for array in tensors.values():
-        if array.ndim:
-            sizes.add(array.shape[0])
+def batch_of(feed: Mapping[str, Array]) -> int:
+    """Return the samples in some inputs; 1 where their leading axes differ."""
+    return leading_of(array.shape for array in feed.values())
+
+
+def leading_of(shapes: Iterable[Shape]) -> int:
+    """Return the leading size that some shapes have in common; 1 where they differ."""
+    sizes = {shape[0] for shape in shapes if shape}
     return sizes.pop() if len(sizes) == 1 else 1
 
 

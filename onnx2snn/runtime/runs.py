@@ -29,7 +29,9 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.errors import UsageError
 from onnx2snn.protos.batch_arrays import joined_samples
-from onnx2snn.runtime.states import Axes, CoreStates, Values
+from onnx2snn.runtime.device import Values
+from onnx2snn.runtime.states import CoreStates
+from onnx2snn.runtime.tensors import Axes, Tensors
 
 CARRIED_SHARE = 0.2
 """The share of a membrane potential that goes on into a run on other inputs."""
@@ -44,7 +46,7 @@ class Run:
         self,
         states: CoreStates,
         inputs: Mapping[str, Array],
-        static: Mapping[str, Array],
+        static: Tensors,
         before: Run | None,
     ) -> None:
         """Begin a run, at t = 0.
@@ -52,16 +54,20 @@ class Run:
         Args:
             states: The states of the core, which the run has values of.
             inputs: The inputs, by name.
-            static: The tensors that are constant in time, by name.
+            static: The tensors that are constant in time.
             before: The run to go on from; None: from the initial potentials.
         """
-        self.static = dict(static)
+        self.static = static
         # whoever gave them may write the next frame into the same memory
         self.inputs = {name: np.array(value) for name, value in inputs.items()}
-        self.old = before.going_on(inputs) if before is not None else {}
+        self.old = Tensors(states.device, {})
         """The values of states that it starts from, as far as they are not zero."""
+        if before is not None:
+            self.old = before.going_on(inputs)
         self.t = 0
         """The last step that the states are of."""
+        self.over = False
+        """Whether that was the last step of all, so that the states stay what they are."""
         self.chunks: list[Values] = []
         """The states' values, one entry a chunk of the batch; empty before the first pass."""
         self.axes: Axes = {}
@@ -75,17 +81,24 @@ class Run:
 
         What is not copied holds until the next step.
         """
-        found = [values[name].numpy() for values in self.chunks]
+        read = self._states.device.read
+        found = [read(values[name]) for values in self.chunks]
         place = self.axes.get(name)
         if len(found) > 1 and place is not None:
             return joined_samples(found, place)
         return np.array(found[0], copy=copy)
 
-    def going_on(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def going_on(self, inputs: Mapping[str, Array]) -> Tensors:
         """Return the states that a run of some inputs goes on from; those left out are zero."""
-        if self._states.all_go_on or self._has_run(inputs):
-            return {name: self.value(name) for name in self._states.kept}
-        return {name: _bounded(self.value(name)) for name in self._states.membranes}
+        states = self._states
+        if not states.all_go_on and not self._has_run(inputs):
+            shares = {name: _bounded(self.value(name)) for name in states.membranes}
+            return Tensors(states.device, shares)
+        if self.over and len(self.chunks) == 1:
+            # they stay where they are, since nothing writes into them any more
+            values = {name: self.chunks[0][name] for name in states.kept}
+            return Tensors(states.device, {}, values)
+        return Tensors(states.device, {name: self.value(name) for name in states.kept})
 
     def _has_run(self, inputs: Mapping[str, Array]) -> bool:
         """Whether these are the very inputs of this run."""

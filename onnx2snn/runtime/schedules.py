@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from onnx2snn.protos.time_left import Pace, limited
 from onnx2snn.runtime.cut import Carried
-from onnx2snn.runtime.states import Values
+from onnx2snn.runtime.device import HOST, Device, Values
 from onnx2snn.runtime.time_forms import TICKS
 
 STEPS = "time-steps"
@@ -43,6 +43,8 @@ class Stepped:
 
     core: ort.InferenceSession
     states: Sequence[Carried]
+    device: Device = HOST
+    """The memory that the states stay in."""
     halt: Event = field(default_factory=Event)
     """Set by another thread: the way through time ends at the next pass."""
 
@@ -53,14 +55,14 @@ class Stepped:
         # step 1: onnxruntime makes the buffers, since shapes are not known before
         binding = self._binding(given)
         for state in self.states:
-            binding.bind_output(state.output, "cpu")
+            self.device.bind_output(binding, state.output)
         self.core.run_with_iobinding(binding)
         values = _after(binding, self.states)
         if 1 in wanted:
             yield Moment(1, values, given)
 
         # from here on two sets of buffers take turns: even steps write into `other`, odd ones back
-        other = {name: _buffer_like(value) for name, value in values.items()}
+        other = {name: self.device.empty_like(value) for name, value in values.items()}
         turns = [
             (self._bound(to_core | values, other), other),
             (self._bound(to_core | other, values), values),
@@ -98,6 +100,8 @@ class Batched:
     core: ort.InferenceSession
     states: Sequence[Carried]
     most: int
+    device: Device = HOST
+    """The memory that the states stay in."""
     halt: Event = field(default_factory=Event)
     """Set by another thread: the way through time ends at the next pass."""
 
@@ -125,13 +129,13 @@ class Batched:
         return self._pass(to_core | values, 1)
 
     def _pass(self, given: Values, steps: int) -> Values:
-        ticks = ort.OrtValue.ortvalue_from_numpy(np.zeros(steps, np.float32))
+        ticks = self.device.put(np.zeros(steps, np.float32))
         binding = self.core.io_binding()
         for name, value in given.items():
             binding.bind_ortvalue_input(name, value)
         binding.bind_ortvalue_input(TICKS, ticks)
         for state in self.states:
-            binding.bind_output(state.output, "cpu")
+            self.device.bind_output(binding, state.output)
         self.core.run_with_iobinding(binding)
         return _after(binding, self.states)
 
@@ -140,7 +144,3 @@ def _after(binding: ort.IOBinding, states: Sequence[Carried]) -> Values:
     """Return the states after a pass, by the names of their inputs."""
     names = [state.input for state in states]
     return dict(zip(names, binding.get_outputs(), strict=True))
-
-
-def _buffer_like(value: ort.OrtValue) -> ort.OrtValue:
-    return ort.OrtValue.ortvalue_from_shape_and_type(value.shape(), np.float32)

@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
-from onnx2snn.protos.sessions import CPU
+from onnx2snn.protos.providers import usable
 from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.runtime.early_exit import check_margin, run_early, windows_up_to
 from onnx2snn.runtime.frames import Frames, feeds_of
@@ -40,6 +40,7 @@ class SpikingSession:
         providers: Sequence[Any] | None = None,
         *,
         threads: int | None = None,
+        float16: bool = False,
         schedule: Schedule = "auto",
         count_spikes: bool = False,
         count_activity: bool = False,
@@ -49,8 +50,10 @@ class SpikingSession:
         Args:
             model: A path, bytes or ModelProto as `convert` made it.
             sess_options: Options for onnxruntime.
-            providers: Execution providers for onnxruntime; None is the CPU.
+            providers: Execution providers for onnxruntime, in short as well (`["cuda:1"]`);
+                None is the CPU. States stay in the memory of the first one's device.
             threads: Short for options with that number of threads.
+            float16: Whether spikes cross weights in float16, the rest in float32 (rate coding).
             schedule: "stepped" runs the core once a time-step, "batched" over many time-steps at
                 once, time folded into the batch axis; "auto" does that where the network allows it
                 and memory holds more than one step. `steps` is always stepped.
@@ -60,7 +63,8 @@ class SpikingSession:
 
         Raises:
             ModelFileError: The file is not a spiking model.
-            UsageError: The schedule is unknown, or it is "batched" and an operator forbids it.
+            UsageError: The schedule is unknown, or it is "batched" and an operator forbids it; or a
+                provider is unknown or cannot start here; or the coding forbids float16.
         """
         schedules = get_args(Schedule)
         if schedule not in schedules:
@@ -70,7 +74,7 @@ class SpikingSession:
         self._exits = threading.local()
         self._simulation = Simulation(
             model,
-            Opening(sess_options, list(providers or [CPU]), threads),
+            Opening(sess_options, usable(providers), threads, float16=float16),
             schedule=schedule,
             count_spikes=count_spikes,
             count_activity=count_activity,

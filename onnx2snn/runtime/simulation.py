@@ -93,7 +93,9 @@ class Simulation(Readings):
         unsigned = [n["name"] for n in self.neurons if not BY_OP[n["kind"]].signed]
         membranes = [self._membranes[name] for name in unsigned]
         differential = self.model.coding == "differential"
-        return CoreStates(carried, [*counts, *sums], membranes, all_go_on=differential)
+        device = self._parts.opening.device
+        restarted = [*counts, *sums]
+        return CoreStates(carried, restarted, membranes, all_go_on=differential, device=device)
 
     @property
     def metadata(self) -> Metadata:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from threading import Event
 
 from onnx2snn.aliases import Array
-from onnx2snn.protos.computing import computing, simulating
+from onnx2snn.protos.computing import computing
 from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.feeds import check_goes_on, checked_feed
-from onnx2snn.runtime.parts import Parts, with_outputs
+from onnx2snn.runtime.parts import Parts, encoded
 from onnx2snn.runtime.plan import Planner, Schedule
 from onnx2snn.runtime.runs import Run
 from onnx2snn.runtime.schedules import Moment
-from onnx2snn.runtime.states import CoreStates, ort_values
+from onnx2snn.runtime.states import CoreStates
 from onnx2snn.snn.step_model import StepModel
 
 
@@ -47,7 +47,7 @@ class TimeLoop:
         if before is not None:
             check_goes_on(values, before.inputs)
         with computing(self._inputs):
-            static = with_outputs(self._parts.encoder, values)
+            static = encoded(self._parts.encoder, values, self._states.device)
         return Run(self._states, values, static, before)
 
     def advance(self, run: Run, stops: Sequence[int], schedule: Schedule) -> Iterator[int]:
@@ -64,25 +64,26 @@ class TimeLoop:
         halt, chunks = self._chunks(run, stops, schedule)
         with ThreadPoolExecutor(self._parts.opening.workers) as pool, _halting(halt):
             for _ in stops:
-                with simulating(inputs=self._inputs):
+                with self._parts.opening.computing(self._inputs):
                     moments = _side_by_side(chunks, pool)
                 run.chunks = [moment.values for moment in moments]
                 run.given = moments[0].given
                 run.t = moments[0].t
+                run.over = run.t == stops[-1]
                 yield run.t
 
     def _chunks(
         self, run: Run, stops: Sequence[int], schedule: Schedule
     ) -> tuple[Event, list[Iterator[Moment]]]:
         """Begin the way through time of each chunk of the batch; the event ends all of them."""
-        to_core = {name: run.static[name] for name in self._model.to_core}
-        with simulating(inputs=self._inputs):
-            plan = self.planner.plan(schedule, run.inputs, to_core)
+        with self._parts.opening.computing(self._inputs):
+            plan = self.planner.plan(schedule, run.inputs, run.static)
         run.axes = plan.axes
         chunks = []
         for chunk in plan.chunks:
-            start = self._states.zeros | ort_values(run.old, chunk, plan.axes)
-            given = ort_values(to_core, chunk, plan.axes)
+            old = run.old.values_of(list(run.old), chunk, plan.axes)
+            start = self._states.zeros | old
+            given = run.static.values_of(self._model.to_core, chunk, plan.axes)
             chunks.append(plan.way.run(given, start, stops))
         return plan.way.halt, chunks
 

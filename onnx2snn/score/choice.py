@@ -60,7 +60,7 @@ def _tried(
     for key in metric.targets:
         samples.target(key, [0])  # refuses an array that is missing
     specs = input_specs(source.proto)
-    session = open_session(source.proto, question.threads)
+    session = open_session(source.proto, question.threads, question.providers)
     count = min(size, len(samples))
     axes = output_axes(source.proto, specs, samples, session)
     for batch in batches(samples, size, fixed_batch(specs), count):

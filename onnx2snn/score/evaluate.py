@@ -62,7 +62,7 @@ def run_evaluation(
     question.check()
     simulation = Simulation(
         read_by_sample(snn),
-        Opening(threads=question.threads),
+        Opening(providers=question.providers, threads=question.threads, float16=question.float16),
         count_activity=question.energy,
         both_sizes=question.energy,
     )

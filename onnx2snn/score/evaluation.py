@@ -256,7 +256,7 @@ def planned(
     name = question.metric
     asked = len(question.times(simulation))
     plan = EvaluationPlan(samples, count, size, fixed, metric, name, windows, asked)
-    reference = open_session(source.proto, question.threads)
+    reference = open_session(source.proto, question.threads, question.providers)
     axes = output_axes(source.proto, specs, samples, reference)
     models = Models(source, specs, reference, simulation, axes)
     return Evaluation(models, plan, bill)

@@ -13,6 +13,8 @@ from onnx2snn.data.samples import Samples
 from onnx2snn.data.scripts import Script, script_function
 from onnx2snn.errors import DataError, UsageError
 from onnx2snn.protos.load import LoadedModel
+from onnx2snn.protos.providers import Provider
+from onnx2snn.protos.sessions import CPU
 from onnx2snn.protos.specs import input_specs, mismatch, output_specs
 from onnx2snn.runtime.early_exit import check_margin
 from onnx2snn.runtime.simulation import Simulation
@@ -46,6 +48,10 @@ class Question:
     limit: int | None = None
     """Score at most this many samples, the first ones."""
     threads: int | None = None
+    providers: Sequence[Provider] = (CPU,)
+    """Where both models are computed, as `protos.providers.usable` returns them."""
+    float16: bool = False
+    """Whether spikes cross weights in float16."""
     energy: bool = True
     """Whether synaptic operations are counted."""
     every_step: bool | None = None

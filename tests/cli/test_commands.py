@@ -792,6 +792,36 @@ def test_run_writes_what_the_session_returns(
         assert np.array_equal(found["logits"], np.concatenate(wanted))
 
 
+RUN = "run snn.onnx --inputs labelled.npz -o out/y.npz --quiet"
+EVAL = "eval mlp.onnx snn.onnx --data labelled.npz --json out/scores.json --quiet"
+
+
+def test_run_takes_a_provider_and_float16(files: Files) -> None:
+    session = onnx2snn.SpikingSession("snn.onnx", float16=True)
+    (wanted,) = session.run(None, {"input": inputs_for("mlp", 200)[:100]})
+    assert main(words(f"{RUN} --provider cpu --float16")) == 0
+    with np.load("out/y.npz") as found:
+        assert np.array_equal(found["logits"][:100], wanted)
+
+
+def test_eval_takes_a_provider_and_float16(files: Files) -> None:
+    assert main(words(f"{EVAL} --provider cpu --float16 --limit 20")) == 0
+    assert json.loads(Path("out/scores.json").read_text())["samples"] == 20
+
+
+@pytest.mark.parametrize("command", [RUN, EVAL])
+def test_a_provider_that_is_not_here_is_one_sentence(
+    command: str, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(f"{command} --provider cuda")) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert "no provider 'cuda' here, but" in line
+    assert "CPUExecutionProvider" in line
+    assert not list(Path("out").iterdir())
+
+
 def test_run_feeds_a_model_of_fixed_batch_sample_by_sample(files: Files) -> None:
     np.save("out/few.npy", inputs_for("resnet", 3))
     assert (
