@@ -161,6 +161,8 @@ def test_the_folder_stays_small() -> None:
     assert sum(file.stat().st_size for file in MODELS.rglob("*") if file.is_file()) < 24e6
 
 
+# so few mini-batches leave a deep network's thresholds unsettled
+@pytest.mark.filterwarnings("ignore:the error of the outputs does not fall")
 @pytest.mark.parametrize("name", RELU)
 def test_a_quick_conversion_agrees_with_the_ann(name: str) -> None:
     if accuracy(name) < ACCURACY[name]:

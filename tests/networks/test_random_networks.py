@@ -41,7 +41,7 @@ def error_of(proto: onnx.ModelProto) -> float:
 
 
 @given(random_networks(*REFUSED_BLOCKS))
-@stable(500)
+@stable(200)
 def test_every_network_tends_to_its_ann_or_is_refused_with_a_reason(proto: onnx.ModelProto) -> None:
     stubborn = [
         node for node in proto.graph.node if node.op_type in ("RandomNormalLike", "NonZero")

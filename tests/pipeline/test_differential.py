@@ -66,6 +66,20 @@ def test_session_schedules_rollout_and_plain_host_agree(
         np.testing.assert_allclose(other, answers[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"digits": 1}, {"digits": 2}])
+def test_activity_is_the_same_in_one_pass_over_all_steps(options: dict[str, int]) -> None:
+    model = converted("mobilenet", **options).model
+    x = inputs_for("mobilenet", 3, seed=4)
+    counted = []
+    for schedule in ("stepped", "batched"):
+        session = SpikingSession(model, threads=1, schedule=schedule, count_activity=True)
+        session.run(None, {"input": x}, timesteps=3)
+        counted.append(session.activity())
+    for site, wanted in counted[0].items():
+        # a spike may flip
+        np.testing.assert_allclose(counted[1][site].sum(), wanted.sum(), rtol=5e-3)
+
+
 def test_a_run_without_a_reset_goes_on_from_the_estimates() -> None:
     model = converted("resnet").model
     frames = inputs_for("resnet", 1, seed=4)

@@ -132,7 +132,7 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "snn.onnx").read_bytes() == conversion.to_bytes()
 
 
-@pytest.mark.filterwarnings("ignore:agreement with the ANN")
+@pytest.mark.filterwarnings("ignore:agreement with the ANN", "ignore:the error of the outputs")
 def test_python_holds_no_more_than_twice_the_weights(tmp_path: Path) -> None:
     width = 512
     weights = []
@@ -153,10 +153,12 @@ def test_python_holds_no_more_than_twice_the_weights(tmp_path: Path) -> None:
     onnx.save(model, path)
     size = path.stat().st_size
     given = rng.standard_normal((8, width), np.float32)
-    convert(path, given, preset="paper", iterations=1)  # what a first call imports stays
+    # a network of chance, after one mini-batch: it need not come near
+    options = {"preset": "paper", "iterations": 1, "max_lasting": 100}
+    convert(path, given, **options)  # what a first call imports stays
     tracemalloc.start()
     try:
-        convert(path, given, preset="paper", iterations=1).save(tmp_path / "snn.onnx")
+        convert(path, given, **options).save(tmp_path / "snn.onnx")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
