@@ -64,8 +64,8 @@ NETWORKS = {
     "resnet": Recipe(resnet, 16),
     "vgg": Recipe(vgg, 14),
     "mobilenet": Recipe(mobilenet, 12),
-    "vit": Recipe(vit, 6, shift=0, batch=64, adam=True, taught=True, fold=True),
-    "convnext": Recipe(convnext, 4, shift=0, batch=64, adam=True, taught=True, fold=True),
+    "vit": Recipe(vit, 11, shift=0, batch=64, adam=True, taught=True, fold=True),
+    "convnext": Recipe(convnext, 10, shift=0, batch=64, adam=True, taught=True, fold=True),
     "mobilenetv3": Recipe(mobilenetv3, 4, shift=0),
 }
 

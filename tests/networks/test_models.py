@@ -23,13 +23,17 @@ Array = NDArray[Any]
 MODELS = Path(__file__).resolve().parents[2] / "models"
 RELU = ("resnet", "vgg", "mobilenet")
 """Those that rate coding turns into spiking networks whole."""
-MODERN = ("mobilenetv3",)
+MODERN = (
+    "vit",
+    "mobilenetv3",
+)
 """Those that take differential coding."""
 NAMES = (*RELU, *MODERN)
 ACCURACY = {
     "resnet": 0.92,
     "vgg": 0.92,
     "mobilenet": 0.90,
+    "vit": 0.885,
     "mobilenetv3": 0.91,
 }
 
@@ -37,6 +41,7 @@ OPERATORS: dict[str, dict[str, int]] = {
     "resnet": {"BatchNormalization": 15, "Conv": 15, "Relu": 13, "Add": 6, "MaxPool": 1, "Gemm": 1},
     "vgg": {"BatchNormalization": 5, "Conv": 5, "Relu": 6, "MaxPool": 3, "Dropout": 1, "Gemm": 2},
     "mobilenet": {"BatchNormalization": 17, "Conv": 17, "Clip": 12, "Add": 3, "Gemm": 1},
+    "vit": {"LayerNormalization": 9, "MatMul": 24, "Softmax": 4, "Erf": 4, "Conv": 1, "Gemm": 1},
     "mobilenetv3": {
         "BatchNormalization": 16,
         "Conv": 26,
