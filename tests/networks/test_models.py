@@ -24,6 +24,7 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 RELU = ("resnet", "vgg", "mobilenet")
 """Those that rate coding turns into spiking networks whole."""
 MODERN = (
+    "convnext",
     "vit",
     "mobilenetv3",
 )
@@ -34,6 +35,7 @@ ACCURACY = {
     "vgg": 0.92,
     "mobilenet": 0.90,
     "vit": 0.885,
+    "convnext": 0.90,
     "mobilenetv3": 0.91,
 }
 
@@ -42,6 +44,7 @@ OPERATORS: dict[str, dict[str, int]] = {
     "vgg": {"BatchNormalization": 5, "Conv": 5, "Relu": 6, "MaxPool": 3, "Dropout": 1, "Gemm": 2},
     "mobilenet": {"BatchNormalization": 17, "Conv": 17, "Clip": 12, "Add": 3, "Gemm": 1},
     "vit": {"LayerNormalization": 9, "MatMul": 24, "Softmax": 4, "Erf": 4, "Conv": 1, "Gemm": 1},
+    "convnext": {"LayerNormalization": 8, "Conv": 7, "MatMul": 10, "Erf": 5, "Relu": 0, "Gemm": 1},
     "mobilenetv3": {
         "BatchNormalization": 16,
         "Conv": 26,
@@ -118,6 +121,14 @@ def test_the_mobilenet_has_depthwise_convolutions_and_relu6() -> None:
                 float(onnx.numpy_helper.to_array(weights[name])) for name in node.input[1:]
             ] == [0, 6]
     assert depthwise == 5
+
+
+def test_the_convnext_has_depthwise_convolutions_of_seven_by_seven() -> None:
+    weights = {t.name: list(t.dims) for t in model("convnext").graph.initializer}
+    kernels = [
+        weights[node.input[1]] for node in model("convnext").graph.node if node.op_type == "Conv"
+    ]
+    assert [kernel[1:] for kernel in kernels].count([1, 7, 7]) == 5
 
 
 def test_the_mobilenetv3_squeezes_and_excites() -> None:
