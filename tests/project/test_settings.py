@@ -169,7 +169,7 @@ def test_options_of_two_codings_are_refused_together(options: dict[str, Any]) ->
     ],
 )
 def test_later_steps_have_the_digits_of_the_first_unless_told(
-    options: dict[str, int], digits: tuple[int, int]
+    options: dict[str, Any], digits: tuple[int, int]
 ) -> None:
     settings = Settings(**options).coded("differential")
     assert (settings.digit_count, settings.later_digit_count) == digits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -154,7 +155,7 @@ def test_python_holds_no_more_than_twice_the_weights(tmp_path: Path) -> None:
     size = path.stat().st_size
     given = rng.standard_normal((8, width), np.float32)
     # a network of chance, after one mini-batch: it need not come near
-    options = {"preset": "paper", "iterations": 1, "max_lasting": 100}
+    options: dict[str, Any] = {"preset": "paper", "iterations": 1, "max_lasting": 100}
     convert(path, given, **options)  # what a first call imports stays
     tracemalloc.start()
     try:

@@ -176,6 +176,12 @@ SAYABLE: dict[str, Callable[[Builder, str], str]] = {
     "a padded mean": lambda b, x: b.node(
         "AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1
     ),
+    "a constant before a factor": lambda b, x: b.node("Mul", b.const([0.5]), x),
+    "a sum over all places, and a mean": lambda b, x: b.node(
+        "Sub",
+        x,
+        b.node("Mul", b.node("AveragePool", x, kernel_shape=[1, 1]), b.const([0.25])),
+    ),
     "a sum that is read twice": lambda b, x: b.node("Add", x, b.node("Mul", x, b.const(0.5))),
 }
 
@@ -211,6 +217,65 @@ REFUSED: dict[str, tuple[Callable[[Builder, str], str], str]] = {
     "another operator": (
         lambda b, x: b.node("Transpose", x, perm=[0, 1, 3, 2], name="turn"),
         r"'turn' \(Transpose\)",
+    ),
+    "a volume": (
+        lambda b, x: b.node(
+            "Reshape",
+            b.node(
+                "AveragePool",
+                b.node("Reshape", x, b.const([0, 4, 6, 6, 1], np.int64), name="volume"),
+                kernel_shape=[1, 1, 1],
+            ),
+            b.const([0, 4, 6, 6], np.int64),
+        ),
+        "'volume'.*vectors alone",
+    ),
+    "automatic padding of a pool": (
+        lambda b, x: b.node(
+            "AveragePool",
+            x,
+            kernel_shape=[3, 3],
+            auto_pad="SAME_UPPER",
+            count_include_pad=1,
+            name="mean",
+        ),
+        "'mean'.*automatic",
+    ),
+    "padding at one end": (
+        lambda b, x: b.node(
+            "AveragePool",
+            x,
+            kernel_shape=[2, 2],
+            pads=[0, 0, 1, 1],
+            count_include_pad=1,
+            name="mean",
+        ),
+        "'mean'.*both ends",
+    ),
+    "windows beyond the end": (
+        lambda b, x: b.node(
+            "Conv",
+            b.node("AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, name="mean"),
+            b.const(np.ones((4, 4, 1, 1))),
+        ),
+        "'mean'.*beyond",
+    ),
+    "a mean over one axis": (
+        lambda b, x: b.node("ReduceMean", x, b.const([2], np.int64), name="mean"),
+        "'mean'.*all spatial axes",
+    ),
+    "a number from outside": (
+        lambda b, x: b.node("Add", x, b.node("ReduceMean", x, b.const([2, 3], np.int64)), name="m"),
+        "'m'.*different shapes",
+    ),
+    "a tensor repeated along an axis": (
+        lambda b, x: b.node(
+            "Mul",
+            b.node("GlobalAveragePool", x),
+            b.const(np.ones((1, 4, 6, 6))),
+            name="repeat",
+        ),
+        "'repeat'.*repeats",
     ),
     "a bias for each element": (
         lambda b, x: b.node("Add", x, b.const(b.rng.standard_normal((4, 6, 6))), name="shift"),
