@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
-from onnx2snn.protos.nodes import attribute
 from onnx2snn.snn.differential import DIFFERENTIAL_IF, digit_count_nodes, largest_spike
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import BY_OP, GRADED_IF, SIGNED_GRADED_IF, neuron_nodes
@@ -144,11 +142,10 @@ def add_counters(graph: onnx.GraphProto, count: Sequence[SpikeCounter]) -> None:
         added = counter.spikes
         if counter.kind != "count":
             added = f"{counter.input}/height"
-            for node in _size_nodes(counter, added):
-                if node.op_type == "Constant":
-                    graph.initializer.append(_initializer(node))
-                    continue
-                graph.node.append(node)
+            nodes, numbers = _size_nodes(counter, added)
+            graph.node.extend(nodes)
+            graph.initializer.extend(numbers)
+            for node in nodes:
                 value = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, dims)
                 graph.value_info.append(value)
         for values, name in ((graph.input, counter.input), (graph.output, counter.output)):
@@ -157,18 +154,15 @@ def add_counters(graph: onnx.GraphProto, count: Sequence[SpikeCounter]) -> None:
         graph.node.append(helper.make_node("Add", taken, [counter.output], counter.input))
 
 
-def _initializer(constant: NodeProto) -> TensorProto:
-    """Return a number as an initializer: time is folded around these alone."""
-    value = np.array(attribute(constant, "value_float"), np.float32)
-    return numpy_helper.from_array(value, constant.output[0])
+def _size_nodes(counter: SpikeCounter, output: str) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Return what tells what spikes cost, how high they are, or whether there is one.
 
-
-def _size_nodes(counter: SpikeCounter, output: str) -> list[NodeProto]:
-    """Return the nodes that tell what spikes cost, how high they are, or whether there is one."""
+    These are nodes, and the numbers that they take.
+    """
     if counter.kind == "event":
         return digit_count_nodes(counter.spikes, output, 1, 1.0)
     if counter.digits is None:
         # a spike of -1 is one spike more
-        return [helper.make_node("Abs", [counter.spikes], [output], output)]
+        return [helper.make_node("Abs", [counter.spikes], [output], output)], []
     digits = counter.digits
     return digit_count_nodes(counter.spikes, output, digits.count, digits.largest)

@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, FunctionProto, NodeProto, helper, numpy_helper
+from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.protos.nodes import attribute
@@ -133,8 +133,10 @@ def largest_spike(node: NodeProto, metadata: Metadata) -> float:
     return float(attribute(node, "largest", widest))
 
 
-def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> list[NodeProto]:
-    """Return nodes of a graph that count the powers of two that each height is the sum of.
+def digit_count_nodes(
+    spikes: str, output: str, digits: int, largest: float
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Return nodes that count the powers of two that each height is the sum of, and their numbers.
 
     What was sent is the sum of at most `digits` of them, and Q takes a sum apart into as many.
 
@@ -144,10 +146,13 @@ def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> 
         digits: K.
         largest: The largest power of two.
     """
-    nodes = []
-    numbers = {"splitter": SPLITTER, "highest": largest, "lowest": -largest}
+    nodes: list[NodeProto] = []
+    numbers: list[TensorProto] = []
     if digits > 1:
-        nodes = [_node("Constant", "", f"{output}/{n}", value_float=v) for n, v in numbers.items()]
+        # initializers: around these alone time is folded
+        for name, value in (("lowest", -largest), ("highest", largest), ("splitter", SPLITTER)):
+            numbers.append(numpy_helper.from_array(np.array(value, np.float32), f"{output}/{name}"))
+    fixed = [number.name for number in numbers]
     rest = spikes
     counted = []
     for digit in range(1, digits + 1):
@@ -159,7 +164,6 @@ def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> 
         counted.append(sent)
         if digit == digits:
             break
-        fixed = [f"{output}/{name}" for name in ("lowest", "highest", "splitter")]
         names = [f"{label}/{name}" for name in "xgdp"]
         nodes += [
             *_first_bit(rest, names, fixed, _graph_node),
@@ -168,7 +172,7 @@ def digit_count_nodes(spikes: str, output: str, digits: int, largest: float) -> 
         rest = f"{label}/rest"
     if digits > 1:
         nodes.append(_graph_node("Sum", counted, output))
-    return nodes
+    return nodes, numbers
 
 
 def _graph_node(op: str, inputs: Sequence[str], output: str) -> NodeProto:

@@ -139,11 +139,11 @@ def test_spikes_of_a_step_are_counted_as_they_were_sent(digits: int) -> None:
         one = digit(error - heights, octaves)
         heights += one
         count += one != 0
-    nodes = digit_count_nodes("s", "count", digits, 2.0 ** (octaves - 1))
+    nodes, numbers = digit_count_nodes("s", "count", digits, 2.0 ** (octaves - 1))
     s = helper.make_tensor_value_info("s", TensorProto.FLOAT, [None])
     out = helper.make_tensor_value_info("count", TensorProto.FLOAT, [None])
     model = helper.make_model(
-        helper.make_graph(nodes, "g", [s], [out]),
+        helper.make_graph(nodes, "g", [s], [out], numbers),
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=10,
     )
