@@ -85,14 +85,18 @@ def stoppable() -> Iterator[None]:
         end.setblocking(False)
     inner.setblocking(True)
     kept = signal.set_wakeup_fd(outer.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_look_out, args=(inner,), daemon=True).start()
+    watcher = threading.Thread(target=_look_out, args=(inner,), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(kept)
         for number, handler in before.items():
             signal.signal(number, handler)
+        # the watcher reads the end of its pipe and returns
         outer.close()
+        watcher.join(GRACE)
+        inner.close()
         temporary.remove_all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -211,3 +212,17 @@ def test_what_would_take_far_longer_than_the_limit_is_refused_by_name(
     assert main([net, "-o", out, "--calibration", data, *limited, *words]) == 2
     assert f"--time-limit 120; {work} (" in capsys.readouterr().err
     assert not Path(out).exists()
+
+
+def test_the_pipe_that_watches_for_signals_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    pair = socket.socketpair
+
+    def recorded() -> tuple[socket.socket, socket.socket]:
+        made.extend(ends := pair())
+        return ends
+
+    monkeypatch.setattr(socket, "socketpair", recorded)
+    monkeypatch.setattr(sys, "argv", ["onnx2snn", "inspect", "no such file.onnx"])
+    assert main() == 2
+    assert [end.fileno() for end in made] == [-1, -1]
