@@ -22,6 +22,7 @@ from onnx2snn.graph.editing import is_constant, to_proto
 from onnx2snn.graph.types import Graph, Tensor
 from onnx2snn.protos import large
 from onnx2snn.protos.sessions import NUMPY_TYPES, measured_shapes, types_of
+from onnx2snn.protos.specs import is_settled, symbols
 
 Shape = tuple[int, ...]
 
@@ -78,9 +79,11 @@ def _computed(graph: Graph) -> dict[str, Tensor]:
 def _infer(graph: Graph, tensors: Mapping[str, Tensor]) -> onnx.ModelProto:
     """Infer types and shapes of tensors, and return the graph's model as it was before."""
     proto = to_proto(graph)
-    for value in large.infer_model_shapes(proto).graph.value_info:
+    inferred = large.infer_model_shapes(proto).graph
+    for value in inferred.value_info:
         if value.name in tensors and value.type.HasField("tensor_type"):
             _set_type(tensors[value.name], value.type.tensor_type)
+    _infer_outputs(inferred, tensors)
     # tensors that are neither inferred nor given: the outputs of nodes that ONNX does not know
     unknown = [name for name, tensor in tensors.items() if tensor.shape is None]
     if not unknown:
@@ -90,6 +93,18 @@ def _infer(graph: Graph, tensors: Mapping[str, Tensor]) -> onnx.ModelProto:
         if shape is not None:
             tensors[name].shape = list(shape)
     return proto
+
+
+def _infer_outputs(inferred: onnx.GraphProto, tensors: Mapping[str, Tensor]) -> None:
+    """Write inferred types and shapes onto outputs without a shape.
+
+    One with a size that has no name of the model's is left to onnxruntime.
+    """
+    known = symbols(inferred.input)
+    for value in inferred.output:
+        tensor = tensors.get(value.name)
+        if tensor is not None and tensor.shape is None and is_settled(value, known):
+            _set_type(tensor, value.type.tensor_type)
 
 
 def _set_type(tensor: Tensor, kind: onnx.TypeProto.Tensor) -> None:

@@ -35,12 +35,13 @@ def _visit(start: Node, known: set[str], levels: dict[int, int], met: list[Node]
     """Give a node and all that it depends on a level, those it depends on first."""
     # a stack of our own: chains are longer than Python's
     open_nodes = {id(start)}
-    stack = [(start, iter(_makers(start, known)))]
+    makers = _makers(start, known)
+    stack = [(start, makers, iter(makers))]
     while stack:
-        node, makers = stack[-1]
-        following = next((maker for maker in makers if id(maker) not in levels), None)
+        node, makers, coming = stack[-1]
+        following = next((maker for maker in coming if id(maker) not in levels), None)
         if following is None:
-            before = [levels[id(maker)] for maker in _makers(node, known)]
+            before = [levels[id(maker)] for maker in makers]
             levels[id(node)] = max(before, default=-1) + 1
             met.append(node)
             open_nodes.discard(id(node))
@@ -51,7 +52,8 @@ def _visit(start: Node, known: set[str], levels: dict[int, int], met: list[Node]
                 f"node '{following.name}' depends on itself; please report this model"
             )
         open_nodes.add(id(following))
-        stack.append((following, iter(_makers(following, known))))
+        makers = _makers(following, known)
+        stack.append((following, makers, iter(makers)))
 
 
 def needed(graph: Graph) -> list[Node]:
@@ -69,9 +71,12 @@ def needed(graph: Graph) -> list[Node]:
 
 def _makers(node: Node, known: set[str]) -> list[Node]:
     """Return the nodes that make what a node or a graph inside it reads, each once."""
-    read = [*node.inputs, *_read_inside(node)]
-    found = {id(maker): maker for tensor in read if tensor.name in known for maker in tensor.inputs}
-    return list(found.values())
+    read = node.inputs
+    if node.attrs:
+        read = [*read, *_read_inside(node)]
+    # constants and most inputs have no maker
+    makers = [maker for tensor in read for maker in tensor.inputs if tensor.name in known]
+    return makers if len(makers) < 2 else list({id(maker): maker for maker in makers}.values())
 
 
 def _read_inside(node: Node) -> Iterator[Tensor]:

@@ -21,7 +21,7 @@ from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.nodes import STANDARD_DOMAINS, WEIGHTED
 from onnx2snn.protos.opset import raised
 from onnx2snn.protos.reach import spread
-from onnx2snn.protos.sessions import NO_PACKING, session_options, session_with
+from onnx2snn.protos.sessions import session_options, session_with
 from onnx2snn.protos.temporary import no_room, temporary_folder
 from onnx2snn.protos.walk import graphs
 
@@ -62,12 +62,19 @@ def _require_unquantised(graph: onnx.GraphProto) -> None:
     weighted operator stays as it is.
     """
     nodes = list(graph.node)
+    if not any(map(_quantised, {node.op_type for node in nodes})):
+        return
     between = _between_weighted(nodes)
     for position, node in enumerate(nodes):
         inside = position in between and node.op_type in QUANTISING
         if inside or QUANTISED.fullmatch(node.op_type):
             reason = "the network is quantised; give the floating-point model it was made from"
             raise UnsupportedGraphError(_label(node), node.op_type, reason)
+
+
+def _quantised(operator: str) -> bool:
+    """Return whether an operator makes or takes integers for real numbers."""
+    return operator in QUANTISING or QUANTISED.fullmatch(operator) is not None
 
 
 def _between_weighted(nodes: list[onnx.NodeProto]) -> set[int]:
@@ -143,11 +150,10 @@ def _copied(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 def _optimise(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """Return a model as onnxruntime's basic optimisation leaves it; `name` is for the error."""
-    options = session_options(None)
+    options = session_options(None, once=True)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # otherwise quantised weights would not be folded
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    options.add_session_config_entry(NO_PACKING, "1")
     with temporary_folder() as folder:
         written = folder / "optimised.onnx"
         options.optimized_model_filepath = str(written)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import chain
 
 import onnx
 from onnx import GraphProto, ValueInfoProto
 
 from onnx2snn.errors import ModelFileError
 from onnx2snn.protos import budget, large, storage
-from onnx2snn.protos.walk import bodies, graphs
+from onnx2snn.protos.specs import is_settled, symbols
+from onnx2snn.protos.walk import graphs, subgraphs
 
 POINTER = 64
 """Bits that an element of a type without a fixed size takes at least."""
@@ -39,16 +41,29 @@ def check_footprint(model: onnx.ModelProto, name: str) -> None:
         output.type.tensor_type.ClearField("shape")
     # first without values: ONNX would compute even a huge one
     for values in (False, True):
-        sizes = _sizes(large.inferred_light(light, values=values).graph)
-        peak, largest = _peak(model.graph, sizes)
-        said = budget.excess(peak)
-        if said is None:
-            continue
+        inferred = large.inferred_light(light, values=values).graph
+        _require_room(model.graph, _sizes(inferred), name)
+        if _all_settled(model.graph, inferred):
+            return  # values would tell no more
+
+
+def _require_room(graph: GraphProto, sizes: dict[str, int], name: str) -> None:
+    peak, largest = _peak(graph, sizes)
+    said = budget.excess(peak)
+    if said is not None:
         alone = budget.as_text(sizes.get(largest, 0))
         raise ModelFileError(
             f"'{name}' {said}: tensor '{largest}' alone has {alone}; "
             "give a smaller model, more memory or --memory-limit"
         )
+
+
+def _all_settled(graph: GraphProto, inferred: GraphProto) -> bool:
+    """Return whether all sizes of all tensors that nodes make were inferred."""
+    known = symbols(graph.input)
+    values = [*inferred.value_info, *inferred.output]
+    settled = {value.name for value in values if is_settled(value, known)}
+    return all(settled.issuperset(filter(None, node.output)) for node in graph.node)
 
 
 def _sizes(graph: GraphProto) -> dict[str, int]:
@@ -68,20 +83,20 @@ def _size(value: ValueInfoProto) -> int:
 
 def _peak(graph: GraphProto, sizes: dict[str, int]) -> tuple[int, str]:
     """Return the most bytes alive at once, and the largest tensor of the node that makes it so."""
-    readers: Counter[str] = Counter()
-    for node in graph.node:
-        readers.update(_read_by(node))
+    reads = [_read_by(node) for node in graph.node]
+    readers = Counter(chain.from_iterable(reads))
     readers.update(value.name for value in graph.output)
     given = [value.name for value in graph.input]
     now = sum(sizes.get(name, 0) for name in given)
     peak, busiest = now, given
-    for node in graph.node:
-        now += sum(sizes.get(name, 0) for name in node.output)
-        read = _read_by(node)
+    for node, read in zip(graph.node, reads, strict=True):
+        made = list(node.output)
+        now += sum(sizes.get(name, 0) for name in made)
         if now > peak:
-            peak, busiest = now, [*read, *node.output]
-        readers.subtract(read)
-        for name in {*read, *node.output}:
+            peak, busiest = now, [*read, *made]
+        for name in read:
+            readers[name] -= 1
+        for name in read.union(made):
             if readers[name] == 0:
                 now -= sizes.get(name, 0)
     return peak, max(busiest, key=lambda name: sizes.get(name, 0), default="")
@@ -90,8 +105,7 @@ def _peak(graph: GraphProto, sizes: dict[str, int]) -> tuple[int, str]:
 def _read_by(node: onnx.NodeProto) -> set[str]:
     """Return the tensors that a node reads, those that its subgraphs read included."""
     read = set(node.input)
-    for body in bodies(node):
-        for part in graphs(body):
-            for inner in part.node:
-                read.update(inner.input)
+    for part in subgraphs([node]):
+        for inner in part.node:
+            read.update(inner.input)
     return read

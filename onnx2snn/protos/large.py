@@ -73,8 +73,8 @@ def _estimate(proto: onnx.ModelProto) -> int:
     The limit leaves room for these. Measuring the whole model would serialise it.
     """
     weights = sum(stored_bytes(tensor) or 0 for tensor in heavy(proto))
-    rest = int(without_weights(proto).ByteSize())
-    return rest + weights
+    rest = without_weights(proto) if weights else proto
+    return int(rest.ByteSize()) + weights
 
 
 def serialise(proto: onnx.ModelProto) -> bytes:
@@ -127,7 +127,8 @@ def light(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy in which heavy initializers are inputs, for tools that need no values."""
     model = without_weights(proto)
     listed = {value.name for value in model.graph.input}
-    for tensor in heavy(proto):
+    all_small = len(model.graph.initializer) == len(proto.graph.initializer)
+    for tensor in [] if all_small else heavy(proto):
         if tensor.name not in listed:
             value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             model.graph.input.append(value)

@@ -82,6 +82,8 @@ def session_options(
         options.add_session_config_entry("session.force_spinning_stop", "1")
     if once:
         options.add_session_config_entry(NO_PACKING, "1")
+        # where nothing is packed, onnxruntime's plan of all initializers takes their number squared
+        options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
     return options

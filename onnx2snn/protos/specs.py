@@ -5,7 +5,7 @@ Axis 0 of every input and output is the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -86,6 +86,20 @@ def _spec_dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
         return int(dim.dim_value)
     symbol = str(dim.dim_param).strip()
     return None if symbol in NO_SYMBOLS else symbol
+
+
+def symbols(values: Iterable[onnx.ValueInfoProto]) -> set[str]:
+    """Return the names that sizes of some tensors have."""
+    shapes = [value.type.tensor_type.shape for value in values]
+    return {dim.dim_param for shape in shapes for dim in shape.dim if dim.dim_param}
+
+
+def is_settled(value: onnx.ValueInfoProto, known: Collection[str]) -> bool:
+    """Return whether all sizes of a tensor are told: each a number, or one of these names."""
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return False
+    return all(dim.HasField("dim_value") or dim.dim_param in known for dim in kind.shape.dim)
 
 
 def mismatch(one: Sequence[TensorSpec], other: Sequence[TensorSpec]) -> str | None:

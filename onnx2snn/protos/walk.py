@@ -9,6 +9,12 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from onnx2snn.protos.nodes import attribute
 
+GRAPH = int(AttributeProto.GRAPH)
+"""The type of an attribute that holds a graph."""
+
+GRAPHS = int(AttributeProto.GRAPHS)
+"""The type of an attribute that holds several graphs."""
+
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """Yield a graph and all subgraphs in it."""
@@ -19,6 +25,8 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 def subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
     """Yield all graphs inside nodes, at every depth."""
     for node in nodes:
+        if not node.attribute:
+            continue
         for body in bodies(node):
             yield from graphs(body)
 
@@ -27,9 +35,10 @@ def bodies(node: NodeProto) -> list[GraphProto]:
     """Return the subgraphs a node has as attributes (If, Loop, Scan)."""
     found = []
     for held in node.attribute:
-        if held.type == AttributeProto.GRAPH:
+        kind = held.type
+        if kind == GRAPH:
             found.append(held.g)
-        elif held.type == AttributeProto.GRAPHS:
+        elif kind == GRAPHS:
             found.extend(held.graphs)
     return found
 

@@ -134,6 +134,8 @@ class Parts:
         self._count = count
         self._lock = RLock()
         """Held while a session is opened, so that threads do not open it twice."""
+        self._unopened: onnx.ModelProto | None = None
+        """A core of many time-steps that no session has used up."""
         self.encoder = self._opened(cut.encoder(model))
         self.readout = self._opened(cut.readout(model))
 
@@ -172,37 +174,49 @@ class Parts:
     @property
     def refusal(self) -> str | None:
         """Why time cannot be folded into this model's batch axis, or None where it can."""
-        batched = self._batched_or_refusal()
-        return batched if isinstance(batched, str) else None
+        with self._lock:
+            return self._reason
+
+    @cached_property
+    def _reason(self) -> str | None:
+        made = batched_core(self._model, self._count)
+        if isinstance(made, str):
+            return made
+        self._unopened = made
+        return None
+
+    def require_batched(self) -> None:
+        """Refuse to fold time into the batch axis where an operator forbids it (UsageError)."""
+        if self.refusal is not None:
+            raise UsageError(
+                f"time cannot be folded into this model's batch axis ({self.refusal}); "
+                "use schedule='stepped' or 'auto'"
+            )
 
     @property
     def batched_core(self) -> ort.InferenceSession:
         """The core of many time-steps at once; UsageError where an operator forbids it."""
-        batched = self._batched_or_refusal()
-        if isinstance(batched, str):
-            raise UsageError(
-                f"time cannot be folded into this model's batch axis ({batched}); "
-                "use schedule='stepped' or 'auto'"
-            )
-        return batched
-
-    def _batched_or_refusal(self) -> ort.InferenceSession | str:
+        self.require_batched()
         with self._lock:
             return self._batched
 
     @cached_property
-    def _batched(self) -> ort.InferenceSession | str:
-        made = batched_core(self._model, self._count)
-        if isinstance(made, str):
-            return made
-        return self.opening.open(made, spinning=False)
+    def _batched(self) -> ort.InferenceSession:
+        return self.opening.open(self._batched_model(), spinning=False)
 
     @cached_property
     def _batched_alone(self) -> ort.InferenceSession:
         """The time-batched core with one thread."""
-        made = batched_core(self._model, self._count)
-        assert not isinstance(made, str)
-        return self.opening.open_alone(made)
+        return self.opening.open_alone(self._batched_model())
+
+    def _batched_model(self) -> onnx.ModelProto:
+        """Return the core of many time-steps, for one session, which uses it up."""
+        made, self._unopened = self._unopened, None
+        if made is None:
+            again = batched_core(self._model, self._count)
+            assert not isinstance(again, str)
+            made = again
+        return made
 
     def batched_core_for(self, chunks: int) -> ort.InferenceSession:
         """Return the core of many time-steps for a batch of some chunks.
@@ -210,6 +224,7 @@ class Parts:
         It has one thread where chunks run side by side.
         """
         if chunks > 1 and self.opening.workers > 1:
+            self.require_batched()
             with self._lock:
                 return self._batched_alone
         return self.batched_core

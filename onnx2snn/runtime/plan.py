@@ -65,6 +65,11 @@ class Planner:
         self._neurons: dict[tuple[tuple[int, ...], ...], int] = {}
         """Neurons, by the shapes of what the encoder hands over."""
 
+    def check(self, schedule: Schedule) -> None:
+        """Refuse a schedule that the network forbids (UsageError)."""
+        if schedule == "batched":
+            self._parts.require_batched()
+
     def open_core(self, schedule: Schedule) -> None:
         """Open the core that a schedule needs first; UsageError where the network forbids it."""
         if self._is_stepped(schedule):

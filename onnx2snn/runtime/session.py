@@ -79,6 +79,7 @@ class SpikingSession:
             count_spikes=count_spikes,
             count_activity=count_activity,
         )
+        self._simulation.open_core()
 
     @property
     def metadata(self) -> Metadata:

@@ -51,7 +51,7 @@ class Simulation(Readings):
         count_activity: bool = False,
         both_sizes: bool = False,
     ) -> None:
-        """Cut the model and open its sessions.
+        """Cut the model; a session of its core is opened when first needed, or by `open_core`.
 
         Args:
             model: A path, bytes or ModelProto as `convert` made it, which are checked, or a step
@@ -78,12 +78,14 @@ class Simulation(Readings):
         self.states = self._fresh_states()
         self._answers = Answers(self.model, self._parts)
         self._runs = LastRuns()
-        self._loop = TimeLoop(self.model, self._division(), self._parts, self.states)
+        division = Division(self.model, self.inputs, self._parts, self._count)
+        self._loop = TimeLoop(self.model, division, self._parts, self.states)
         self._schedule = schedule
-        self._loop.planner.open_core(schedule)
+        self._loop.planner.check(schedule)
 
-    def _division(self) -> Division:
-        return Division(self.model, self.inputs, self._parts, self._count)
+    def open_core(self) -> None:
+        """Open the session that a run of one sample needs."""
+        self._loop.planner.open_core(self._schedule)
 
     def _fresh_states(self) -> CoreStates:
         carried = carried_states(self.model, self._count)

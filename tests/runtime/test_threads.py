@@ -17,6 +17,8 @@ from onnx2snn import DataError, SpikingSession
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.protos.sessions import usable_cores
 from onnx2snn.runtime.parts import Opening
+from onnx2snn.runtime.simulation import Simulation
+from onnx2snn.runtime.time_batched import batched_core
 from onnx2snn.settings import Settings
 
 Array = NDArray[Any]
@@ -139,6 +141,22 @@ def test_sessions_are_opened_once_however_many_threads_need_them(model: onnx.Mod
 
     together(ask)
     assert len({tuple(map(id, sessions)) for sessions in opened}) == 1
+
+
+def test_the_core_of_many_steps_is_made_once_for_the_question_and_the_run(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(*values: Any) -> onnx.ModelProto | str:
+        made.append(batched_core(*values))
+        return made[-1]
+
+    monkeypatch.setattr("onnx2snn.runtime.parts.batched_core", counted)
+    simulation = Simulation(model, Opening(threads=2))
+    # chunks side by side, which have a session of their own
+    simulation.run({"input": inputs_for(model.doc_string, 4)}, STEPS)
+    assert len(made) == 1
 
 
 def test_a_thread_that_ran_nothing_reads_the_latest_run(model: onnx.ModelProto) -> None:
