@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from onnx2snn.aliases import Array
 from onnx2snn.protos.batch_arrays import first_samples, measured_by_sizes, samples_in
 from onnx2snn.protos.batch_axis import BatchAxes, batch_axes
-from onnx2snn.protos.batch_types import Place
+from onnx2snn.protos.batch_types import BatchAxis, Place
 from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.runtime.parts import Parts, with_outputs
 from onnx2snn.runtime.spike_counters import SpikeCounter
@@ -46,6 +46,8 @@ class Division:
     """Further states of the core."""
     _axes: list[Axes | None] = field(default_factory=list)
     """Once they are known: one entry, None where batches stay whole."""
+    _by_sample: bool | None = None
+    """Whether outputs can be computed sample by sample; None: not known yet."""
 
     def axes(self, feed: Mapping[str, Array], to_core: Mapping[str, Shape]) -> Axes | None:
         """Return the batch axes of what is divided, or None where this batch stays whole.
@@ -66,14 +68,34 @@ class Division:
                 return None
         return axes
 
-    def _found(self, feed: Mapping[str, Array]) -> Axes | None:
-        if not _has_free_batch(self.inputs):
-            return None
+    def outputs_by_sample(self, feed: Mapping[str, Array]) -> bool:
+        """Return whether each sample's part of every output depends on that sample alone.
+
+        Samples have to lie along axis 0 of all inputs and outputs. The feed has two at least.
+        """
+        if self._by_sample is None:
+            self._by_sample = self._has_outputs_by_sample(feed)
+        return self._by_sample
+
+    def _has_outputs_by_sample(self, feed: Mapping[str, Array]) -> bool:
+        if not _has_free_batch(self.inputs) or any(value.ndim == 0 for value in feed.values()):
+            return False
+        axes = self._model_axes(feed)
+        return all(axes.of(name) == BatchAxis(0) for name in self.model.outputs)
+
+    def _model_axes(self, feed: Mapping[str, Array]) -> BatchAxes:
+        """Return the batch axes of all tensors, those of the encoder measured if need be."""
         axes = model_axes(self.model)
         unknown = [name for name in self.model.to_core if _is_unknown(axes, name)]
         if unknown:
             measured = self._measured(feed, unknown)
             axes = model_axes(self.model, measured)
+        return axes
+
+    def _found(self, feed: Mapping[str, Array]) -> Axes | None:
+        if not _has_free_batch(self.inputs):
+            return None
+        axes = self._model_axes(feed)
         divided = list(self.model.to_core)
         divided += [state.input for state in self.model.states]
         if any(_is_unknown(axes, name) for name in divided):

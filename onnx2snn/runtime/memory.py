@@ -28,7 +28,7 @@ def affordable_batch(
         most: The largest number to return.
         kept: How many steps' sums are kept at once, to answer for several windows.
     """
-    simulation.run(one, timesteps=1)
+    simulation.run_at(one, [(1, 0)])
     states = simulation.state_size()
     # a sample's sums are kept once for each window that starts late
     return together(states + kept * simulation.answer_size(), most)

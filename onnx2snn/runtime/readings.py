@@ -9,7 +9,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.errors import UsageError
 from onnx2snn.runtime.answers import Answers
 from onnx2snn.runtime.parts import Parts
-from onnx2snn.runtime.runs import LastRuns
+from onnx2snn.runtime.runs import LastRuns, Run
 from onnx2snn.runtime.spike_counters import CounterKind, SpikeCounter, counters_by_site
 from onnx2snn.runtime.states import CoreStates
 from onnx2snn.snn.format import NeuronEntry
@@ -128,6 +128,18 @@ class Readings:
         kinds = {state.input: state.kind for state in self.model.states}
         firsts = self._first_states.items()
         return {site: name for site, name in firsts if kinds[name] == "membrane"}
+
+    def _last_spikes(self, run: Run) -> dict[str, Array]:
+        """Repeat the last step from what it started with, with the spikes as outputs."""
+        observer = self._parts.observer
+        names = [value.name for value in observer.get_inputs()]
+        feed = {name: run.given[name] for name in names}
+        spikes = [neuron["spikes"] for neuron in self.neurons]
+        found = observer.run_with_ort_values(spikes, feed)
+        by_site = {}
+        for neuron, value in zip(self.neurons, found, strict=True):
+            by_site[neuron["name"]] = value.numpy()
+        return by_site
 
     def answer_size(self) -> int:
         """Return how many numbers the sums hold that the last answer was made of."""

@@ -5,12 +5,24 @@ For runtimes that have neither. The file grows with the number of time-steps, it
 
 from __future__ import annotations
 
+import onnx
+
 from onnx2snn.errors import UsageError
-from onnx2snn.runtime.cut import core
+from onnx2snn.runtime.cut import core, encoder, readout
 from onnx2snn.runtime.unrolling import OWN, Unrolling, with_prefix
+from onnx2snn.snn.step_model import StepModel
 
 MOST_STEPS = 16
 """Time-steps that are written out."""
+
+
+def written_out(step: StepModel, total: int, start: int) -> onnx.ModelProto:
+    """Return encoder, all time-steps up to T and readout as one model; `start`: the delay."""
+    unrolling = Unrolling(step)
+    unrolling.part(encoder(step))
+    unroll_plain(unrolling, total, start)
+    unrolling.part(readout(step))
+    return unrolling.model()
 
 
 def unroll_plain(unrolling: Unrolling, total: int, start: int) -> None:

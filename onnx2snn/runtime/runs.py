@@ -22,6 +22,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -111,6 +112,31 @@ def _bounded(potential: Array) -> Array:
     return np.clip(share, -MOST_CARRIED, MOST_CARRIED)
 
 
+class Answered:
+    """A run that only its answer was made of; the states are made when somebody asks for them."""
+
+    def __init__(
+        self, inputs: Mapping[str, Array], simulate: Callable[[Mapping[str, Array]], Run]
+    ) -> None:
+        """Remember the inputs.
+
+        Args:
+            inputs: The inputs by name, which are copied.
+            simulate: Returns the run of some inputs, when it is over.
+        """
+        self._inputs = {name: np.array(value) for name, value in inputs.items()}
+        self._simulate = simulate
+        self._run: Run | None = None
+        self._lock = Lock()
+
+    def run(self) -> Run:
+        """Return the run with its states."""
+        with self._lock:
+            if self._run is None:
+                self._run = self._simulate(self._inputs)
+            return self._run
+
+
 @dataclass
 class ThreadRuns:
     """The runs of one thread.
@@ -121,7 +147,7 @@ class ThreadRuns:
     """
 
     current: Run | None = None
-    last: Run | None = None
+    last: Run | Answered | None = None
 
 
 class LastRuns:
@@ -130,7 +156,7 @@ class LastRuns:
     def __init__(self) -> None:
         """Remember nothing."""
         self._threads = threading.local()
-        self._latest: Run | None = None
+        self._latest: Run | Answered | None = None
 
     def of_thread(self) -> ThreadRuns:
         """Return the runs of the calling thread, to read and to write."""
@@ -142,13 +168,22 @@ class LastRuns:
 
     def last(self) -> Run | None:
         """Return the last run of the calling thread, or the latest of all where it has none."""
-        return self.of_thread().last or self._latest
+        found = self.of_thread().last or self._latest
+        return found.run() if isinstance(found, Answered) else found
 
     def remember(self, runs: ThreadRuns, run: Run) -> None:
         """Swap in a run as the last one of a thread."""
         runs.current = run
         runs.last = run
         self._latest = run
+
+    def remember_answered(self, answered: Answered) -> None:
+        """Swap in a run without states as the last one of the calling thread."""
+        runs = self.of_thread()
+        # whoever still steps through another run is told that it is over
+        runs.current = None
+        runs.last = answered
+        self._latest = answered
 
     def forget(self) -> None:
         """Forget the runs of all threads."""

@@ -21,11 +21,12 @@ from onnx2snn.runtime.division import Division
 from onnx2snn.runtime.parts import Opening, Parts
 from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.readings import Readings
-from onnx2snn.runtime.runs import LastRuns, Run, ThreadRuns, in_time
+from onnx2snn.runtime.runs import Answered, LastRuns, Run, ThreadRuns, in_time
 from onnx2snn.runtime.spike_counters import counters
 from onnx2snn.runtime.states import CoreStates
 from onnx2snn.runtime.steps import Step
 from onnx2snn.runtime.time_loop import TimeLoop
+from onnx2snn.runtime.whole import WholeRuns
 from onnx2snn.snn.format import Metadata, NeuronEntry
 from onnx2snn.snn.neurons import BY_OP
 from onnx2snn.snn.step_model import StepModel, read_step_model
@@ -80,12 +81,15 @@ class Simulation(Readings):
         self._runs = LastRuns()
         division = Division(self.model, self.inputs, self._parts, self._count)
         self._loop = TimeLoop(self.model, division, self._parts, self.states)
+        self._whole = WholeRuns(division, self._parts.opening, schedule)
         self._schedule = schedule
         self._loop.planner.check(schedule)
 
     def open_core(self) -> None:
-        """Open the session that a run of one sample needs."""
-        self._loop.planner.open_core(self._schedule)
+        """Open the session that a run of one sample in the model's own window needs."""
+        own = self.span(None, None)
+        if not self._whole.opened(own):
+            self._loop.planner.open_core(self._schedule)
 
     def _fresh_states(self) -> CoreStates:
         carried = carried_states(self.model, self._count)
@@ -182,8 +186,13 @@ class Simulation(Readings):
         reset: bool = True,
     ) -> list[Array]:
         """Return the answer for one window; as `SpikingSession.run` for all outputs."""
-        window = (self._timesteps(timesteps), delay)
-        (answer,) = self.run_at(feed, [window], reset=reset)
+        span = self.span(timesteps, delay)
+        answer = self._whole.answer(feed, span) if reset else None
+        if answer is None:
+            (answer,) = self.run_at(feed, [(span.end, span.start)], reset=reset)
+            return answer
+        simulate = partial(self._loop.simulated, end=span.end, schedule=self._schedule)
+        self._runs.remember_answered(Answered(feed, simulate))
         return answer
 
     def span(self, timesteps: int | None, delay: Delay) -> Span:
@@ -273,18 +282,6 @@ class Simulation(Readings):
         sums = dict(at_start)
         sums[span.end] = self._answers.sums(run)
         return self._answer(run, sums, span)
-
-    def _last_spikes(self, run: Run) -> dict[str, Array]:
-        """Repeat the last step from what it started with, with the spikes as outputs."""
-        observer = self._parts.observer
-        names = [value.name for value in observer.get_inputs()]
-        feed = {name: run.given[name] for name in names}
-        spikes = [neuron["spikes"] for neuron in self.neurons]
-        found = observer.run_with_ort_values(spikes, feed)
-        by_site = {}
-        for neuron, value in zip(self.neurons, found, strict=True):
-            by_site[neuron["name"]] = value.numpy()
-        return by_site
 
 
 def step_model_of(model: ModelSource | StepModel) -> StepModel:

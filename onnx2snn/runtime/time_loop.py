@@ -72,6 +72,13 @@ class TimeLoop:
                 run.over = run.t == stops[-1]
                 yield run.t
 
+    def simulated(self, feed: Mapping[str, Array], *, end: int, schedule: Schedule) -> Run:
+        """Return a run of some inputs from the initial potentials that is over after `end`."""
+        run = self.begin(feed, None)
+        for _ in self.advance(run, [end], schedule):
+            pass
+        return run
+
     def _chunks(
         self, run: Run, stops: Sequence[int], schedule: Schedule
     ) -> tuple[Event, list[Iterator[Moment]]]:

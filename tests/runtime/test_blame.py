@@ -11,7 +11,8 @@ from helpers.networks import Builder, inputs_for, mlp
 
 from onnx2snn import ComputationError, DataError, SpikingSession, convert, evaluate
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.runtime import time_loop
+from onnx2snn.runtime import time_loop, whole
+from onnx2snn.runtime.plan import Schedule
 from onnx2snn.settings import Settings
 
 
@@ -27,13 +28,24 @@ def snn() -> Any:
 HONEST = r"spiking model cannot be computed on these inputs \(lost a tensor\).*report this model"
 
 
+@pytest.mark.parametrize("schedule", ["auto", "stepped"])
 def test_a_session_does_not_know_whether_its_inputs_are_at_fault(
-    snn: Any, monkeypatch: pytest.MonkeyPatch
+    snn: Any, monkeypatch: pytest.MonkeyPatch, schedule: Schedule
 ) -> None:
     monkeypatch.setattr(time_loop, "_side_by_side", fail)
+    monkeypatch.setattr(whole, "_run", fail)
     with pytest.raises(ComputationError, match=HONEST) as found:
-        SpikingSession(snn).run(None, {"input": inputs_for("mlp", 2)})
+        SpikingSession(snn, schedule=schedule).run(None, {"input": inputs_for("mlp", 2)})
     assert not isinstance(found.value, DataError)
+
+
+def test_a_whole_run_that_fails_is_simulated(snn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = {"input": inputs_for("mlp", 2)}
+    session = SpikingSession(snn)
+    (wanted,) = session.run(None, feed)
+    monkeypatch.setattr(whole, "_run", fail)
+    (found,) = session.run(None, feed)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_neither_does_a_score_of_data_that_the_ann_computes(
@@ -57,6 +69,7 @@ def test_memory_that_does_not_suffice_stays_a_memory_error(
         raise ort.capi.onnxruntime_pybind11_state.Fail("std::bad_alloc")
 
     monkeypatch.setattr(time_loop, "_side_by_side", exhausted)
+    monkeypatch.setattr(whole, "_run", exhausted)
     with pytest.raises(MemoryError):
         SpikingSession(snn).run(None, {"input": inputs_for("mlp", 2)})
 
