@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.data.batches import Batch, filled
+from onnx2snn.data.batches import Batch, batches_of
 from onnx2snn.prepare.job import Job
 
 CACHED = 2**21
@@ -39,8 +39,7 @@ class SamplePasses:
             several = np.array_split(indices, count)
         else:
             several = _split(indices, self.size)
-        for few in several:
-            yield filled(self.samples, few, self.fixed)
+        return batches_of(self.samples, several, self.fixed)
 
     def epoch(self, every: bool = False) -> list[Array]:
         """Return all samples in order, in batches; without `every`, those that fill passes."""

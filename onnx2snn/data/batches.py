@@ -6,13 +6,14 @@ again, and what filled it up is left out of the outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from onnx2snn.aliases import Array
+from onnx2snn.data.ahead import ahead
 from onnx2snn.data.samples import Samples
 from onnx2snn.protos.batch_arrays import OutputPlace, samples_of
 from onnx2snn.protos.batch_types import BatchAxis
@@ -75,7 +76,7 @@ def filled(samples: Samples, indices: ArrayLike, fixed: int | None) -> Batch:
 def batches(
     samples: Samples, size: int, fixed: int | None, count: int | None = None
 ) -> Iterator[Batch]:
-    """Yield samples in order, batch by batch.
+    """Yield samples in order, batch by batch, as `batches_of` does.
 
     Args:
         samples: Where they are read from.
@@ -85,6 +86,15 @@ def batches(
     """
     total = len(samples) if count is None else count
     step = fixed or size
-    for start in range(0, total, step):
-        stop = min(start + step, total)
-        yield filled(samples, np.arange(start, stop), fixed)
+    starts = range(0, total, step)
+    several = (np.arange(start, min(start + step, total)) for start in starts)
+    return batches_of(samples, several, fixed)
+
+
+def batches_of(samples: Samples, several: Iterable[Array], fixed: int | None) -> Iterator[Batch]:
+    """Yield the batches of some samples after others.
+
+    Where reading samples takes work, such as decoding images, it is one batch ahead.
+    """
+    made = (filled(samples, indices, fixed) for indices in several)
+    return ahead(made) if samples.takes_work else made

@@ -44,7 +44,7 @@ def image_group(
     deep = [is_deep(path) for path in paths]
     reader = ImageReader(paths, layout, deep=any(deep), file=intake.temporary())
     shape = (len(paths), *layout.shape)
-    group = {spec.name: Rows(spec.dtype, shape, reader.read, finite=True)}
+    group = {spec.name: Rows(spec.dtype, shape, reader.read, finite=True, takes_work=True)}
     if labels is not None:
         group["labels"] = in_memory(labels)
         return group

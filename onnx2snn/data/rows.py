@@ -29,6 +29,8 @@ class Rows:
     """Takes row numbers, int64 [M], and returns these rows, [M, ...]."""
     finite: bool = False
     """Whether the array cannot hold NaN or infinity."""
+    takes_work: bool = False
+    """Whether reading a row takes work of the processor, such as decoding an image."""
 
     @property
     def count(self) -> int:
@@ -133,7 +135,8 @@ def concatenated(arrays: Sequence[Rows]) -> Rows:
 
     total = int(starts[-1])
     shape = (total, *row_shape)
-    return Rows(dtype, shape, read)
+    takes_work = any(rows.takes_work for rows in arrays)
+    return Rows(dtype, shape, read, takes_work=takes_work)
 
 
 def first_not_finite(rows: Rows) -> int | None:

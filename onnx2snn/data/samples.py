@@ -51,6 +51,11 @@ class Samples:
         """N, the number of samples."""
         return next(iter(self._inputs.values())).count
 
+    @property
+    def takes_work(self) -> bool:
+        """Whether reading a batch takes work of the processor, such as decoding images."""
+        return any(rows.takes_work for rows in self._inputs.values())
+
     def __enter__(self) -> Samples:
         """Return itself."""
         return self

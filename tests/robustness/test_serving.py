@@ -14,17 +14,20 @@ from helpers.networks import inputs_for, mlp
 
 from onnx2snn import SpikingSession, convert
 from onnx2snn.errors import DataError
+from onnx2snn.runtime.plan import Schedule
 from robustness.snn_cases import OPTIONS, spiking
 from robustness.soak import held, soaked
 
 WAY = "onnx2snn.runtime.time_loop._side_by_side"
+WHOLE = "onnx2snn.runtime.whole._run"
 
 
+@pytest.mark.parametrize("schedule", ["auto", "stepped"])
 @pytest.mark.parametrize("coding", ["rate", "differential"])
 def test_a_session_answers_right_after_failed_runs(
-    coding: str, monkeypatch: pytest.MonkeyPatch
+    coding: str, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = SpikingSession(spiking(coding), threads=1)
+    session = SpikingSession(spiking(coding), threads=1, schedule=schedule)
     good = {"input": inputs_for("mlp", 3)}
     (expected,) = session.run(None, good)
     for bad in ({"input": np.zeros((3, 11), np.float32)}, {}, {"other": good["input"]}):
@@ -34,6 +37,7 @@ def test_a_session_answers_right_after_failed_runs(
     for error in (KeyboardInterrupt, MemoryError):
         with monkeypatch.context() as patch:
             patch.setattr(WAY, _raising(error))
+            patch.setattr(WHOLE, _raising(error))
             with pytest.raises(error):
                 session.run(None, good)
         assert np.array_equal(session.run(None, good)[0], expected)
