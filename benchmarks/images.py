@@ -107,7 +107,7 @@ def _network(width: int) -> onnx.ModelProto:
         nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
         channels, before = width, f"r{layer}"
     nodes.append(helper.make_node("GlobalAveragePool", [before], ["output"]))
-    shape = ["N", 3, SIZE, SIZE]
+    shape: list[str | int | None] = ["N", 3, SIZE, SIZE]
     x = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
     y = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", width, 1, 1])
     graph = helper.make_graph(nodes, "convolutions", [x], [y], weights)
