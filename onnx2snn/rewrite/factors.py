@@ -12,7 +12,7 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.dims import keeps_shape, rank
-from onnx2snn.graph.editing import Editor, constant, consumers, drop, is_output, make_constant
+from onnx2snn.graph.editing import Editor, constant, consumers, detach, is_output, make_constant
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.rewrite.fold_rules.tables import KNOWN_DOMAINS
 
@@ -125,7 +125,7 @@ class Factors:
         for reader in consumers(out):
             for index in places(reader, out):
                 reader.inputs[index] = twin.outputs[0]
-        drop(self.graph, node)
+        detach(node)
 
     def retype(self) -> None:
         """Bring the constants of all factors, fixed ones too, to the type of what they scale."""

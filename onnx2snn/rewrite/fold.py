@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import consumers, drop, is_output, producer, tidy
+from onnx2snn.graph.editing import consumers, detach, is_output, producer, tidy
 from onnx2snn.graph.operators import is_weighted
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.rewrite.factors import Factors, places, scale_of
@@ -109,7 +109,7 @@ class _Moves:
             return False
         # y = f(x), out = s y becomes out = f(x), with s in f's constants and on its inputs
         out = factor.outputs[0]
-        drop(self.graph, factor)
+        detach(factor)
         node.outputs[0] = out
         self._set_constants(node, outcome)
         for index, scale in outcome.scales.items():
@@ -192,7 +192,7 @@ class _Moves:
         # one factor may feed several inputs
         once = {id(factor): factor for factor in before.values()}
         for factor in once.values():
-            drop(self.graph, factor)
+            detach(factor)
 
     def _put_behind(self, tensor: Tensor, scale: Array) -> None:
         for reader in consumers(tensor):

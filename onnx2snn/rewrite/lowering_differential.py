@@ -23,7 +23,7 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.dims import dims_of
-from onnx2snn.graph.editing import drop, maker, producer, variable
+from onnx2snn.graph.editing import detach, maker, producer, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.starts import needs_map
 from onnx2snn.protos.load import LoadedModel
@@ -156,7 +156,7 @@ def _lower_accumulate(
     """Z(t) = Z(t-1) + x(t) and y(t) = Z(t) + b, or Z(t)/t + b."""
     x, y = node.inputs[0], node.outputs[0]
     bias = node.inputs[1] if len(node.inputs) > 1 else None
-    drop(low.graph, node)
+    detach(node)
     before, total = low.state(f"{x.name}/sum", y, "sum")
     low.emit("Add", [before, x], total)
     estimate = total
@@ -210,7 +210,7 @@ def _lower_product(
     attrs = dict(node.attrs)
     op = attrs.pop("product")
     name = node.name
-    drop(low.graph, node)
+    detach(node)
     a_sent, b_sent = sent[id(a)], sent[id(b)]
     before, total = low.state(f"{name}/product", product, "sum")
     # B(t-1) in its full shape: at the start the state is a single zero

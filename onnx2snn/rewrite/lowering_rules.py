@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from onnx2snn.graph.editing import drop, variable
+from onnx2snn.graph.editing import detach, variable
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.lowering import Lowering, dimension_names, onnx_type
@@ -107,7 +107,7 @@ def _lower_running_mean(low: Lowering, node: Node, window: Window) -> None:
     x = node.inputs[0]
     mean = node.outputs[0]
     before, after = low.state(f"{x.name}/sum", mean, "sum", mean.name)
-    drop(low.graph, node)
+    detach(node)
     kept = before
     if window.keep is not None:
         keep = low.beside(window.keep, x)
@@ -126,7 +126,7 @@ def _lower_max_pool(low: Lowering, node: Node) -> None:
     y = node.outputs[0]
     attrs = dict(node.attrs)
     op = attrs.pop("pool")
-    drop(low.graph, node)
+    detach(node)
     before, total = low.state(f"{node.name}/sum", x, "sum")
     pooled_before, pooled = low.state(f"{node.name}/history", y, "history")
     # S(t) = S(t-1) + x(t)
@@ -148,7 +148,7 @@ def _lower_telescoped(low: Lowering, nodes: list[Node]) -> None:
     for node in nodes:
         x = node.inputs[0]
         y = node.outputs[0]
-        drop(low.graph, node)
+        detach(node)
         steps = low.beside(elapsed, x)
         if node.op == MEAN_SO_FAR:
             _lower_mean_so_far(low, x, y, steps)

@@ -35,6 +35,11 @@ Some five tensors of that many numbers are alive, and caches still help.
 """
 DEVICE_NEURON_STEPS = 2**27
 """The same on a device, whose memory alone is the bound: some 3 GB; not measured."""
+MOST_SCANS = 512
+"""Layers of neurons, each a Scan, of a core of many time-steps.
+
+onnxruntime opens 400 in 3 s, but 1,600 in minutes: each Scan knows all tensors around it.
+"""
 STEPS_TOGETHER = 8
 """Time-steps worth having in one pass before a batch is kept whole."""
 
@@ -144,7 +149,8 @@ class Planner:
 
     def _is_stepped(self, schedule: Schedule) -> bool:
         if schedule == "auto":
-            return self._parts.refusal is not None
+            many = len(self._model.metadata["neurons"]) > MOST_SCANS
+            return many or self._parts.refusal is not None
         return schedule == "stepped"
 
     def _stepped(self) -> Plan:

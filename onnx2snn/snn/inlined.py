@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from onnx2snn.protos.reach import upstream
 from onnx2snn.snn.format import SNN_DOMAIN, Metadata, NeuronEntry, StateEntry
 from onnx2snn.snn.neurons import BY_OP, ESTIMATING, neuron_nodes
 
@@ -71,17 +70,19 @@ def with_plain_casts(proto: onnx.ModelProto, metadata: Metadata) -> onnx.ModelPr
 def _bodies(proto: onnx.ModelProto, metadata: Metadata) -> Iterator[_Body]:
     """Find what the neurons without a node were inlined to."""
     present = {node.name for node in neuron_nodes(proto.graph.node)}
+    entries = [entry for entry in metadata["neurons"] if entry["name"] not in present]
+    if not entries:
+        return
     states = {state["input"]: state for state in metadata["states"]}
-    nodes = list(proto.graph.node)
-    timed = _of_time_alone(proto, metadata)
-    for entry in metadata["neurons"]:
-        if entry["name"] in present or entry["kind"] not in BY_OP:
+    wires = _Wires(proto.graph.node, _of_time_alone(proto, metadata))
+    for entry in entries:
+        if entry["kind"] not in BY_OP:
             continue
         labels = [label for label, _ in BY_OP[entry["kind"]].states]
         own = [states.get(f"{entry['name']}/{label}") for label in labels]
         known = [state for state in own if state is not None]
         if len(known) == len(own):
-            body = _body(nodes, entry, known, timed)
+            body = _body(wires, entry, known)
             if body is not None:
                 yield body
 
@@ -98,26 +99,57 @@ def _of_time_alone(proto: onnx.ModelProto, metadata: Metadata) -> set[str]:
         taken = set(node.input)
         if taken <= constant:
             constant.update(node.output)
-        elif taken <= timed | constant:
+        elif all(name in timed or name in constant for name in taken):
             timed.update(node.output)
     return timed
 
 
+class _Wires:
+    """Who makes and who takes the tensors of some sorted nodes; `timed` are of time alone."""
+
+    def __init__(self, nodes: Sequence[NodeProto], timed: set[str]) -> None:
+        self.nodes = list(nodes)
+        self.timed = timed
+        self.makers: dict[str, int] = {}
+        """The position of the node that makes a tensor."""
+        self.takers: dict[str, list[NodeProto]] = {}
+        for place, node in enumerate(self.nodes):
+            self.makers.update(dict.fromkeys(node.output, place))
+            for name in dict.fromkeys(node.input):
+                self.takers.setdefault(name, []).append(node)
+
+    def upstream(self, tensors: Sequence[str], stop: Collection[str]) -> list[NodeProto]:
+        """Return what some tensors are made by, the last first, but nothing before some others.
+
+        What lies elsewhere is not looked at: there are as many walks as neurons.
+        """
+        places: set[int] = set()
+        waiting = list(tensors)
+        while waiting:
+            name = waiting.pop()
+            place = self.makers.get(name)
+            ends = name in stop or name in self.timed
+            if ends or place is None or place in places:
+                continue
+            places.add(place)
+            waiting.extend(filter(None, self.nodes[place].input))
+        return [self.nodes[place] for place in sorted(places, reverse=True)]
+
+
 def _body(
-    nodes: Sequence[NodeProto],
+    wires: _Wires,
     entry: NeuronEntry,
     states: Sequence[StateEntry],
-    timed: Collection[str],
 ) -> _Body | None:
     """Return the nodes between a neuron's current and its spikes, or None where they are not."""
     before = [state["input"] for state in states]
     after = [state["output"] for state in states]
-    first = _first(nodes, entry["kind"], before[0])
+    first = _first(wires.takers.get(before[0], []), entry["kind"], before[0])
     if first is None:
         return None
     (current,) = [name for name in first.input if name != before[0]]
     made = [entry["spikes"], *after]
-    inside = upstream(nodes, made, stop=[current, *before, *timed]).nodes
+    inside = wires.upstream(made, stop=[current, *before])
     outputs = {name for node in inside for name in node.output}
     if not outputs.issuperset(made):
         return None
@@ -127,9 +159,8 @@ def _body(
     return _Body(first, inside, neuron)
 
 
-def _first(nodes: Sequence[NodeProto], kind: str, state: str) -> NodeProto | None:
-    """Return the node that takes a neuron's current and its first state, if there is one."""
-    takers = [node for node in nodes if state in node.input]
+def _first(takers: Sequence[NodeProto], kind: str, state: str) -> NodeProto | None:
+    """Return which taker of a neuron's first state takes its current, too, if there is one."""
     if kind in ESTIMATING:
         # e = y - n; the other one adds what was sent
         errors = [node for node in takers if node.op_type == "Sub" and node.input[1] == state]
