@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers.counting import calls_of
 from helpers.networks import Builder
 
 from onnx2snn.graph.types import Graph
@@ -43,28 +43,11 @@ def prepared(data: bytes) -> Graph:
     return normalise(load_model(data))
 
 
-def calls_of(work: Callable[[], object]) -> int:
-    """Count the calls of functions, Python's and others', while something is at work."""
-    count = 0
-
-    def counted(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return count
-
-
 @pytest.mark.parametrize("made", [chain, blocks])
 def test_the_calls_of_functions_grow_with_the_nodes(
     made: Callable[[int], onnx.ModelProto],
 ) -> None:
-    few, many = (partial(prepared, made(count).SerializeToString()) for count in (120, 480))
+    few, many = (partial(prepared, made(count).SerializeToString()) for count in (60, 240))
     few()  # what is imported late is there
     assert 3 < calls_of(many) / calls_of(few) < 4.2
 

@@ -143,16 +143,32 @@ def test_sessions_are_opened_once_however_many_threads_need_them(model: onnx.Mod
     assert len({tuple(map(id, sessions)) for sessions in opened}) == 1
 
 
-def test_the_core_of_many_steps_is_made_once_for_the_question_and_the_run(
-    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[onnx.ModelProto | str]:
+    """The cores of many time-steps that are made."""
+    found = []
 
     def counted(*values: Any) -> onnx.ModelProto | str:
-        made.append(batched_core(*values))
-        return made[-1]
+        found.append(batched_core(*values))
+        return found[-1]
 
     monkeypatch.setattr("onnx2snn.runtime.parts.batched_core", counted)
+    return found
+
+
+def test_very_many_layers_of_neurons_are_run_step_by_step(
+    model: onnx.ModelProto, made: list[onnx.ModelProto | str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # onnxruntime opens a core of many Scans in a time that grows faster than their number
+    monkeypatch.setattr("onnx2snn.runtime.plan.MOST_SCANS", 1)
+    simulation = Simulation(model, Opening(threads=1))
+    simulation.run({"input": inputs_for(model.doc_string, 2)}, STEPS)
+    assert not made
+
+
+def test_the_core_of_many_steps_is_made_once_for_the_question_and_the_run(
+    model: onnx.ModelProto, made: list[onnx.ModelProto | str]
+) -> None:
     simulation = Simulation(model, Opening(threads=2))
     # chunks side by side, which have a session of their own
     simulation.run({"input": inputs_for(model.doc_string, 4)}, STEPS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import onnx
 import onnx.inliner
 import onnxruntime as ort
 import pytest
-from helpers.networks import NETWORKS, inputs_for
+from helpers.counting import calls_of
+from helpers.networks import NETWORKS, Builder, inputs_for
 
 from onnx2snn import ModelFileError, SpikingSession, evaluate, rollout
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.settings import Settings
+from onnx2snn.snn.inlined import nodes_with_neurons
 from onnx2snn.snn.neurons import neuron_nodes
+from onnx2snn.snn.step_model import read_step_model
 
 Inliner = Callable[[onnx.ModelProto, Path], onnx.ModelProto]
 
@@ -113,3 +116,22 @@ def test_a_neuron_that_cannot_be_found_is_refused_with_a_sentence() -> None:
     adder.op_type = "Max"
     with pytest.raises(ModelFileError, match="not the neurons of the graph"):
         SpikingSession(model)
+
+
+def inlined_chain(depth: int) -> Callable[[], object]:
+    """Look for the neurons of a chain of layers whose functions were inlined."""
+    build = Builder()
+    last = build.input("input", ("N", 4))
+    for _ in range(depth):
+        last = build.node("Relu", build.gemm(last, 4, 4))
+    model = build.model({build.gemm(last, 4, 2): ("N", 2)})
+    settings = Settings(preset="differential", method="max", timesteps=1)
+    made = run_conversion(model, inputs_for("mlp", 4)[:, :4], settings).model
+    metadata = read_step_model(made, "model").metadata
+    return partial(nodes_with_neurons, onnx.inliner.inline_local_functions(made), metadata)
+
+
+def test_the_work_of_finding_inlined_neurons_grows_with_their_number() -> None:
+    few, many = inlined_chain(3), inlined_chain(12)
+    few()  # what is imported late is there
+    assert 3 < calls_of(many) / calls_of(few) < 4.5
