@@ -20,6 +20,7 @@ import onnxruntime as ort
 from foreign import write_table
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from timing import Watch
 
 from onnx2snn.data.batches import batches
 from onnx2snn.data.samples import Samples, open_samples
@@ -59,6 +60,7 @@ def _make(folder: Path, count: int, side: int) -> None:
 
 def _measured(folder: Path, count: int, threads: int) -> list[str]:
     proto = _network(WIDTHS[0])
+    watch = Watch()
     with open_samples(folder, input_specs(proto)) as samples:
         decoding = _seconds(samples, None)
     chosen = None
@@ -75,7 +77,9 @@ def _measured(folder: Path, count: int, threads: int) -> list[str]:
     computing, both = chosen
     ratio = both / max(computing, decoding)
     cells = [f"{count:,}", f"{decoding:.2f}", f"{computing:.2f}", f"{both:.2f}", f"{ratio:.2f}"]
+    cells.append(f"{watch.stop() or 0:.2f}")
     head = ["images", "decoding, s", "computing, s", "the pass, s", "the pass / the slower"]
+    head.append("other programs, cores")
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), cells)]
 
 

@@ -249,6 +249,26 @@ def test_speed_tables_relate_memory_to_the_ann_and_spikingjelly_to_the_session(
     assert advantage({"auto": {"median": 2.0}}) is None
 
 
+def test_the_table_of_answers_relates_a_whole_run_to_the_fastest_ann(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from answer import table
+
+    seconds = {"ANN, one batch": 2e-3, "ANN, side by side": 1e-3, "auto": 3e-3}
+    figures = {name: {"median": s, "low": s, "high": 2 * s} for name, s in seconds.items()}
+    about = {"timesteps": 1, "ann": 0.9, "snn": 0.895}
+    cells = {
+        "net|differential|": about,
+        "net|differential|32": {**about, "figures": figures, "others": 0.0},
+        "net|paper|": {"tried": 128},
+    }
+    assert table(cells)[2:] == [
+        "| net | differential | 32 | 90.00 | 1 | 89.50 | 1.000 | 3.00 (3.00 to 6.00) | 0.00 |",
+        "| net | paper |  |  | none up to 128 |  |  |  |  |",
+    ]
+
+
 def test_resnet18_of_the_benchmarks_is_a_valid_model_of_the_known_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
