@@ -119,7 +119,9 @@ def constant(tensor: Tensor) -> Array | None:
         return None
     if isinstance(tensor._values, np.ndarray):
         return tensor._values
-    with quiet(gs_logger):  # values are read late, of some types with a notice
+    if isinstance(tensor.dtype, np.dtype):
+        return np.asarray(tensor.values)
+    with quiet(gs_logger):  # of types that NumPy does not know with a notice
         return np.asarray(tensor.values)
 
 

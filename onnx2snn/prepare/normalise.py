@@ -28,6 +28,7 @@ from onnx2snn.graph.editing import (
     Editor,
     constant,
     detach,
+    is_constant,
     is_output,
     producer,
     redirect,
@@ -173,9 +174,10 @@ def _constant_of_two(node: Node) -> tuple[int, Array] | None:
 
 def _commutative(editor: Editor, node: Node) -> None:
     """c + x and c * x: the constant goes second."""
-    found = _constant_of_two(node)
-    if found is not None and found[0] == 0:
-        node.inputs[0], node.inputs[1] = node.inputs[1], node.inputs[0]
+    first, second = node.inputs
+    # most have it there: no look at a value
+    if is_constant(first) and not is_constant(second) and _constant_of_two(node) is not None:
+        node.inputs[0], node.inputs[1] = second, first
 
 
 def _subtraction(editor: Editor, node: Node) -> None:
