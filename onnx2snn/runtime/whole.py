@@ -28,6 +28,10 @@ from onnx2snn.runtime.rollout_plain import written_out
 
 MOST_STEPS = 4
 """Time-steps that are run as a whole."""
+MOST_LAYERS = 1024
+"""Layers of neurons times time-steps that are written out: opening a session takes longer than it
+saves where a network has more.
+"""
 MOST_SESSIONS = 2
 """Windows that a session of its own is opened for; each holds the weights once more."""
 CHUNK_NEURONS = 2**21
@@ -52,6 +56,8 @@ class WholeRuns:
         if self._schedule != "auto" or self._division.count:
             return False
         if self._opening.float16 or not self._opening.is_plain or span.end > MOST_STEPS:
+            return False
+        if len(self._division.model.metadata["neurons"]) * span.end > MOST_LAYERS:
             return False
         with self._lock:
             known = {window for window, _ in self._sessions}

@@ -164,6 +164,19 @@ def test_few_windows_have_a_session_of_their_own(
     assert not is_whole(session)
 
 
+def test_very_many_layers_are_not_written_out(
+    differential: tuple[onnx.ModelProto, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = differential
+    layers = len(SpikingSession(model).neurons)
+    monkeypatch.setattr(whole, "MOST_LAYERS", layers)
+    session = SpikingSession(model)
+    session.run(None, {"input": x}, timesteps=2)
+    assert not is_whole(session)
+    session.run(None, {"input": x}, timesteps=1)
+    assert is_whole(session)
+
+
 @pytest.mark.parametrize("options", [{"schedule": "batched"}, {"count_activity": True}])
 def test_runs_are_simulated_where_more_than_the_answer_is_wanted(
     differential: tuple[onnx.ModelProto, Array], options: dict[str, Any]
