@@ -27,10 +27,9 @@ from onnx2snn.pipeline.warnings import conversion_warnings
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.starts import steady_starts
 from onnx2snn.prepare.weighted_sites import WeightedPartition
+from onnx2snn.rewrite.clips_by_channel import fold_past_clips
 from onnx2snn.rewrite.differential import rewrite_differential
 from onnx2snn.rewrite.emit import ConversionFacts, annotate_differential
-from onnx2snn.rewrite.fold import fold
-from onnx2snn.rewrite.fold_rules.positive import POSITIVE
 from onnx2snn.rewrite.lowering_differential import Alphabet, Ladder, Levels
 from onnx2snn.snn.differential import DIFFERENTIAL_IF
 from onnx2snn.snn.rate_if import RATE_IF
@@ -123,7 +122,7 @@ def spiking(ready: Prepared, job: Job, found: Calibration) -> Conversion:
         neuron = DIFFERENTIAL_IF
     with clock("rewrite"):
         rewritten = rewrite_differential(job.graph, parts, scales, neuron)
-        folded, folding = fold(rewritten, (), POSITIVE)
+        folded, folding = fold_past_clips(rewritten)
         original = run_model(job.graph, ready.feed, job.threads)
         check_stage("fold", original, run_model(as_converged(folded), ready.feed, job.threads))
     with clock("annotate"):

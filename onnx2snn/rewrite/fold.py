@@ -1,7 +1,8 @@
 """Thresholds into the weights: every constant factor moves as far as the fold rules let it.
 
 1. Each reader of a factor gets a factor of its own.
-2. Backwards, s f(x): into the weights of the operators before a neuron.
+2. Backwards, s f(x): into the weights of the operators before a neuron. Of several factors of one
+   tensor that nothing else reads one goes, and the others are divided by it.
 3. Forwards, f(s x): into the weights of those behind it. Neighbouring factors merge on the way.
 4. Equal factors of one tensor become one again. A factor that is left, where an identity shortcut
    meets θ_in / θ_out say, stays as one Mul per channel, with the reason why.
@@ -11,11 +12,13 @@ The rules are in `rewrite.fold_rules.tables`. The passes 2 and 3 repeat until no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnx2snn.aliases import Array
-from onnx2snn.graph.editing import consumers, detach, is_output, producer, tidy
+from onnx2snn.graph.editing import consumers, detach, is_output, producer, redirect, tidy
 from onnx2snn.graph.operators import is_weighted
 from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.rewrite.factors import Factors, places, scale_of
@@ -102,15 +105,21 @@ class _Moves:
 
     def back(self, factor: Node) -> bool:
         """s * f(x): into the constants of f and onto its inputs."""
-        node = producer(factor.inputs[0])
+        y = factor.inputs[0]
+        node = producer(y)
         outcome = self._back_outcome(factor, node)
         if isinstance(outcome, str) or node is None:
             self.reasons[factor.name] = str(outcome)
             return False
         # y = f(x), out = s y becomes out = f(x), with s in f's constants and on its inputs
-        out = factor.outputs[0]
+        out, moved = factor.outputs[0], scale_of(factor)
         detach(factor)
-        node.outputs[0] = out
+        if y.outputs:
+            # other factors read y: q y becomes (q / s) (s y)
+            self._divide(consumers(y), moved)
+            redirect(self.graph, out, y)
+        else:
+            node.outputs[0] = out
         self._set_constants(node, outcome)
         for index, scale in outcome.scales.items():
             source = node.inputs[index]
@@ -122,13 +131,32 @@ class _Moves:
         y = factor.inputs[0]
         if node is None:
             return "its input is an input of the model"
-        shared = len(consumers(y)) > 1
-        if shared or is_output(self.graph, y):
+        if is_output(self.graph, y) or not self._may_leave(factor, y):
             return f"'{node.name}' ({node.op}) feeds others too"
         rule = self.backward.get(node.op) if node.domain in KNOWN_DOMAINS else None
         if rule is None or node.outputs[0] is not y:
             return f"no factor passes '{node.name}' ({node.op})"
         return rule(node, scale_of(factor))
+
+    def _may_leave(self, factor: Node, y: Tensor) -> bool:
+        """Return whether a factor reads y alone, or all that read y are factors that can divide."""
+        others = [reader for reader in consumers(y) if reader is not factor]
+        if not others:
+            return True
+        if is_output(self.graph, factor.outputs[0]) or not np.all(scale_of(factor)):
+            return False
+        return all(self.factors.movable(reader) for reader in others)
+
+    def _divide(self, factors: Sequence[Node], scale: Array) -> None:
+        """Let factors be smaller by a scale; those that become 1 are dropped."""
+        for factor in factors:
+            left = scale_of(factor) / scale
+            out, y = factor.outputs[0], factor.inputs[0]
+            if np.all(left == 1.0) and not is_output(self.graph, out):
+                detach(factor)
+                redirect(self.graph, out, y)
+            else:
+                factor.inputs[1] = self.factors.editor.constant(f"{factor.name}/left", left)
 
     def forward(self, factor: Node) -> bool:
         """f(s * x): into the constants of f and onto its outputs."""
