@@ -12,7 +12,7 @@ constants.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,6 +54,8 @@ class SpikeFlow:
     """By the spikes of a site what was sent so far: to a product a weight."""
     before: set[str] = field(default_factory=set)
     """What was sent before the step: the weights of a product's first term."""
+    limits: Set[str] = frozenset()
+    """What the neurons' own activations make: they cost what neurons do."""
 
     # --- forwards ---
 
@@ -176,7 +178,7 @@ class SpikeFlow:
         """Return the floating-point operations of a node that are no synapses."""
         runs = self.runs(node)
         is_mean = self._mean(node) is not None
-        if not runs or is_neuron(node) or is_mean:
+        if not runs or is_neuron(node) or is_mean or not self.limits.isdisjoint(node.output):
             return 0.0
         run = runs[0]
         if node.op_type in WITH_PRODUCTS and standard(node):

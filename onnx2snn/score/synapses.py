@@ -17,6 +17,7 @@ from onnx2snn.protos import batch_arrays as arrays
 from onnx2snn.protos.batch_types import Place
 from onnx2snn.protos.nodes import standard, standard_opset
 from onnx2snn.runtime.division import model_axes
+from onnx2snn.score.limits import neuron_limits
 from onnx2snn.score.node_runs import NodeRun, all_values
 from onnx2snn.score.payload import spike_bits
 from onnx2snn.score.products import NUMBERS_ONLY, WITH_PRODUCTS, operations
@@ -124,7 +125,9 @@ def _spike_flow(
         spiking = state.kind in ("membrane", "step") or state.input in sent
         if state.mean is None and not spiking:
             flow.mark(state.input, True)
-    return flow, flow.forward(model.nodes)
+    behind = flow.forward(model.nodes)
+    flow.limits = neuron_limits(proto.graph, flow.analog.keys())
+    return flow, behind
 
 
 def multiply_accumulates(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> float:

@@ -310,10 +310,10 @@ def test_a_products_spikes_arrive_along_the_other_operand(
 
 
 @pytest.mark.parametrize("start", ["mean", "zero"])
-def test_sums_and_starts_cost_nothing_beside_the_synapses(start: str) -> None:
-    """Of three Convs with borders all that is left are the first one and the ReLUs.
+def test_sums_starts_and_limits_cost_nothing_beside_the_synapses(start: str) -> None:
+    """Of three Convs with borders all that is left are the first one and its ReLU, once.
 
-    Beside these a step is counted: one addition, and one choice of its digits.
+    Beside these a step is counted: one addition, and a choice of its digits for each neuron.
     """
     b = Builder()
     y = b.node("Relu", b.conv(b.input("input", ["batch", 2, 6, 5]), 2, 4))
@@ -323,7 +323,7 @@ def test_sums_and_starts_cost_nothing_beside_the_synapses(start: str) -> None:
     x = np.random.default_rng(0).standard_normal((8, 2, 6, 5)).astype(np.float32)
     found = wiring(differential(model, x, start=start), {"input": x[:1]})
     assert found.encoder == 4 * 30 * 2 * 9 + 4 * 30
-    assert found.step == 3 * 30 + 2
+    assert found.step == 1 + 2
     assert found.readout == 0
 
 
