@@ -92,7 +92,8 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         neuron: Integrate-and-fire, or signed: it also takes spikes back.
         levels: The most thresholds one spike is high.
         octaves: Differential coding: powers of two a spike can have; None: by site, 8 to 12.
-        digits: Differential coding: spikes a neuron may send in one step; None: 3 in the first.
+        digits: Differential coding: spikes a neuron may send in one step; None: 3 in the first, or
+            all that it takes where its input is constant in time.
         later_digits: Those it may send in each step after the first; None: 1, or `digits`.
         start: Differential coding: estimates start at the mean over the data, or at zero.
         encode_input: Neurons in front of weighted operators: the input arrives as spikes, too.

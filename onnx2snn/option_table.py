@@ -87,7 +87,8 @@ class OptionTable:
     )
     digits: int | None = option(
         None,
-        "differential coding: spikes a neuron may send in one step; default: 3 in the first step",
+        "differential coding: spikes a neuron may send in one step; default: 3 in the first step, "
+        "or all that it takes where its input is constant in time",
         metavar="K",
     )
     later_digits: int | None = option(

@@ -163,6 +163,11 @@ class Settings(OptionTable):
         return int(self._chosen("later_digits"))
 
     @property
+    def tells_at_once(self) -> bool:
+        """Whether neurons of what is constant in time tell all of it in the first step."""
+        return self.digits is None and self.later_digits is None
+
+    @property
     def starts_at_mean(self) -> bool:
         """Whether estimates of differential coding start at the mean."""
         return bool(self._chosen("start") == "mean")

@@ -9,7 +9,8 @@ left by three, whatever c; a λ chosen for its error after T steps is too fine f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -86,6 +87,14 @@ def rounded(values: Array, octaves: int, digits: int) -> Array:
     heights = np.ldexp(np.floor(mantissa * 2.0**bits + 0.5), exponent - bits)
     found: Array = np.rint(heights)
     return found
+
+
+def spikes_at_once(octaves: int) -> int:
+    """Return K, the spikes that tell any number below the largest in one step: 2K - 1 >= n bits.
+
+    `octaves`: n, at most 16.
+    """
+    return octaves // 2 + 1
 
 
 def best_scale(
@@ -227,7 +236,7 @@ class LadderRule:
     `method`: "mmse": the least squared error; "percentile": c = 1; "max": the same with the largest
     size in place of the percentile. `octaves`: n, or the least n where sites are widened (`widen`);
     `spikes`: how many a neuron sends in its first step; `changing`: whether later steps have fewer;
-    `percent`: the percentile p.
+    `percent`: the percentile p; `at_once`: the sites that tell all they have in the first step.
     """
 
     method: str
@@ -236,6 +245,7 @@ class LadderRule:
     spikes: int
     changing: bool
     percent: float
+    at_once: Set[str] = frozenset()
 
 
 def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[SiteLadder]:
@@ -258,7 +268,8 @@ def find_ladders(run: Calibrator, rule: LadderRule, progress: Progress) -> list[
             wide = wide_enough(histogram, robust, octaves)
         scale = robust / 2 ** (wide - 1)
         if rule.method == "mmse":
-            scale = _best_scales(histogram, robust, wide, rule)
+            spikes = spikes_at_once(wide) if site.name in rule.at_once else rule.spikes
+            scale = _best_scales(histogram, robust, wide, replace(rule, spikes=spikes))
         shape = site.threshold_shape(run.job.settings.granularity)
         found.append(SiteLadder(scale.reshape(shape), wide))
     return found

@@ -47,7 +47,11 @@ def coding_words(metadata: Mapping[str, Any]) -> str:
     plural = "" if digits == 1 else "s"
     later = metadata.get("later_digits", digits)
     when = "a step" if later == digits else f"in the first step, {later} a step later"
-    return f"{coding}, at most {metadata['octaves']} octaves, {digits} digit{plural} {when}"
+    own = [neuron["digits"] for neuron in metadata["neurons"] if "digits" in neuron]
+    at_once = f" (up to {max(own)} for what is constant in time)" if own else ""
+    return (
+        f"{coding}, at most {metadata['octaves']} octaves, {digits} digit{plural}{at_once} {when}"
+    )
 
 
 def _drives(driven: Sequence[WeightedEntry], work: WeightedWork | None) -> list[str]:

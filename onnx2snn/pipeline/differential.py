@@ -17,6 +17,7 @@ from onnx2snn.calibrate.calibrator import Calibrator, ceilings
 from onnx2snn.calibrate.rules import settle
 from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
 from onnx2snn.correct.correction import Correction
+from onnx2snn.graph.flow import time_varying
 from onnx2snn.pipeline.conversion import Conversion
 from onnx2snn.pipeline.cost import cost
 from onnx2snn.pipeline.prepared import Prepared, blaming_data, require_finite
@@ -86,6 +87,7 @@ def _ladders(run: Calibrator, job: Job) -> tuple[str, list[ladders.SiteLadder]]:
         spikes=settings.digit_count,
         changing=settings.later_digit_count < settings.digit_count,
         percent=settings.percent,
+        at_once=_told_at_once(job),
     )
     return rule.method, ladders.find_ladders(run, rule, job.progress)
 
@@ -156,7 +158,22 @@ def ladder_of(job: Job, scales: Sequence[Array], found: Calibration) -> Ladder:
         if np.any(mean):
             starts[site.name] = mean / scale
     settings = job.settings
-    return Ladder(octaves, settings.digit_count, settings.later_digit_count, starts)
+    at_once = {name: ladders.spikes_at_once(octaves[name]) for name in sorted(_told_at_once(job))}
+    return Ladder(octaves, settings.digit_count, settings.later_digit_count, starts, at_once)
+
+
+def _told_at_once(job: Job) -> set[str]:
+    """Return the sites whose neurons tell all they have in the first step.
+
+    What they take is constant in time: there is nothing left to tell later, and what is behind them
+    need not be mended.
+    """
+    if not job.settings.tells_at_once:
+        return set()
+    parts = _parts(job)
+    driven = {use.node for use in parts.uses}
+    varying = time_varying(job.graph.nodes, driven)
+    return {site.name for site in parts.sites if site.tensor not in varying}
 
 
 def _parts(job: Job) -> WeightedPartition:

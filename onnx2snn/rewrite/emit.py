@@ -103,6 +103,9 @@ def annotate_differential(
         metadata["digits"] = alphabet.digits
         if alphabet.changes:
             metadata["later_digits"] = alphabet.later_digits
+        for neuron in metadata["neurons"]:
+            if neuron["name"] in alphabet.at_once:
+                neuron["digits"] = alphabet.at_once[neuron["name"]]
     describe(proto, metadata)
     return proto
 

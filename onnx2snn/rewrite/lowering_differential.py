@@ -15,7 +15,7 @@ P(t)/t² = A(t)/t B(t)/t.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from onnx2snn.graph.types import Graph, Node, Tensor
 from onnx2snn.prepare.starts import needs_map
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.rewrite.lowering import Lowering, dimension_names
+from onnx2snn.rewrite.start_shifts import less_start
 from onnx2snn.snn.differential import differential_attributes, splitter
 from onnx2snn.snn.format import SNN_DOMAIN
 from onnx2snn.snn.neurons import ESTIMATING
@@ -41,13 +42,19 @@ class Ladder:
 
     `octaves`: by site, the powers of two a spike can have; `digits`: spikes a neuron may send in
     the first step, `later_digits`: in each later one; `starts`: by site, the estimate before the
-    first step in threshold units, per channel; sites without one start at 0.
+    first step in threshold units, per channel; sites without one start at 0; `at_once`: the spikes
+    that tell all in the first step, by site that is constant in time.
     """
 
     octaves: Mapping[str, int]
     digits: int = 1
     later_digits: int = 1
     starts: Mapping[str, Array] = field(default_factory=dict)
+    at_once: Mapping[str, int] = field(default_factory=dict)
+
+    def first_digits(self, site: str) -> int:
+        """Return the spikes that a neuron of a site may send in the first step."""
+        return self.at_once.get(site, self.digits)
 
     @property
     def changes(self) -> bool:
@@ -82,18 +89,21 @@ def lower_differential(
     """
     low = Lowering(graph, dtype, dimension_names(model))
     own = [node for node in graph.nodes if node.domain == SNN_DOMAIN]
+    neurons = [node for node in own if node.op in ESTIMATING]
     sent: dict[int, Tensor] = {}
     """What a neuron has sent so far, by the identity of its spikes."""
     steps: Tensor | None = None
     starts: Mapping[str, Array] = {}
     if isinstance(alphabet, Ladder):
         starts = alphabet.starts
-        timed = _splitters(low, alphabet) if alphabet.changes else None
+        splitters = _splitters(low, alphabet, [node.name for node in neurons])
+        for node in neurons:
+            splitter_of_it = splitters.get(node.name)
+            sent[id(node.outputs[0])] = _lower_neuron(low, node, alphabet, splitter_of_it)
     else:
-        timed = steps = _count_steps(low)[1]
-    for node in own:
-        if node.op in ESTIMATING:
-            sent[id(node.outputs[0])] = _lower_neuron(low, node, alphabet, timed)
+        steps = _count_steps(low)[1]
+        for node in neurons:
+            sent[id(node.outputs[0])] = _lower_neuron(low, node, alphabet, steps)
     for node in own:
         if node.op == ACCUMULATE:
             _lower_accumulate(low, node, starts, steps)
@@ -112,14 +122,27 @@ def _count_steps(low: Lowering) -> tuple[Tensor, Tensor]:
     return before, steps
 
 
-def _splitters(low: Lowering, ladder: Ladder) -> Tensor:
-    """Return C of the digits of the step: those of the first one, or those of the later ones."""
+def _splitters(low: Lowering, ladder: Ladder, sites: Sequence[str]) -> dict[str, Tensor]:
+    """Return C by site, of the digits of the step: those of the first one, or of the later ones.
+
+    None where all steps have as many.
+    """
+    if not ladder.changes:
+        return {}
     before, _ = _count_steps(low)
     zero = low.number("steps/zero", 0)
-    first = low.number("steps/first_splitter", splitter(ladder.digits))
-    later = low.number("steps/later_splitter", splitter(ladder.later_digits))
     is_first = low.node("Equal", "steps/is_first", [before, zero], before, np.bool_)
-    return low.node("Where", "steps/splitter", [is_first, first, later], before)
+    later = low.number("steps/later_splitter", splitter(ladder.later_digits))
+    by_digits: dict[int, Tensor] = {}
+    found = {}
+    for site in sites:
+        digits = ladder.first_digits(site)
+        if digits not in by_digits:
+            first = low.number(f"steps/splitter_of_{digits}", splitter(digits))
+            label = f"steps/splitter_from_{digits}"
+            by_digits[digits] = low.node("Where", label, [is_first, first, later], before)
+        found[site] = by_digits[digits]
+    return found
 
 
 def _lower_neuron(low: Lowering, node: Node, alphabet: Alphabet, timed: Tensor | None) -> Tensor:
@@ -139,10 +162,9 @@ def _lower_neuron(low: Lowering, node: Node, alphabet: Alphabet, timed: Tensor |
         start = alphabet.starts.get(node.name)
         if start is not None:
             # e = y/λ - m - R
-            moved = low.editor.constant(f"{node.name}/start", (-start).astype(low.dtype))
-            node.inputs[0] = low.node("Add", f"{node.name}/moved", [node.inputs[0], moved], spikes)
+            node.inputs[0] = less_start(low, node.inputs[0], start, node.name)
         octaves = alphabet.octaves[node.name]
-        node.attrs = differential_attributes(octaves, alphabet.digits, scale)
+        node.attrs = differential_attributes(octaves, alphabet.first_digits(node.name), scale)
     node.inputs.append(before)
     if isinstance(alphabet, Ladder) and timed is not None:
         node.inputs.append(low.beside(timed, spikes))

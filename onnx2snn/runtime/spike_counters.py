@@ -17,7 +17,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from onnx2snn.snn.differential import DIFFERENTIAL_IF, digit_count_nodes, largest_spike
-from onnx2snn.snn.format import SNN_DOMAIN
+from onnx2snn.snn.format import SNN_DOMAIN, NeuronEntry
 from onnx2snn.snn.neurons import BY_OP, GRADED_IF, SIGNED_GRADED_IF, neuron_nodes
 from onnx2snn.snn.rate_if import RATE_IF
 from onnx2snn.snn.step_model import StepModel
@@ -84,7 +84,9 @@ def counters(
             kinds += _other_sizes(neuron["kind"])
         for kind in kinds:
             rank = len(neuron["shape"])
-            digits = _digits(model, nodes[neuron["name"]]) if kind == "activity" else None
+            digits = None
+            if kind == "activity" and neuron["kind"] == DIFFERENTIAL_IF:
+                digits = _digits(model, neuron, nodes[neuron["name"]])
             found.append(SpikeCounter(neuron["name"], neuron["spikes"], rank, kind, digits))
     return found
 
@@ -108,10 +110,9 @@ def _other_sizes(neuron: str) -> list[CounterKind]:
     return []
 
 
-def _digits(model: StepModel, node: NodeProto) -> Digits | None:
-    if node.op_type != DIFFERENTIAL_IF:
-        return None
-    return Digits(model.metadata["digits"], largest_spike(node, model.metadata))
+def _digits(model: StepModel, neuron: NeuronEntry, node: NodeProto) -> Digits:
+    count = neuron.get("digits", model.metadata["digits"])
+    return Digits(count, largest_spike(node, model.metadata))
 
 
 def counters_by_site(

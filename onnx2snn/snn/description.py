@@ -126,6 +126,9 @@ def _faults_of_coding(metadata: Metadata) -> Iterator[str]:
     for key, most in numbers.items():
         if not 1 <= values[key] <= most:
             yield f"'{key}' is out of range"
+    for neuron in metadata["neurons"]:
+        if not 1 <= neuron.get("digits", 1) <= MOST_OCTAVES:
+            yield f"'digits' of neuron '{neuron['name']}' are out of range"
     if metadata["delay"] != 0:
         yield "'delay' is not 0"
 

@@ -44,7 +44,7 @@ ATTRIBUTES = ("threshold", "largest", "digits", "scale")
 def splitter(digits: int) -> float:
     """Return C, the product with which leaves as many bits of 24 as so many digits can always say.
 
-    `digits`: K, at most 8; the bits are 2K - 1.
+    `digits`: K, at most 9; the bits are 2K - 1.
     """
     return float(2 ** (25 - 2 * digits) + 1)
 

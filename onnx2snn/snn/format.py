@@ -70,7 +70,8 @@ class NeuronEntry(TypedDict):
     """One layer of neurons.
 
     `name` names its node, `source` the activation of the ANN it stands for, and `spikes` the tensor
-    of its spikes, which has `shape`; `channels` is null where their number is not static.
+    of its spikes, which has `shape`; `channels` is null where their number is not static. `digits`:
+    the most spikes that its neurons may send in one step, where these are not the file's.
     """
 
     name: str
@@ -79,6 +80,7 @@ class NeuronEntry(TypedDict):
     spikes: str
     channels: int | None
     shape: list[Dim]
+    digits: NotRequired[int]
 
 
 class WeightedEntry(TypedDict):

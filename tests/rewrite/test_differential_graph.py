@@ -96,9 +96,10 @@ def require_alphabet(step: StepModel, found: list[Tensors]) -> None:
     later = metadata.get("later_digits", digits)
     spikes = {neuron["spikes"] for neuron in metadata["neurons"]}
     for step_number, made in enumerate(found):
-        heights = alphabet(metadata["octaves"], later if step_number else digits)
-        for name in spikes:
-            assert set(np.unique(made[name]).tolist()) <= heights
+        for neuron in metadata["neurons"]:
+            allowed = later if step_number else neuron.get("digits", digits)
+            heights = alphabet(metadata["octaves"], allowed)
+            assert set(np.unique(made[neuron["spikes"]]).tolist()) <= heights
     driven = {entry["node"] for entry in metadata["weighted"] if entry["drive"] == "spiking"}
     nodes = [node for node in step.proto.graph.node if node.name in driven]
     assert nodes
