@@ -14,7 +14,7 @@ import numpy as np
 from onnx2snn.aliases import Array
 from onnx2snn.graph.bounds import INFINITY, scalar_bounds
 from onnx2snn.graph.dims import rank
-from onnx2snn.graph.editing import Editor, constant, consumers, drop, tidy
+from onnx2snn.graph.editing import Editor, constant, consumers, detach, tidy
 from onnx2snn.graph.types import Graph, Node
 from onnx2snn.protos.nodes import standard
 from onnx2snn.rewrite.factors import is_factor
@@ -87,7 +87,7 @@ def _gather(graph: Graph, written: Sequence[_WrittenOut]) -> None:
         most = editor.constant(f"{both.upper.name}/high", high)
         both.upper.op = "Clip"
         both.upper.inputs = [both.lower.inputs[0], least, most]
-        drop(graph, both.lower)
+        detach(both.lower)
 
 
 def _bound(node: Node) -> Array | None:
