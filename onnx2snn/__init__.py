@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnx2snn.api import evaluate as evaluate
     from onnx2snn.data.look import images as images
     from onnx2snn.data.scripts import script as script
+    from onnx2snn.errors import ClusterError as ClusterError
     from onnx2snn.errors import ComputationError as ComputationError
     from onnx2snn.errors import DataError as DataError
     from onnx2snn.errors import GateError as GateError
@@ -62,6 +63,7 @@ _HOME = {
     "evaluate": "api",
     "images": "data.look",
     "script": "data.scripts",
+    "ClusterError": "errors",
     "ComputationError": "errors",
     "DataError": "errors",
     "GateError": "errors",

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Never
 
 from onnx2snn.aliases import Delay, ModelSource, Progress, silent_progress
 from onnx2snn.display.libraries import require_page
-from onnx2snn.errors import Onnx2snnError
+from onnx2snn.errors import keeping
 from onnx2snn.options import Coding, Granularity, MaxPool, Method, NeuronKind, Preset, Sites, Start
 from onnx2snn.pipeline.convert import Conversion, run_conversion
 from onnx2snn.pipeline.page_site import check_site
@@ -24,6 +23,7 @@ from onnx2snn.score.energy import FLOP_JOULES, SOP_JOULES, Prices
 from onnx2snn.score.question import Question
 from onnx2snn.score.results import EvaluationResult
 from onnx2snn.settings import Settings
+from onnx2snn.spread.opening import spread_of
 
 Path = str | os.PathLike[str]
 
@@ -63,6 +63,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     inline: bool = False,
     html: Path | None = None,
     html_site: str | None = None,
+    client: object = None,
     progress: Progress = silent_progress,
     **unknown: Never,
 ) -> Conversion:
@@ -112,6 +113,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         inline: Write neurons out in standard operators, without model-local functions.
         html: Write a page of charts to this file (extra `report`).
         html_site: The layer whose spikes the page shows; None: the middle one.
+        client: A `distributed.Client`, whose workers go through the samples; None: this process.
         progress: Called with (stage, done, total).
         unknown: No other option exists.
 
@@ -123,6 +125,7 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
         ModelFileError: The model is no whole, valid ONNX model.
         DataError: The data do not fit the model.
         OutputError: A file cannot be written where it was asked for.
+        ClusterError: The workers are lost, or cannot do the work.
         UnsupportedGraphError: The network cannot be converted.
         GateError: `max_drop`, `strict` or `max_lasting` failed.
         StageMismatchError: A stage computes something else than the one before it.
@@ -163,8 +166,9 @@ def convert(  # noqa: PLR0913 - every option of the command line by name
     settings = Settings.of(given | unknown)
     require_page(html)
     site = None if html is None else html_site
-    conversion = run_conversion(model, calibration, settings, progress, site)
-    with _keeping(conversion):
+    spread = spread_of(client)
+    conversion = run_conversion(model, calibration, settings, progress, site, spread)
+    with keeping(conversion):
         if settings.save_thresholds is not None:
             conversion.save_thresholds(settings.save_thresholds)
         if html is not None:
@@ -203,6 +207,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     flop_joules: float = FLOP_JOULES,
     html: Path | None = None,
     html_site: str | None = None,
+    client: object = None,
     progress: Progress = silent_progress,
 ) -> EvaluationResult:
     """Score an ANN and its spiking model side by side, at several numbers of time-steps.
@@ -235,6 +240,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         flop_joules: Energy of an operation of the ANN.
         html: Write the result as a page of charts to this file (extra `report`).
         html_site: The layer whose spikes the page shows; None: the middle one.
+        client: A `distributed.Client`, whose workers score the samples; None: this process.
         progress: Called with (stage, done, total).
 
     Returns:
@@ -250,6 +256,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         ModelFileError: A file is no model of its kind.
         DataError: The data do not fit the model, or the metric.
         OutputError: The page cannot be written there.
+        ClusterError: The workers are lost, or cannot do the work.
         EvaluationInterrupted: Ctrl-C; it holds the result of the samples done.
 
     Where only the page could not be made, `result` of the error is what is returned otherwise.
@@ -274,24 +281,15 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         exit_loss=exit_loss,
         prices=Prices(sop_joules, flop_joules),
     )
-    result = scoring.run_evaluation(ann, snn, data, question, progress)
+    spread = spread_of(client)
+    result = scoring.run_evaluation(ann, snn, data, question, progress, spread)
     if html is not None:
         # loads the libraries of the extra `report`
         from onnx2snn.display.build import present_evaluation
 
-        with _keeping(result):
+        with keeping(result):
             page = present_evaluation(
                 ann, snn, data, result, delay=delay, site=html_site, threads=threads
             )
             atomic_write(html, page.encode())
     return result
-
-
-@contextmanager
-def _keeping(result: object) -> Iterator[None]:
-    """Hand over, with the error of a late step, what was done before it."""
-    try:
-        yield
-    except Onnx2snnError as error:
-        error.result = result
-        raise

@@ -5,6 +5,7 @@
   * ModelFileError         (2) a file that is missing, unreadable, or not an ONNX or SNN model
   * DataError              (2) calibration or evaluation data that does not fit the model
   * OutputError            (2) a result that cannot be written where it was asked for
+  * ClusterError           (2) a Dask cluster that is not reached, is lost, or cannot do the work
   * UnsupportedGraphError  (3) a graph that cannot be converted, with node, operator and reason
   * ComputationError      (70) a model of this package's own that onnxruntime fails on
   * GateError              (1) a gate that failed; nothing is written
@@ -17,7 +18,8 @@ Each message is one sentence that names the file, node or value, and says how to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 MOST_NAMES = 8
@@ -33,6 +35,16 @@ class Onnx2snnError(Exception):
 
     exit_code: ClassVar[int] = 2
     result: object = None
+
+
+@contextmanager
+def keeping(result: object) -> Iterator[None]:
+    """Hand over, with the error of a late step, what was done before it."""
+    try:
+        yield
+    except Onnx2snnError as error:
+        error.result = result
+        raise
 
 
 class UsageError(Onnx2snnError, ValueError):
@@ -53,6 +65,10 @@ class UnbatchedError(DataError):
 
 class OutputError(Onnx2snnError):
     """A result that cannot be written where it was asked for."""
+
+
+class ClusterError(Onnx2snnError):
+    """A Dask cluster that cannot be reached, is lost, or whose workers cannot do the work."""
 
 
 class UnsupportedGraphError(Onnx2snnError):

@@ -7,29 +7,29 @@ their bins: memory is that of one batch, however many samples there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import cast
+from functools import cached_property, partial
+from typing import TypeVar, cast
 
 import numpy as np
-import onnxruntime as ort
+import onnx
 
 from onnx2snn.aliases import Array, Progress
 from onnx2snn.calibrate import rules, settling
 from onnx2snn.calibrate.histograms import Counter, Histogram, HistogramRule
-from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
+from onnx2snn.calibrate.instrument import RATE, instrument, threshold_input
 from onnx2snn.calibrate.sample_passes import SamplePasses
 from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
+from onnx2snn.calibrate.statistics import Counts, Feed, Maxima, StatisticRecipe, Statistics, Taken
+from onnx2snn.data.elsewhere import openable
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.freeing import give_back
 from onnx2snn.protos.sessions import open_own_session
+from onnx2snn.spread.messages import message
+from onnx2snn.spread.work import HERE, Finished, Openable, Work
 
-Feed = dict[str, Array]
-"""Inputs of a session by name."""
-
-ByPass = list[Array]
-"""A statistic of one site, from each of several passes."""
+Kind = TypeVar("Kind", bound=Statistics)
 
 
 def calibrate(job: Job) -> Calibration:
@@ -72,7 +72,7 @@ def ceilings(run: Calibrator, method: str, job: Job) -> list[Array]:
 
 
 class Calibrator:
-    """Streams batches through an instrumented graph."""
+    """Streams batches through an instrumented graph, here or on the workers of a cluster."""
 
     def __init__(self, job: Job) -> None:
         """Choose the sizes of a batch and of a pass."""
@@ -80,59 +80,45 @@ class Calibrator:
         self.centres: Sequence[Array] | None = None
         """What is subtracted of each site before sizes are measured (`instrument`)."""
         self.sites = job.sites
-        self.passes = SamplePasses(job)
+        self.passes = SamplePasses.of_job(job)
         self.balanced = 0
         """Mini-batches that local threshold balancing took."""
 
-    def open(self, statistic: str) -> ort.InferenceSession:
-        """Return a session that computes the statistic of each site."""
+    def work(self, statistic: str, kind: type[Kind]) -> Work[Kind]:
+        """Return the work that takes a statistic of each site.
+
+        Args:
+            statistic: One of `instrument.PROBES`.
+            kind: What is made of it.
+        """
+        shapes = [self._shape(site) for site in self.sites]
+        threads = self.job.threads
+
+        def here() -> Kind:
+            session = open_own_session(self._instrumented(statistic), threads)
+            return kind(session, self.passes, shapes)
+
+        def recipe() -> StatisticRecipe:
+            model = message(self._instrumented(statistic), "the network")
+            passes = self.passes
+            return StatisticRecipe(
+                kind, model, shapes, threads, passes.fixed, passes.batch, passes.size
+            )
+
+        return Work(here, recipe, lambda: self._data)
+
+    def _instrumented(self, statistic: str) -> onnx.ModelProto:
         job = self.job
         granularity = job.settings.granularity
         samples = len(job.samples)
         graph = instrument(
             job.graph, self.sites, statistic, granularity, samples=samples, centres=self.centres
         )
-        proto = to_proto(graph)
-        return open_own_session(proto, job.threads)
+        return to_proto(graph)
 
-    def statistics(
-        self, session: ort.InferenceSession, indices: Array, extra: Feed
-    ) -> list[ByPass]:
-        """Return, per site, the statistic of each pass over some samples.
-
-        Args:
-            session: Where it is computed.
-            indices: The samples.
-            extra: The session's inputs beside the samples.
-        """
-        found, _ = self._run(session, indices, extra)
-        return found
-
-    def averages(self, session: ort.InferenceSession, indices: Array, extra: Feed) -> list[Array]:
-        """Return, per site, the statistic averaged over some samples; `statistics` has the rest."""
-        found, sizes = self._run(session, indices, extra)
-        means = []
-        for passes in found:
-            values = np.asarray(passes, np.float64)
-            mean = np.average(values, axis=0, weights=sizes)
-            means.append(mean)
-        return means
-
-    def _run(
-        self, session: ort.InferenceSession, indices: Array, extra: Feed
-    ) -> tuple[list[ByPass], list[int]]:
-        """Return the statistics by site, and how many samples each pass was fed."""
-        by_site: list[ByPass] = [[] for _ in self.sites]
-        sizes = []
-        taken = {value.name for value in session.get_inputs()}
-        for batch in self.passes.of(indices):
-            feed = dict(extra)
-            for name in taken.intersection(batch.feed):
-                feed[name] = batch.feed[name]
-            for passes, statistic in zip(by_site, session.run(None, feed), strict=True):
-                passes.append(statistic)
-            sizes.append(batch.fed)
-        return by_site, sizes
+    @cached_property
+    def _data(self) -> Openable:
+        return openable(self.job.samples)
 
     def theta_feeds(self, thetas: Sequence[Array]) -> Feed:
         """Return thresholds as inputs of an instrumented graph."""
@@ -144,28 +130,21 @@ class Calibrator:
 
     def means(self) -> list[Array]:
         """Return the mean activations over one pass through the samples, in ANN units."""
-        session = self.open("mean")
         totals = self._zeros()
         count = 0
-        for indices in self.passes.epoch():
-            found = self.averages(session, indices, {})
-            for total, mean in zip(totals, found, strict=True):
+        batches = self.passes.epoch()
+        taken = self.job.spread.map(self.work("mean", Statistics), batches)
+        for indices, found in zip(batches, taken, strict=True):
+            for total, mean in zip(totals, _averages([found]), strict=True):
                 total += mean * len(indices)
             count += len(indices)
         return [total / count for total in totals]
 
     def maxima(self, progress: Progress) -> list[Array]:
         """Return the largest activations over one pass through the samples, in ANN units."""
-        session = self.open("maximum")
-        maxima = self._zeros()
         batches = self.passes.epoch(every=True)
-        for done, indices in enumerate(batches, 1):
-            found = self.statistics(session, indices, {})
-            for maximum, passes in zip(maxima, found, strict=True):
-                for largest in passes:
-                    np.maximum(maximum, largest, out=maximum)
-            progress("maxima", done, len(batches))
-        return maxima
+        finished = _telling(progress, "maxima", len(batches))
+        return self.job.spread.total(self.work("maximum", Maxima), batches, None, finished)
 
     def local(
         self, iterations: int | None, seed: int, progress: Progress, rate: float = 1.0
@@ -185,7 +164,7 @@ class Calibrator:
         Returns:
             Thresholds in ANN units, those of silent channels 0.
         """
-        session = self.open("overshoot")
+        work = self.work("overshoot", Statistics)
         thetas = self._zeros()
         order = self.passes.shuffled(seed)
         doubled = np.array([2.0 * rate], np.float32)
@@ -196,7 +175,7 @@ class Calibrator:
             indices = next(order)
             feeds = self.theta_feeds(thetas)
             feeds[RATE] = doubled
-            found = self.averages(session, indices, feeds)
+            found = _averages(self._by_pass(work, indices, feeds))
             for index, site in enumerate(self.sites):
                 theta = thetas[index]
                 thetas[index] = rules.local_update(theta, found[index], rate, site.upper)
@@ -208,6 +187,13 @@ class Calibrator:
             if done == most:
                 break
         return thetas
+
+    def _by_pass(self, work: Work[Statistics], indices: Array, feeds: Feed) -> list[Taken]:
+        """Return a statistic of each pass over a batch: a cluster shares them out."""
+        passes = self.passes.split(indices)
+        if self.job.spread is HERE or len(passes) == 1:
+            return list(HERE.map(work, [indices], feeds))
+        return list(self.job.spread.map(work, passes, feeds))
 
     def histograms(self, progress: Progress) -> list[Histogram]:
         """Return the histogram of each site's activations.
@@ -225,19 +211,12 @@ class Calibrator:
 
     def _counted(self, maxima: Sequence[Array], progress: Progress) -> list[Counter]:
         """Count activations in bins up to given maxima."""
-        session = self.open("histogram")
         # the bins of a silent channel have any width but 0
         spans = [np.where(maximum > 0, maximum, 1.0) for maximum in maxima]
         feeds = self.theta_feeds(spans)
-        counters = [Counter(span.size, BINS) for span in spans]
         batches = self.passes.epoch()
-        for done, indices in enumerate(batches, 1):
-            found = self.statistics(session, indices, feeds)
-            for counter, passes in zip(counters, found, strict=True):
-                for numbers in passes:
-                    counter.add(numbers)
-            progress("histograms", done, len(batches))
-        return counters
+        finished = _telling(progress, "histograms", len(batches))
+        return self.job.spread.total(self.work("histogram", Counts), batches, feeds, finished)
 
     def from_histograms(self, rule: HistogramRule, progress: Progress) -> list[Array]:
         """Return thresholds by a rule that takes rows of histograms and their maxima."""
@@ -256,3 +235,22 @@ class Calibrator:
         """Return a zero for each threshold, per site."""
         shapes = [self._shape(site) for site in self.sites]
         return [np.zeros(shape) for shape in shapes]
+
+
+def _averages(taken: Sequence[Taken]) -> list[Array]:
+    """Return, per site, a statistic averaged over all samples of some passes."""
+    sizes = [size for part in taken for size in part.sizes]
+    means = []
+    for passes in zip(*(part.by_site for part in taken), strict=True):
+        values = np.asarray([value for part in passes for value in part], np.float64)
+        means.append(np.average(values, axis=0, weights=sizes))
+    return means
+
+
+def _telling(progress: Progress, stage: str, total: int) -> Finished:
+    """Return what tells of batches that are done."""
+
+    def finished(done: int) -> None:
+        progress(stage, done, total)
+
+    return finished

@@ -62,3 +62,9 @@ class Counter:
             return
         found = np.bincount(numbers, minlength=flat.size)
         np.add(flat, found, out=flat, casting="unsafe")
+
+    def merge(self, other: Counter) -> None:
+        """Take in what another one has counted."""
+        self.each += other.each
+        self.counts = self.counts.astype(np.min_scalar_type(self.each), copy=False)
+        np.add(self.counts, other.counts, out=self.counts, casting="unsafe")

@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.data.batches import Batch, batches_of
+from onnx2snn.data.samples import Samples
 from onnx2snn.prepare.job import Job
 
 CACHED = 2**21
 """Activations of the largest site in one pass: more would leave the processor's cache."""
 
 
+@dataclass(frozen=True)
 class SamplePasses:
-    """The samples of a job in batches of `batch`, each run in passes of at most `size`.
+    """Samples in batches of `batch`, each run in passes of at most `size`.
 
     A batch is an iteration of local threshold balancing. It takes several passes where activations
     are large or the model's batch is fixed. Passes of a fixed batch are whole as far as there are
     samples enough: what fills a pass up would count twice.
     """
 
-    def __init__(self, job: Job) -> None:
+    samples: Samples
+    fixed: int | None
+    """The batch size that the model insists on."""
+    batch: int
+    size: int
+
+    @classmethod
+    def of_job(cls, job: Job) -> SamplePasses:
         """Choose the sizes of a batch and of a pass."""
-        self.samples = job.samples
-        self.fixed = job.fixed_batch
+        fixed = job.fixed_batch
         asked = min(job.settings.batch_size, len(job.samples))
-        self.batch = max(1, whole_passes(asked, self.fixed))
+        batch = max(1, whole_passes(asked, fixed))
         neurons = [site.neurons for site in job.sites]
         cached = CACHED // max(neurons, default=1)
-        self.size = self.fixed or max(1, cached)
+        return cls(job.samples, fixed, batch, fixed or max(1, cached))
 
     def of(self, indices: Array) -> Iterator[Batch]:
-        """Yield some samples pass by pass, as equal in number as can be."""
+        """Yield some samples pass by pass."""
+        return batches_of(self.samples, self.split(indices), self.fixed)
+
+    def split(self, indices: Array) -> list[Array]:
+        """Return the samples of each pass through some, as equal in number as can be."""
         if self.fixed is None:
             count = -(-len(indices) // self.size)
-            several = np.array_split(indices, count)
-        else:
-            several = _split(indices, self.size)
-        return batches_of(self.samples, several, self.fixed)
+            return np.array_split(indices, count)
+        return _split(indices, self.size)
 
     def epoch(self, every: bool = False) -> list[Array]:
         """Return all samples in order, in batches; without `every`, those that fill passes."""

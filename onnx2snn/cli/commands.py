@@ -83,10 +83,15 @@ def _convert(given: argparse.Namespace) -> None:
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.convert import run_conversion
     from onnx2snn.protos.save import save_model
+    from onnx2snn.protos.sessions import usable_cores
+    from onnx2snn.spread.opening import spread_over
 
     site = None if given.html is None else given.html_site
-    with terminal.progress_bar(given.quiet) as progress:
-        conversion = run_conversion(given.model, given.calibration, settings, progress, site)
+    cluster = spread_over(given.dask, given.threads, usable_cores())
+    with cluster as spread, terminal.progress_bar(given.quiet) as progress:
+        conversion = run_conversion(
+            given.model, given.calibration, settings, progress, site, spread
+        )
     # before all that may fail: a page, a full disk, a closed pipe
     beside = [given.save_thresholds, file_of(given.report), given.html]
     save_model(given.output, conversion.model, older=beside)

@@ -28,6 +28,7 @@ EXTRAS = {
     "report": ("jinja2", "matplotlib"),
     "datasets": ("pyarrow",),
     "nir": ("nir",),
+    "distributed": ("distributed",),
 }
 """The modules behind each extra of a user."""
 
@@ -37,6 +38,7 @@ USES = {
     "report": "pages of charts (--html)",
     "datasets": "data from Parquet and Arrow tables",
     "nir": "NIR graphs (export --to nir)",
+    "distributed": "work on a Dask cluster (--dask)",
 }
 """What each extra is for."""
 

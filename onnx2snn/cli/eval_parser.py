@@ -8,6 +8,7 @@ from onnx2snn.cli.image_arguments import add_images
 from onnx2snn.cli.parsers import (
     DELAY_HELP,
     Parser,
+    add_dask,
     add_page,
     add_providers,
     add_quiet,
@@ -82,6 +83,7 @@ def eval_parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N samples only")
     add_threads(parser)
     add_providers(parser)
+    add_dask(parser)
     add_quiet(parser, "no progress and no table; warnings stay")
     return parser
 

@@ -97,6 +97,7 @@ def convert_parser() -> argparse.ArgumentParser:
         "--report", metavar="FILE.json", help="write the report as JSON; - for stdout"
     )
     add_page(parser)
+    add_dask(parser)
     add_quiet(parser, "no progress and no tables; warnings stay")
     parser.add_argument("--version", action="version", version=f"onnx2snn {__version__}")
     return parser
@@ -217,6 +218,16 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
         "--float16",
         action="store_true",
         help="spikes cross weights in float16, all else stays in float32 (rate coding)",
+    )
+
+
+def add_dask(parser: argparse.ArgumentParser) -> None:
+    """Add the cluster that does the work on samples."""
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS|local:N",
+        help="let the workers of a Dask cluster, or N processes of this machine, go through the "
+        "samples (extra `distributed`); default: this process",
     )
 
 

@@ -97,9 +97,11 @@ def _write_results(
 def _evaluated(given: argparse.Namespace, limits: Limits) -> EvaluationResult:
     from onnx2snn.display import terminal
     from onnx2snn.protos.providers import usable
+    from onnx2snn.protos.sessions import usable_cores
     from onnx2snn.score.energy import Prices
     from onnx2snn.score.evaluate import run_evaluation
     from onnx2snn.score.question import Question
+    from onnx2snn.spread.opening import spread_over
 
     asked = {"sop": given.sop_joules, "flop": given.flop_joules}
     question = Question(
@@ -119,8 +121,9 @@ def _evaluated(given: argparse.Namespace, limits: Limits) -> EvaluationResult:
         baseline=limits.baseline,
         prices=Prices(**{name: price for name, price in asked.items() if price is not None}),
     )
-    with terminal.progress_bar(given.quiet) as progress:
-        return run_evaluation(given.ann, given.snn, given.data, question, progress)
+    cluster = spread_over(given.dask, given.threads, usable_cores())
+    with cluster as spread, terminal.progress_bar(given.quiet) as progress:
+        return run_evaluation(given.ann, given.snn, given.data, question, progress, spread)
 
 
 def _write_evaluation_page(given: argparse.Namespace, result: EvaluationResult) -> None:

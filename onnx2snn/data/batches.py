@@ -18,6 +18,9 @@ from onnx2snn.data.samples import Samples
 from onnx2snn.protos.batch_arrays import OutputPlace, samples_of
 from onnx2snn.protos.batch_types import BatchAxis
 
+Span = tuple[int, int]
+"""The first sample of a batch, and the one behind its last."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -85,10 +88,17 @@ def batches(
         count: Number of samples in all (None: all there are).
     """
     total = len(samples) if count is None else count
-    step = fixed or size
-    starts = range(0, total, step)
-    several = (np.arange(start, min(start + step, total)) for start in starts)
-    return batches_of(samples, several, fixed)
+    return batches_at(samples, spans(total, fixed or size), fixed)
+
+
+def spans(total: int, step: int) -> list[Span]:
+    """Return where batches of `step` samples start and stop; the last one may have fewer."""
+    return [(start, min(start + step, total)) for start in range(0, total, step)]
+
+
+def batches_at(samples: Samples, places: Iterable[Span], fixed: int | None) -> Iterator[Batch]:
+    """Yield the batches at some places, as `batches_of` does."""
+    return batches_of(samples, (np.arange(*span) for span in places), fixed)
 
 
 def batches_of(samples: Samples, several: Iterable[Array], fixed: int | None) -> Iterator[Batch]:

@@ -58,7 +58,8 @@ class Intake:
     `allowed` names the arrays that may stand beside the inputs; temporary files go to `folder`.
     `unbatched` names inputs whose first axis, of size 1, the network itself lacks: an array of such
     a one may be a single sample.
-    `look` tells how images become inputs.
+    `look` tells how images become inputs. `known_finite`: another process has looked through all
+    values of the same source.
     """
 
     inputs: dict[str, TensorSpec]
@@ -66,6 +67,7 @@ class Intake:
     folder: Path
     unbatched: Collection[str] = ()
     look: Look = PLAIN
+    known_finite: bool = False
     _arrays: defaultdict[str, list[Rows]] = field(default_factory=lambda: defaultdict(list))
     # of each name the first array: later ones must look like it
     _first: dict[str, Rows] = field(default_factory=dict)
@@ -222,7 +224,7 @@ class Intake:
             rows = cast_rows(what, rows, spec.dtype)
         first = self._first.setdefault(name, rows)
         check_alike(what, rows, first)
-        if spec is not None and not rows.finite:
+        if spec is not None and not rows.finite and not self.known_finite:
             check_finite(what, rows, spec)
         return rows
 

@@ -20,6 +20,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.data.intake import Intake
 from onnx2snn.data.look import look_of
 from onnx2snn.data.rows import Rows, chosen
+from onnx2snn.data.scripts import Script
 from onnx2snn.data.sources import open_source
 from onnx2snn.errors import DataError, quoted
 from onnx2snn.protos import temporary
@@ -29,16 +30,30 @@ TARGETS = ("labels", "masks", "boxes", "classes")
 """Names of arrays that may stand beside the inputs, to score outputs with."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The path that `count` samples were opened from, and the arguments of `open_samples`."""
+
+    path: str | os.PathLike[str]
+    count: int
+    inputs: tuple[TensorSpec, ...]
+    targets_allowed: tuple[str, ...]
+    unbatched: tuple[str, ...]
+
+
 @dataclass(eq=False)
 class Samples:
     """Random access to N samples that fit a model's inputs.
 
-    As a context manager it removes its temporary files.
+    As a context manager it removes its temporary files. `origin` is where other processes find the
+    same, None: nowhere; `numbers` are those that a subset has there, None: all.
     """
 
     _inputs: dict[str, Rows]
     _targets: dict[str, Rows] = field(default_factory=dict)
     _folder: Path | None = None
+    origin: Origin | None = None
+    numbers: Array | None = None
 
     def __post_init__(self) -> None:
         """Arrange that the temporary folder also goes when nobody calls `close`."""
@@ -92,7 +107,8 @@ class Samples:
         numbers = _row_numbers(indices)
         inputs = {name: chosen(rows, numbers) for name, rows in self._inputs.items()}
         targets = {name: chosen(rows, numbers) for name, rows in self._targets.items()}
-        return Samples(inputs, targets)
+        own = numbers if self.numbers is None else self.numbers[numbers]
+        return Samples(inputs, targets, origin=self.origin, numbers=own)
 
     def _read(self, rows: Rows, indices: ArrayLike) -> Array:
         numbers = _row_numbers(indices)
@@ -125,6 +141,7 @@ def open_samples(
     *,
     targets_allowed: Collection[str] = TARGETS,
     unbatched: Collection[str] = (),
+    known_finite: bool = False,
 ) -> Samples:
     """Open a source of data and check all of it against a model's inputs.
 
@@ -134,6 +151,7 @@ def open_samples(
         targets_allowed: Names of the arrays that may stand beside the inputs.
         unbatched: Names of inputs whose first axis, of size 1, the network itself lacks; others
             may be among them.
+        known_finite: Whether all values were looked through before, and are not read for that.
 
     Returns:
         The samples; their temporary files last until they are closed.
@@ -145,7 +163,7 @@ def open_samples(
     folder = temporary.made_folder()
     specs = {spec.name: spec for spec in inputs}
     lacking = [name for name in specs if name in unbatched]
-    intake = Intake(specs, tuple(targets_allowed), folder, lacking, look_of(source))
+    intake = Intake(specs, tuple(targets_allowed), folder, lacking, look_of(source), known_finite)
     is_path = isinstance(source, str | os.PathLike)
     where = str(source) if is_path else "the data"
     try:
@@ -159,4 +177,10 @@ def open_samples(
             ) from error
         raise
     in_order = {name: joined.pop(name) for name in specs}
-    return Samples(in_order, joined, folder)
+    samples = Samples(in_order, joined, folder)
+    # a script that is run again may return other samples
+    if isinstance(source, str | os.PathLike) and not isinstance(source, Script):
+        samples.origin = Origin(
+            source, len(samples), tuple(inputs), tuple(targets_allowed), tuple(unbatched)
+        )
+    return samples

@@ -26,6 +26,7 @@ from onnx2snn.protos.inlining import inlined
 from onnx2snn.protos.large import whole
 from onnx2snn.rewrite.emit import unbatched_file
 from onnx2snn.settings import Settings
+from onnx2snn.spread.work import HERE, Spread
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def run_conversion(
     settings: Settings,
     progress: Progress = silent_progress,
     page_site: str | None = None,
+    spread: Spread = HERE,
 ) -> Conversion:
     """Turn a pretrained network into a spiking one; warnings are in the report alone.
 
@@ -60,11 +62,12 @@ def run_conversion(
         settings: The options.
         progress: Called with (stage, done, total).
         page_site: The layer whose spikes a page will show, which has to be among the sites.
+        spread: Where statistics of the samples are computed.
 
     Raises:
         Onnx2snnError: As `onnx2snn.convert` says.
     """
-    with weights_apart(), prepared(model, calibration, settings, progress) as ready:
+    with weights_apart(), prepared(model, calibration, settings, progress, spread) as ready:
         require_site(page_site, [site.name for site in ready.job.sites])
         stages = STAGES[ready.job.settings.sites or "activations"]
         if ready.job.settings.timesteps == "auto":

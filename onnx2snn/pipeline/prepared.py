@@ -48,6 +48,7 @@ from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
 from onnx2snn.protos.unbatched import by_sample
 from onnx2snn.settings import Settings
 from onnx2snn.snn.format import is_emitted
+from onnx2snn.spread.work import HERE, Spread
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,11 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    model: ModelSource, calibration: object, settings: Settings, progress: Progress
+    model: ModelSource,
+    calibration: object,
+    settings: Settings,
+    progress: Progress,
+    spread: Spread = HERE,
 ) -> Iterator[Prepared]:
     """Take a network to its partition; the calibration data stay open meanwhile.
 
@@ -83,6 +88,7 @@ def prepared(
         calibration: Anything `open_samples` takes, or None for random inputs.
         settings: The options of the conversion.
         progress: Called with (stage, done, total).
+        spread: Where statistics of the samples are computed.
 
     Raises:
         UsageError: The model is a spiking one already, or an option needs data that are not there.
@@ -107,7 +113,7 @@ def prepared(
         with clock("load"):
             source, data = open_for(source, calibration, settings.seed)
         stack.enter_context(data.samples)
-        given = Given(source, data, calibration is None, progress, clock)
+        given = Given(source, data, calibration is None, progress, spread, clock)
         try:
             ready = _to_partition(given, settings)
         except UnbatchedError:
@@ -128,6 +134,7 @@ class Given:
     data: CalibrationData
     made_up: bool
     progress: Progress
+    spread: Spread
     clock: Clock
 
 
@@ -162,12 +169,11 @@ def _to_partition(given: Given, settings: Settings) -> Prepared:
         check_stage("normalise", original, normalised)
         if arranged:
             check_stage("arrange", normalised, run_model(graph, feed, settings.threads))
-    job = Job(graph, parts, specs, data, settings, given.progress)
+    job = Job(graph, parts, specs, data, settings, given.progress, given.spread)
     inference = None if data.random else inference_seconds(job, source.proto)
     foretell_conversion(job, clock.seconds["load"] + clock.seconds["normalise"], inference)
     statistics = site_statistics(graph, job.sites, recorded)
-    said = (way.reason, doubt)
-    return Prepared(job, source, arrangement, feed, statistics, inference, clock, *said)
+    return Prepared(job, source, arrangement, feed, statistics, inference, clock, way.reason, doubt)
 
 
 def _kept(

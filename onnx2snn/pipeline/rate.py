@@ -23,7 +23,9 @@ from onnx2snn.pipeline.stage_checks import as_clipped, check_stage, run_clipped,
 from onnx2snn.pipeline.verify import compare
 from onnx2snn.pipeline.warnings import conversion_warnings
 from onnx2snn.prepare.job import Job
+from onnx2snn.protos.notes import NOTES
 from onnx2snn.snn.window import resolve_delay
+from onnx2snn.spread.work import HERE
 
 
 def find_thresholds(ready: Prepared, job: Job) -> Calibration:
@@ -74,6 +76,8 @@ def _correct(assembly: Assembly) -> Correction:
     job, thetas = assembly.job, assembly.thresholds
     if not job.settings.corrections:
         return Correction(job.graph)
+    if job.spread is not HERE:
+        NOTES.info("corrections simulate few samples: they are computed here, not by the workers")
     if job.settings.rounds:
         return correct_in_rounds(job, assembly.model, thetas, assembly.found.means)
     return correct_layerwise(job, thetas, assembly.delay)

@@ -12,6 +12,7 @@ from onnx2snn.graph.types import Graph
 from onnx2snn.prepare.partition import Partition, Site
 from onnx2snn.protos.specs import TensorSpec, fixed_batch
 from onnx2snn.settings import Settings
+from onnx2snn.spread.work import HERE, Spread
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Job:
     """One conversion at work, from the partition on.
 
     `graph` is the arranged ANN, which no stage changes; `specs` are its inputs; `settings` hold the
-    number of time-steps this conversion is for.
+    number of time-steps this conversion is for; `spread` is where statistics are computed.
     """
 
     graph: Graph
@@ -28,6 +29,7 @@ class Job:
     data: CalibrationData
     settings: Settings
     progress: Progress = silent_progress
+    spread: Spread = HERE
 
     @property
     def sites(self) -> tuple[Site, ...]:

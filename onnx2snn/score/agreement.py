@@ -65,6 +65,12 @@ class ClassRanges:
         self.high = np.maximum(self.high, scores.max(axis=axes, initial=-np.inf))
         self.places += scores.size // scores.shape[1]
 
+    def merge(self, other: ClassRanges) -> None:
+        """Take in what others saw."""
+        self.low = np.minimum(self.low, other.low)
+        self.high = np.maximum(self.high, other.high)
+        self.places += other.places
+
     def apart(self) -> bool:
         """Return whether one class is above all others by more than any of them varies."""
         if self.places < LEAST_SAMPLES:
@@ -107,6 +113,16 @@ class Agreement(Metric):
         of_each = [self._rows(name, found[name], expected[name]) for name in self._judged]
         count = max(len(rows) for rows in of_each)
         return np.concatenate([_padded(rows, count) for rows in of_each], axis=1)
+
+    def hand_over(self) -> dict[str, ClassRanges]:
+        """Return, and forget, the ranges of the ANN's outputs."""
+        told, self._ranges = self._ranges, {}
+        return told
+
+    def take_over(self, told: dict[str, ClassRanges]) -> None:
+        """Take in the ranges of the ANN's outputs on some batches."""
+        for name, ranges in told.items():
+            self._ranges.setdefault(name, ClassRanges()).merge(ranges)
 
     def _rows(self, name: str, found: Array, other: Array) -> Array:
         """Return the rows [N, 4] of one output."""

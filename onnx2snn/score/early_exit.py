@@ -6,19 +6,21 @@ scored, without another one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
 from onnx2snn.aliases import Array, Progress
-from onnx2snn.data.batches import Batch, batches, filled
+from onnx2snn.data.batches import Batch, Span, filled
 from onnx2snn.errors import GateError, UsageError
 from onnx2snn.runtime.early_exit import class_scores, margins, windows_up_to
 from onnx2snn.runtime.simulation import Windows
 from onnx2snn.score.evaluation import Evaluation
 from onnx2snn.score.results import ExitResult
 from onnx2snn.score.synapses import samples_first
+from onnx2snn.spread.work import Spread, Work
 
 METRICS = ("top1", "top5", "agreement")
 """Metrics of class scores."""
@@ -65,20 +67,25 @@ class EarlyExit:
         plan = evaluation.plan
         if plan.name not in METRICS:
             raise _refusal(f"{plan.name} is scored")
-        self._evaluation = evaluation
+        self.evaluation = evaluation
         last, delay = max(plan.windows[: plan.asked], key=lambda window: window[0])
         self._windows: Windows = windows_up_to(evaluation.models.simulation, last, delay)
         self._scores(evaluation.ann_outputs(filled(plan.samples, [0], plan.fixed)))
 
-    def trace(self, progress: Progress) -> Trace:
-        """Run all samples."""
-        plan = self._evaluation.plan
-        found: list[Trace] = []
-        done = 0
-        for batch in batches(plan.samples, plan.size, plan.fixed, plan.count):
-            found.append(self._traced(batch))
-            done += batch.count
-            progress("early exit", done, plan.count)
+    def trace(self, progress: Progress, spread: Spread, work: Work[EarlyExit]) -> Trace:
+        """Run all samples.
+
+        Args:
+            progress: Called with ("early exit", samples done, samples in all).
+            spread: Where they run.
+            work: These samples, as others open them.
+        """
+        plan = self.evaluation.plan
+
+        def finished(batches: int) -> None:
+            progress("early exit", plan.samples_in(batches), plan.count)
+
+        found = list(spread.map(work, plan.spans(), finished=finished))
 
         def joined(name: str) -> Array:
             return np.concatenate([getattr(part, name) for part in found], axis=1)
@@ -86,8 +93,12 @@ class EarlyExit:
         ann = np.concatenate([part.ann for part in found])
         return Trace(joined("repeats"), joined("margins"), joined("rows"), joined("sent"), ann)
 
+    def compute(self, items: Sequence[Span], shared: object = None) -> Iterator[Trace]:
+        """Yield what is found of each of some batches."""
+        return map(self._traced, self.evaluation.plan.batches(items))
+
     def _traced(self, batch: Batch) -> Trace:
-        evaluation = self._evaluation
+        evaluation = self.evaluation
         metric = evaluation.plan.metric
         expected = evaluation.ann_outputs(batch)
         wanted = expected if metric.against_ann else evaluation.targets(batch)
@@ -108,7 +119,7 @@ class EarlyExit:
 
     def _scores(self, outputs: list[Array]) -> Array:
         """Return the class scores [N, C] of the output that is scored."""
-        offered = self._evaluation.plan.metric.offered(outputs)
+        offered = self.evaluation.plan.metric.offered(outputs)
         found = [class_scores(output) for output in offered.values()]
         if len(found) != 1 or found[0] is None:
             raise _refusal("the scored output is not that")
@@ -116,7 +127,7 @@ class EarlyExit:
 
     def _sent(self, batch: Batch) -> Array:
         """Return spikes and SOPs of each sample so far, [N, 2]; zeros where nothing is counted."""
-        evaluation = self._evaluation
+        evaluation = self.evaluation
         total = np.zeros((batch.count, 2))
         if evaluation.bill is None:
             return total
@@ -136,7 +147,7 @@ class EarlyExit:
         Raises:
             GateError: Every margin loses more.
         """
-        metric = self._evaluation.plan.metric
+        metric = self.evaluation.plan.metric
         whole = metric.score([trace.rows[-1]])
         found = None
         for margin in CANDIDATES[::-1]:
@@ -150,7 +161,7 @@ class EarlyExit:
 
     def result(self, trace: Trace, margin: float) -> ExitResult:
         """Return score, steps and costs at a margin."""
-        plan = self._evaluation.plan
+        plan = self.evaluation.plan
         exits = trace.exits(margin)
         times = np.array([t for t, _ in self._windows])
         steps = times[exits]
@@ -165,7 +176,7 @@ class EarlyExit:
             plan.name: score,
             "drop": float(plan.metric.drop(ann, score)),
         }
-        bill = self._evaluation.bill
+        bill = self.evaluation.bill
         if bill is not None:
             spikes, sops = trace.at(trace.sent, exits).mean(axis=0).tolist()
             wiring = bill.tally.wiring

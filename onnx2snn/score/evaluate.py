@@ -10,18 +10,20 @@ from typing import cast
 from onnx2snn.aliases import ModelSource, Progress
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.protos.load import LoadedModel, load_model
+from onnx2snn.protos.notes import NOTES
 from onnx2snn.protos.specs import fixed_batch, input_specs
 from onnx2snn.protos.unbatched import by_sample
 from onnx2snn.runtime.by_sample import read_by_sample
 from onnx2snn.runtime.memory import affordable_batch
-from onnx2snn.runtime.parts import Opening
-from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.choice import fitting_metric
 from onnx2snn.score.early_exit import EarlyExit
-from onnx2snn.score.evaluation import BATCH, Evaluation, planned
+from onnx2snn.score.elsewhere import early_exit_work, evaluation_work, simulation_of
+from onnx2snn.score.evaluation import Evaluation, planned
+from onnx2snn.score.plan import BATCH
 from onnx2snn.score.question import Question, check_ann, check_pair
 from onnx2snn.score.results import EvaluationResult
 from onnx2snn.score.streaming import Streaming
+from onnx2snn.spread.work import HERE, Spread
 
 
 class EvaluationInterrupted(KeyboardInterrupt):
@@ -34,7 +36,12 @@ class EvaluationInterrupted(KeyboardInterrupt):
 
 
 def run_evaluation(
-    ann: ModelSource, snn: ModelSource, data: object, question: Question, progress: Progress
+    ann: ModelSource,
+    snn: ModelSource,
+    data: object,
+    question: Question,
+    progress: Progress,
+    spread: Spread = HERE,
 ) -> EvaluationResult:
     """Score an ANN and its spiking model: `api.evaluate` with the options as one object.
 
@@ -46,6 +53,7 @@ def run_evaluation(
         data: Anything calibration data may be, with labels, masks or boxes beside the inputs.
         question: The options.
         progress: Called with ("evaluating", samples done, samples in all).
+        spread: Where batches are scored.
 
     Returns:
         The scores of both, and what they cost a sample.
@@ -54,18 +62,14 @@ def run_evaluation(
         UsageError: An option makes no sense, or the models do not belong together.
         ModelFileError: A file is no model of its kind.
         DataError: The data do not fit the model, or the metric.
+        ClusterError: The workers are lost.
         EvaluationInterrupted: Ctrl-C, after at least one batch.
     """
     started = time.perf_counter()
     source = load_model(ann)
     check_ann(source)
     question.check()
-    simulation = Simulation(
-        read_by_sample(snn),
-        Opening(providers=question.providers, threads=question.threads, float16=question.float16),
-        count_activity=question.energy,
-        both_sizes=question.energy,
-    )
+    simulation = simulation_of(read_by_sample(snn), question)
     source = by_sample(source, simulation.metadata.get("unbatched", []))
     check_pair(source, simulation)
     if question.stream:
@@ -85,13 +89,16 @@ def run_evaluation(
         stream = Streaming(evaluation) if question.stream else None
         early = EarlyExit(evaluation) if question.exit_margin is not None else None
         try:
-            evaluation.run(progress)
+            evaluation.run(progress, spread, evaluation_work(evaluation, question))
             if stream is not None:
+                if spread is not HERE:
+                    NOTES.info("a stream goes from sample to sample: it is scored here")
                 stream.run(progress)
             exit_result = None
             if early is not None:
-                margin = _exit_margin(evaluation, question, progress)
-                exit_result = early.result(early.trace(progress), margin)
+                margin = _exit_margin(evaluation, question, progress, spread)
+                trace = early.trace(progress, spread, early_exit_work(early, question))
+                exit_result = early.result(trace, margin)
         except KeyboardInterrupt:
             if not evaluation.done:
                 raise
@@ -121,7 +128,9 @@ def _opened(data: object, source: LoadedModel) -> Samples:
     return open_samples(data, specs, unbatched=source.unbatched)
 
 
-def _exit_margin(evaluation: Evaluation, question: Question, progress: Progress) -> float:
+def _exit_margin(
+    evaluation: Evaluation, question: Question, progress: Progress, spread: Spread
+) -> float:
     """Return the margin that is given, or the one chosen on the data for it."""
     if question.exit_margin != "auto":
         return float(cast(float, question.exit_margin))
@@ -130,7 +139,8 @@ def _exit_margin(evaluation: Evaluation, question: Question, progress: Progress)
         plan = replace(evaluation.plan, samples=samples, count=len(samples))
         early = EarlyExit(replace(evaluation, plan=plan))
         assert question.exit_loss is not None  # checked with the options
-        return early.chosen(early.trace(progress), question.exit_loss)
+        trace = early.trace(progress, spread, early_exit_work(early, question))
+        return early.chosen(trace, question.exit_loss)
 
 
 def _timed(evaluation: Evaluation, stream: Streaming | None, started: float) -> EvaluationResult:

@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import cast
 
-import onnxruntime as ort
-
 from onnx2snn.aliases import Array, Progress
-from onnx2snn.data.batches import Batch, batches, filled
+from onnx2snn.data.batches import Batch, Span, filled
 from onnx2snn.data.samples import Samples
 from onnx2snn.protos.computing import computing, simulating
 from onnx2snn.protos.load import LoadedModel
 from onnx2snn.protos.sessions import open_session
-from onnx2snn.protos.specs import TensorSpec, fixed_batch, input_specs
+from onnx2snn.protos.specs import fixed_batch, input_specs
 from onnx2snn.runtime.memory import affordable_batch
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.score.energy import Bill, Prices, Sent, Spikes, Tally
 from onnx2snn.score.intervals import drop_intervals
 from onnx2snn.score.metrics import Metric, Rows
-from onnx2snn.score.output_axes import OutputAxes, output_axes
-from onnx2snn.score.question import Question, Window, steps_left_out
+from onnx2snn.score.output_axes import output_axes
+from onnx2snn.score.plan import BATCH, EvaluationPlan, Models
+from onnx2snn.score.question import Question, steps_left_out
 from onnx2snn.score.results import CostedRow, EvaluationRow, UntimedResult, score_of
 from onnx2snn.score.synapses import multiply_accumulates, wiring
-
-BATCH = 100
-"""Samples that are simulated together, at most."""
-
-
-@dataclass(frozen=True)
-class Models:
-    """The two models, opened: the ANN's file and session, and the SNN in time."""
-
-    source: LoadedModel
-    specs: tuple[TensorSpec, ...]
-    """Of its inputs."""
-    reference: ort.InferenceSession
-    simulation: Simulation
-    axes: OutputAxes
-    """Where their outputs have their samples."""
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """Work of an evaluation."""
-
-    samples: Samples
-    count: int
-    """Samples to score."""
-    size: int
-    """Samples that run together."""
-    fixed: int | None
-    """The batch size the model insists on."""
-    metric: Metric
-    name: str
-    """Of the metric."""
-    windows: list[Window]
-    asked: int
-    """How many of the windows get a row; the others tell the first T that keeps a share."""
+from onnx2snn.spread.work import Spread, Work
 
 
 @dataclass(frozen=True)
@@ -69,29 +35,50 @@ class ScoredBatch:
     ann: Rows
     snn: list[Rows]
     sent: dict[int, Sent]
+    told: object
+    """What the metric was told beside its rows."""
 
 
 @dataclass
 class Evaluation:
-    """One evaluation: the models, its plan, and the batches that are scored so far."""
+    """One evaluation: the models, its plan, and the batches that are scored so far.
+
+    Another process may score batches: what it finds is the same.
+    """
 
     models: Models
     plan: EvaluationPlan
     bill: Bill | None
     """None where energy is not asked for."""
     scored: list[ScoredBatch] = field(default_factory=list)
+    scripts: ExitStack | None = None
+    """As long as it is open, the metric's script can import its neighbours."""
 
     @property
     def done(self) -> int:
         """Samples that are scored."""
         return sum(batch.count for batch in self.scored)
 
-    def run(self, progress: Progress) -> None:
-        """Score all samples; after an interrupt, `scored` holds the batches that were finished."""
+    def run(self, progress: Progress, spread: Spread, work: Work[Evaluation]) -> None:
+        """Score all samples; after an interrupt, `scored` holds the batches that were finished.
+
+        Args:
+            progress: Called with ("evaluating", samples done, samples in all).
+            spread: Where batches are scored.
+            work: This evaluation, as others open it.
+        """
         plan = self.plan
-        for batch in batches(plan.samples, plan.size, plan.fixed, plan.count):
-            self.scored.append(self._score(batch))
-            progress("evaluating", self.done, plan.count)
+
+        def finished(batches: int) -> None:
+            progress("evaluating", plan.samples_in(batches), plan.count)
+
+        for scored in spread.map(work, plan.spans(), finished=finished):
+            plan.metric.take_over(scored.told)
+            self.scored.append(scored)
+
+    def compute(self, items: Sequence[Span], shared: object = None) -> Iterator[ScoredBatch]:
+        """Yield what is scored of each of some batches."""
+        return map(self._score, self.plan.batches(items))
 
     def _score(self, batch: Batch) -> ScoredBatch:
         metric = self.plan.metric
@@ -110,7 +97,7 @@ class Evaluation:
             if self.bill is not None and t not in sent:
                 tally = self.bill.tally
                 sent[t] = tally.measure(Spikes.of(simulation), batch.fed, batch.count)
-        return ScoredBatch(batch.count, ann, snn, sent)
+        return ScoredBatch(batch.count, ann, snn, sent, metric.hand_over())
 
     def targets(self, batch: Batch) -> list[Array]:
         """Return the arrays beside a batch's inputs that the metric takes."""

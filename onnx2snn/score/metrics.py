@@ -109,6 +109,13 @@ class Metric:
         (self.scored,) = names
         return fitting[names[0]]
 
+    def hand_over(self) -> object:
+        """Return, and forget, what batches have told beside their rows: nothing, as a rule."""
+        return None
+
+    def take_over(self, told: Any) -> None:
+        """Take in what batches have told, here or in another process."""
+
     def outcomes(self, rows: Array) -> Array:
         """Return the rows that tell right from wrong, for an interval of proportions."""
         return rows

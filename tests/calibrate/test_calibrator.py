@@ -17,6 +17,7 @@ from onnx2snn.aliases import Progress, silent_progress
 from onnx2snn.calibrate import rules, sample_passes
 from onnx2snn.calibrate.calibrator import Calibrator
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
+from onnx2snn.calibrate.statistics import Statistics
 from onnx2snn.data.positions import spread_positions
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.graph.editing import to_proto
@@ -170,7 +171,7 @@ def test_the_passes_of_a_fixed_batch_are_averaged() -> None:
     counter = calibrator(fixed.model, x, 6)
     zero = [np.zeros(site.threshold_shape("channel")) for site in fixed.model.parts.sites]
     feeds = counter.theta_feeds(zero) | {RATE: np.array([2.0], np.float32)}
-    found = counter.statistics(counter.open("overshoot"), np.arange(6), feeds)
+    found = counter.work("overshoot", Statistics).opened.taken(np.arange(6), feeds).by_site
     wanted = [fixed.balance(x[start : start + 2], zero, 1.0, "channel")[0] for start in (0, 2, 4)]
     for site, passes in enumerate(found):
         close(passes, [one[site] for one in wanted], 1e-4)

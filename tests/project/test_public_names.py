@@ -28,6 +28,7 @@ GATES = {"max_drop", "max_sops", "max_energy", "baseline", "baseline_drop", "bas
 
 NAMES = [
     "Array",
+    "ClusterError",
     "ComputationError",
     "Conversion",
     "DataError",
@@ -102,6 +103,7 @@ def test_convert_has_every_option_with_the_default_of_the_table() -> None:
     options = {action.dest for action in convert_parser()._actions}
     options -= {"help", "version", "model", "output", "calibration", "report"}
     options -= {"quiet", "debug", "memory_limit", "time_limit"} | LOOK
+    options = {"client" if name == "dask" else name for name in options}
     assert options == set(parameters) - {"model", "calibration", "progress", "unknown"}
 
 
@@ -111,7 +113,8 @@ def test_evaluate_has_every_option_of_the_command() -> None:
     options -= {"help", "json", "junit", "quiet", "debug", "no_energy"}
     options -= {"memory_limit", "time_limit"} | LOOK | GATES
     # the option is given once for each
-    options = {"providers" if name == "provider" else name for name in options}
+    others = {"provider": "providers", "dask": "client"}
+    options = {others.get(name, name) for name in options}
     assert options <= parameters
     assert "energy" in parameters
 
