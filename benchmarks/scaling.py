@@ -29,7 +29,7 @@ from onnx2snn.spread.work import Spread
 
 ROOT = Path(__file__).parents[1]
 DEFAULTS = ("fashion_resnet.onnx", "fashion_calibration.npz", "fashion_test.npz")
-SAMPLES = 600
+SAMPLES = 400
 PROCESSES = (1, 2)
 REPEATS = 2
 """Of the times after the first one the shortest counts: other work makes them longer."""
