@@ -156,7 +156,9 @@ def ladder_of(job: Job, scales: Sequence[Array], found: Calibration) -> Ladder:
     starts = {}
     for site, scale, mean in zip(job.sites, scales, found.means, strict=True):
         if np.any(mean):
-            starts[site.name] = mean / scale
+            # an operator behind takes a start per channel, whatever λ is per
+            channels = site.threshold_shape("channel")
+            starts[site.name] = np.broadcast_to(mean / scale, channels)
     settings = job.settings
     at_once = {name: ladders.spikes_at_once(octaves[name]) for name in sorted(_told_at_once(job))}
     return Ladder(octaves, settings.digit_count, settings.later_digit_count, starts, at_once)

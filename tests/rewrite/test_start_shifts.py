@@ -65,6 +65,17 @@ def converted(layer: Layer) -> tuple[onnx.ModelProto, onnx.ModelProto, Array]:
     return model, run_conversion(model, x, settings).model, x
 
 
+@pytest.mark.parametrize("layer", [relu6, shortcut, silu])
+def test_one_start_for_all_channels_of_a_layer_is_every_channels(layer: Layer) -> None:
+    x = np.random.default_rng(1).standard_normal((16, 2, 6, 6)).astype(np.float32)
+    model = network(layer)
+    settings = Settings(preset="differential", octaves=14, granularity="layer")
+    spiking = run_conversion(model, x, settings).model
+    (wanted,) = ort.InferenceSession(model.SerializeToString()).run(None, {"input": x})
+    (found,) = SpikingSession(spiking).run(None, {"input": x}, timesteps=12)
+    np.testing.assert_allclose(found, wanted, atol=2e-3 * float(np.abs(wanted).max()))
+
+
 def added(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.name.endswith("/moved")]
 
