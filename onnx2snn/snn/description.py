@@ -15,6 +15,7 @@ from typing import Any, cast
 import onnx
 
 from onnx2snn.errors import ModelFileError
+from onnx2snn.protos.nodes import attribute
 from onnx2snn.snn import schema
 from onnx2snn.snn.differential import MOST_OCTAVES
 from onnx2snn.snn.format import (
@@ -205,6 +206,10 @@ def _faults_of_neurons(metadata: Metadata, proto: onnx.ModelProto) -> Iterator[s
             yield f"neuron '{node.name}' has not the states of its kind"
         if any(state is not None and state["shape"] != neuron["shape"] for state in kept):
             yield f"neuron '{node.name}' has not the shape of its states"
+        told = neuron.get("digits", metadata.get("digits"))
+        # an inlined neuron has no attributes
+        if attribute(node, "digits", told) != told:
+            yield f"neuron '{neuron['name']}' sends other digits in the graph"
         if neuron["channels"] is not None and not 0 < neuron["channels"] <= LARGEST:
             yield f"neuron '{node.name}' has no channels, or too many"
 
