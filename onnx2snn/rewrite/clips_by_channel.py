@@ -39,8 +39,10 @@ def fold_past_clips(graph: Graph) -> tuple[Graph, Folding]:
     editor = Editor(graph)
     written = [_write_out(editor, node) for node in list(graph.nodes) if _has_bounds(node)]
     folded, folding = fold(graph, (), POSITIVE)
-    _gather(folded, written)
-    return tidy(folded), folding
+    if written:
+        _gather(folded, written)
+        tidy(folded)
+    return folded, folding
 
 
 def _has_bounds(node: Node) -> bool:

@@ -71,7 +71,9 @@ def _is_limit(node: Node) -> bool:
         return False
     if node.op == "Relu":
         return True
-    return node.op in ("Max", "Min") and constant(node.inputs[1]) is not None
+    if node.op not in ("Max", "Min") or len(node.inputs) != 2:
+        return False
+    return constant(node.inputs[1]) is not None
 
 
 def _add_to(low: Lowering, node: Node, shift: Array) -> None:

@@ -36,6 +36,14 @@ def without_bias(b: Builder, x: str) -> str:
     return b.node("Relu", b.node("Conv", x, b.const(b.rng.standard_normal((4, 4, 1, 1)))))
 
 
+def several_bounds(b: Builder, x: str) -> str:
+    return b.node("Max", b.conv(x, 4, 4), b.const(-1.0), b.const(-0.25))
+
+
+def one_term(b: Builder, x: str) -> str:
+    return b.node("Max", b.conv(x, 4, 4))
+
+
 def linear(b: Builder, x: str) -> str:
     return b.conv(x, 4, 4)
 
@@ -92,6 +100,9 @@ def added(model: onnx.ModelProto) -> list[str]:
         (shortcut, 2),
         # not linear
         (silu, 1),
+        # a maximum of several, and of one
+        (several_bounds, 1),
+        (one_term, 1),
     ],
 )
 def test_a_start_is_added_at_a_step_only_where_no_bias_can_take_it(layer: Layer, left: int) -> None:
