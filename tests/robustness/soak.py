@@ -1,9 +1,10 @@
 """Long runs in one process, whose memory has to stay flat and which may leak no file:
 
-    python -m robustness.soak [--share F] [--into ../docs/robustness.md]      in the folder of tests
+    python -m robustness.soak [--share F] [--only WORD] [--into ../docs/robustness.md]
 
-A tenth of each run warms up; from then on memory may grow by 5 % at most. --share 0.001 does a
-thousandth of the work, --into puts the table into a page.
+in the folder of tests. A tenth of each run warms up; from then on memory may grow by 5 % at most.
+--share 0.001 does a thousandth of the work, --only what has WORD in its name; --into puts the
+table into a page, where it keeps the rows of what was not done again.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2] / "tools"))
 
-from helpers.networks import inputs_for, mlp
-from marked import write_table
+from helpers.networks import inputs_for, mlp, resnet
+from marked import parts, write_table
 
 from onnx2snn import SpikingSession, convert
 from robustness.snn_cases import OPTIONS, spiking
@@ -76,10 +77,11 @@ def held() -> tuple[int, int]:
 
 
 def conversions() -> Iterator[object]:
-    """Convert a small network without end, into one coding and the other in turn."""
-    network, inputs = mlp(), inputs_for("mlp", 20)
-    for coding in cycle(OPTIONS):
-        yield convert(network, inputs, **OPTIONS[coding])
+    """Convert small networks without end, into both codings, with 8 to 40 samples."""
+    networks = {"mlp": mlp(), "resnet": resnet()}
+    works = cycle(product(networks, OPTIONS, range(8, 41)))
+    for name, coding, samples in works:
+        yield convert(networks[name], inputs_for(name, samples), **OPTIONS[coding])
 
 
 def runs(coding: str) -> Iterator[object]:
@@ -131,18 +133,28 @@ def main() -> None:
     """Soak, print the table, and end with 1 where something leaked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--only", default="")
     parser.add_argument("--into", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
-    lines, flat = list(HEAD), True
+    flat = True
     for name, (count, work) in SOAKS.items():
+        if given.only not in name:
+            continue
         found = soaked(name, max(int(given.share * count), 10), work())
-        lines.append(found.row())
         flat = flat and found.flat
-        print(lines[-1], flush=True)  # noqa: T201
+        print(found.row(), flush=True)  # noqa: T201
         if given.into is not None:
-            write_table(lines, given.into, "soaks")
+            _enter(found, given.into)
     sys.exit(not flat)
+
+
+def _enter(found: Soaked, page: Path) -> None:
+    """Put a row into the page's table, in the place of an older one."""
+    older = parts(page, "soaks")[1].splitlines()
+    rows = {line.split("|")[1].strip(): line for line in older if line not in HEAD}
+    rows[found.name] = found.row()
+    write_table([*HEAD, *rows.values()], page, "soaks")
 
 
 if __name__ == "__main__":
