@@ -25,6 +25,9 @@ from typing import ClassVar
 MOST_NAMES = 8
 """Names that a sentence lists; of the others it gives the number."""
 
+MOST_CHARACTERS = 4000
+"""Characters of a line on the terminal; a name in a file may have millions."""
+
 
 class Onnx2snnError(Exception):
     """Base of all errors of this package; the command line exits with `exit_code`.
@@ -128,17 +131,29 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 def printable(text: object) -> str:
     """Return a text with its control characters written out, like \\x1b.
 
-    Names come from files of others: unescaped, one could clear the screen or forge a line.
+    Names come from files of others: unescaped, one could clear the screen or forge a line. Of a
+    very long text the middle is left out.
     """
-    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    shown = str(text)
+    if len(shown) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        shown = f"{shown[:half]} [...] {shown[-half:]}"
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], shown)
 
 
 def one_line(error: object) -> str:
     """Return the first line with text of an error's message, to stand in a sentence.
 
-    An error without a message is called by the name of its class.
+    An error without a message, or whose message fails in turn, is called by the name of its class.
     """
-    for line in str(error).splitlines():
+    try:
+        # what this package raises for the system has no number
+        message = str(error)
+        if isinstance(error, OSError) and error.errno is None:
+            message = error.strerror or message
+    except Exception:  # noqa: BLE001 - of any kind: the class is a stranger's
+        message = ""
+    for line in message.splitlines():
         text = line.strip()
         if text:
             return text

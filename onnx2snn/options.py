@@ -92,6 +92,9 @@ LEAST = {
 MOST = 2**31 - 1
 """The largest value of every whole number but the seed; hosts count time-steps in 32 bits."""
 
+MOST_THREADS = 1024
+"""The largest number of threads: the stacks of a million would take all memory."""
+
 PATHS = ("save_thresholds", "thresholds")
 """The options that name a file."""
 
@@ -134,8 +137,9 @@ def check_whole_numbers(values: Mapping[str, object]) -> None:
             raise UsageError(
                 f"{name} is {value!r}; it has to be a whole number of at least {least}"
             )
-        if name != "seed" and value > MOST:
-            raise UsageError(f"{name} is {value!r}; it has to be at most {MOST}")
+        most = MOST_THREADS if name == "threads" else MOST
+        if name != "seed" and value > most:
+            raise UsageError(f"{name} is {value!r}; it has to be at most {most}")
 
 
 def check_ladder(octaves: int | None, digits: int | None, later_digits: int | None) -> None:

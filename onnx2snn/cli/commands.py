@@ -19,8 +19,8 @@ from onnx2snn.cli.eval_parser import eval_parser
 from onnx2snn.cli.exporting import export, export_parser
 from onnx2snn.cli.image_arguments import notes, with_look
 from onnx2snn.cli.limits import within_memory
-from onnx2snn.cli.machine import STDOUT, file_of, json_text, say, write_json, write_stdout
-from onnx2snn.cli.outcomes import done_already, exit_code_of
+from onnx2snn.cli.machine import STDOUT, file_of, json_text, say, write_stdout
+from onnx2snn.cli.outcomes import attempted, done_already, exit_code_of
 from onnx2snn.cli.overwriting import require_distinct
 from onnx2snn.cli.parsers import (
     completion_parser,
@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         given = parser().parse_args(arguments)
         heard = notes(getattr(given, "quiet", True))
-        with within(given.time_limit), within_memory(given.memory_limit), heard:
+        alone = argv is None and not getattr(given, "provider", None)
+        held = within_memory(given.memory_limit, alone=alone)
+        with within(given.time_limit), held, heard:
             act(given)
 
     debug = "--debug" in arguments
@@ -82,7 +84,6 @@ def _convert(given: argparse.Namespace) -> None:
 
     from onnx2snn.display import terminal
     from onnx2snn.pipeline.convert import run_conversion
-    from onnx2snn.protos.save import save_model
     from onnx2snn.protos.sessions import usable_cores
     from onnx2snn.spread.opening import spread_over
 
@@ -92,41 +93,57 @@ def _convert(given: argparse.Namespace) -> None:
         conversion = run_conversion(
             given.model, given.calibration, settings, progress, site, spread
         )
-    # before all that may fail: a page, a full disk, a closed pipe
-    beside = [given.save_thresholds, file_of(given.report), given.html]
-    save_model(given.output, conversion.model, older=beside)
+    late = _write_conversion(given, conversion, settings)
     with done_already(f"'{given.output}' is written"):
-        if given.save_thresholds is not None:
-            conversion.save_thresholds(given.save_thresholds)
-        _tell_conversion(given, conversion, settings)
+        _show_conversion(given, conversion)
+        if late is not None:
+            raise late
 
 
-def _tell_conversion(given: argparse.Namespace, conversion: Conversion, settings: Settings) -> None:
-    """Show and write everything about a conversion but its model."""
+def _write_conversion(
+    given: argparse.Namespace, conversion: Conversion, settings: Settings
+) -> Exception | None:
+    """Write all results of a conversion, or none where one cannot be written.
+
+    Returns:
+        What went wrong without a disk: the drawing of the page, or a reader of stdout that is gone.
+        The other results, perhaps of hours, are written all the same.
+    """
+    from onnx2snn.protos.save import together
+
+    late: str | Exception | None = None
+    report = conversion.report.to_dict()
+    with together() as results:
+        conversion.add_to(results, given.output, given.save_thresholds)
+        if given.report is not None and given.report != STDOUT:
+            results.write(given.report, json_text(report).encode())
+        if given.html is not None:
+            late = attempted(partial(_conversion_page, given, conversion, settings))
+            if isinstance(late, str):
+                results.write(given.html, late.encode())
+        if given.report == STDOUT:
+            try:
+                write_stdout(json_text(report))
+            except BrokenPipeError as error:
+                late = error
+    return late if isinstance(late, Exception) else None
+
+
+def _show_conversion(given: argparse.Namespace, conversion: Conversion) -> None:
     from onnx2snn.display import terminal
     from onnx2snn.display.report_tables import REPORT_LINES, report_tables
 
-    report = conversion.report
-    if given.report is not None and given.report != STDOUT:
-        write_json(given.report, report.to_dict())
     if not given.quiet:
-        terminal.show_within(partial(report_tables, report), REPORT_LINES)
-    terminal.warn(report.warnings)
-    if given.report == STDOUT:
-        write_json(STDOUT, report.to_dict())
-    if given.html is not None:
-        _write_conversion_page(given, conversion, settings)
+        terminal.show_within(partial(report_tables, conversion.report), REPORT_LINES)
+    terminal.warn(conversion.report.warnings)
 
 
-def _write_conversion_page(
-    given: argparse.Namespace, conversion: Conversion, settings: Settings
-) -> None:
+def _conversion_page(given: argparse.Namespace, conversion: Conversion, settings: Settings) -> str:
     from onnx2snn.display import terminal
     from onnx2snn.display.build import present_conversion
-    from onnx2snn.protos.save import atomic_write
 
     with terminal.progress_bar(given.quiet) as progress:
-        page = present_conversion(
+        return present_conversion(
             given.model,
             given.calibration,
             conversion,
@@ -134,7 +151,6 @@ def _write_conversion_page(
             site=given.html_site,
             progress=progress,
         )
-    atomic_write(given.html, page.encode())
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -1,9 +1,14 @@
-"""The limit of memory: estimates are held against it, and Linux holds the process to it."""
+"""The limit of memory: estimates are held against it, and Linux holds the process to it.
+
+Without one Linux holds the process to what is free: sizes that a model computes on its way are not
+estimated, and a system that runs out of memory kills whom it likes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from onnx2snn.protos import budget
 
@@ -13,13 +18,24 @@ except ImportError:  # Windows: estimates alone
     resource = None  # type: ignore[assignment]
 
 
+STATUS = Path("/proc/self/status")
+"""Where Linux tells the memory of this process."""
+
+SPARE = 2**30
+"""Bytes that may be asked for beyond what is free: stacks of threads, which are hardly used."""
+
+
 @contextmanager
-def within_memory(size: int | None) -> Iterator[None]:
-    """Let some work take no more memory than `size`, in bytes; None: what is free."""
-    if size is None:
-        yield
-        return
+def within_memory(size: int | None, *, alone: bool = False) -> Iterator[None]:
+    """Let some work take no more memory than `size`, in bytes.
+
+    Args:
+        size: None holds the process to what is free, if it is for this work `alone`.
+        alone: Whether it is, and drives no device: those map memory that is not there.
+    """
     budget.allow(size)
+    if size is None and alone:
+        size = _all_free()
     before = _limit(size)
     try:
         yield
@@ -29,9 +45,23 @@ def within_memory(size: int | None) -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-def _limit(size: int) -> tuple[int, int] | None:
+def _all_free() -> int | None:
+    """Return what the process has already and may still take, in bytes; None: it is not told.
+
+    A limit that the user has set (`ulimit -d`) stays.
+    """
+    if resource is None or resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY:
+        return None
+    with suppress(OSError, ValueError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024 + budget.affordable() + SPARE
+    return None
+
+
+def _limit(size: int | None) -> tuple[int, int] | None:
     """Limit the memory of the process, and return the limits before; None where it is not done."""
-    if resource is None:
+    if resource is None or size is None:
         return None
     before = resource.getrlimit(resource.RLIMIT_DATA)
     hard = before[1]

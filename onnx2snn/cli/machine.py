@@ -44,17 +44,6 @@ def _finite(value: object) -> object:
     return value
 
 
-def write_json(path: str, value: object) -> None:
-    """Write a value as JSON to a file, whole or not at all, or to stdout (OutputError)."""
-    text = json_text(value)
-    if path == STDOUT:
-        write_stdout(text)
-        return
-    from onnx2snn.protos.save import atomic_write
-
-    atomic_write(path, text.encode())
-
-
 def write_stdout(text: str) -> None:
     """Write text to stdout at once, so that a full disk is told here.
 

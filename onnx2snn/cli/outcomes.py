@@ -49,14 +49,14 @@ def _told(work: Callable[[], object], debug: bool) -> int:
         work()
     except BrokenPipeError:
         raise
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - everything gets its sentence
+    except SystemExit:  # --help and --version have printed something
+        _flush()
+        raise
+    except BaseException as error:  # noqa: BLE001 - everything gets its sentence
         if debug:
             lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
             say("\n".join(map(printable, lines)))
         return _tell(error)
-    except SystemExit:  # --help and --version have printed something
-        _flush()
-        raise
     return 0
 
 
@@ -83,6 +83,14 @@ def _flush() -> None:
     """Let a closed pipe be noticed here, not when Python leaves."""
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def attempted(draw: Callable[[], str]) -> str | Exception:
+    """Return a drawing, or why it failed: what else a run has made is written all the same."""
+    try:
+        return draw()
+    except Exception as error:  # noqa: BLE001 - of any kind; it is raised later
+        return error
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from onnx2snn.errors import UsageError
 
+SHARDS = {".tar", ".gz", ".tgz", ".parquet", ".arrow", ".feather"}
+
 DATA_SUFFIXES = frozenset(
-    {".npy", ".npz", ".pb", ".png", ".jpg", ".jpeg", ".bmp", ".csv", ".txt", ".py"}
+    {".npy", ".npz", ".pb", ".png", ".jpg", ".jpeg", ".bmp", ".csv", ".txt", ".py", *SHARDS}
 )
 """Endings of the files that are read from a folder."""
 
@@ -65,7 +67,7 @@ def _read_places(read: Mapping[str, str | None]) -> Iterator[tuple[Path, str]]:
             yield _place(path.rpartition(":")[0]), name
             continue
         yield _place(path), name
-        if name in MODELS:
+        if name in MODELS or path.lower().endswith(".pb"):
             for file in _external_files(path):
                 yield file, f"external data of {name}"
 

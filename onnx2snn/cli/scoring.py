@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from onnx2snn.cli.image_arguments import with_look
-from onnx2snn.cli.machine import file_of, say, write_json
+from onnx2snn.cli.machine import STDOUT, file_of, json_text, say, write_stdout
+from onnx2snn.cli.outcomes import attempted
 from onnx2snn.cli.overwriting import require_distinct
 from onnx2snn.cli.prechecks import check_written, require_page_libraries
 from onnx2snn.errors import UsageError, printable
@@ -84,14 +86,22 @@ def _write_results(
 ) -> None:
     """Write what was asked for, before a failed gate ends the command: a pipeline keeps it."""
     from onnx2snn.display.junit import junit_xml
-    from onnx2snn.protos.save import atomic_write
+    from onnx2snn.protos.save import together
 
-    if given.json is not None:
-        write_json(given.json, result)
-    if given.junit is not None and not result["partial"]:
-        atomic_write(given.junit, junit_xml(Path(given.snn).name, result, gates))
-    if given.html is not None:
-        _write_evaluation_page(given, result)
+    page: str | Exception | None = None
+    with together() as results:
+        if given.json is not None and given.json != STDOUT:
+            results.write(given.json, json_text(result).encode())
+        if given.junit is not None and not result["partial"]:
+            results.write(given.junit, junit_xml(Path(given.snn).name, result, gates))
+        if given.html is not None:
+            page = attempted(partial(_evaluation_page, given, result))
+            if isinstance(page, str):
+                results.write(given.html, page.encode())
+        if given.json == STDOUT:
+            write_stdout(json_text(result))
+    if isinstance(page, Exception):
+        raise page
 
 
 def _evaluated(given: argparse.Namespace, limits: Limits) -> EvaluationResult:
@@ -126,11 +136,10 @@ def _evaluated(given: argparse.Namespace, limits: Limits) -> EvaluationResult:
         return run_evaluation(given.ann, given.snn, given.data, question, progress, spread)
 
 
-def _write_evaluation_page(given: argparse.Namespace, result: EvaluationResult) -> None:
+def _evaluation_page(given: argparse.Namespace, result: EvaluationResult) -> str:
     from onnx2snn.display.build import present_evaluation
-    from onnx2snn.protos.save import atomic_write
 
-    page = present_evaluation(
+    return present_evaluation(
         given.ann,
         given.snn,
         given.data,
@@ -139,7 +148,6 @@ def _write_evaluation_page(given: argparse.Namespace, result: EvaluationResult) 
         site=given.html_site,
         threads=given.threads,
     )
-    atomic_write(given.html, page.encode())
 
 
 def _script(given: argparse.Namespace) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from onnx2snn.options import MOST_THREADS
+
 MOST_SECONDS = 1e8
 """Three years: what no system has an alarm for is refused."""
 
@@ -30,8 +32,10 @@ def margin(text: str) -> float | str:
 
 def thread_count(text: str) -> int:
     """Return a number of threads."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of threads, 1 or more")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number of threads from 1 to {MOST_THREADS:,}"
+        )
     return int(text)
 
 

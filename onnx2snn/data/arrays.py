@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.data.blame import reading
 from onnx2snn.data.intake import Intake
 from onnx2snn.data.rows import Rows, in_memory
 from onnx2snn.errors import DataError, quoted
+from onnx2snn.protos import storage
 from onnx2snn.protos.budget import as_text
+from onnx2snn.protos.external import is_external, read_external
+from onnx2snn.protos.reading import read_whole
 
 MOST_UNSUSPICIOUS = 2**30
 """Bytes up to which an archive may be packed as densely as it likes."""
@@ -89,10 +93,18 @@ def _unpack(archive: zipfile.ZipFile, member: str, target: Path) -> None:
 
 
 def pb_rows(path: Path) -> Rows:
-    """Return the rows of an ONNX tensor's file."""
+    """Return the rows of an ONNX tensor's file, which may have its values in another one."""
+    tensor = onnx.TensorProto()
     with reading(path, "ONNX tensor"):
-        tensor = onnx.load_tensor(str(path))
-        array = onnx.numpy_helper.to_array(tensor, str(path.parent))
+        tensor.ParseFromString(read_whole(path))
+    wrong = storage.fault(tensor)
+    if wrong is not None:
+        raise DataError(f"{path} is truncated or no ONNX tensor (it {wrong}): replace or remove it")
+    if is_external(tensor):
+        # onnx would follow a name out of the folder
+        read_external(tensor, path.parent, str(path))
+    with reading(path, "ONNX tensor"):
+        array = numpy_helper.to_array(tensor)
     return in_memory(array)
 
 

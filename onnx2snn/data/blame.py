@@ -14,9 +14,9 @@ def users_code(where: str) -> Iterator[None]:
     """Blame the code that makes the data, called `where`, for everything it raises (DataError)."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, KeyboardInterrupt, GeneratorExit):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise DataError(
             f"{where} raised {type(error).__name__} ({_brief(error)}): "
             "mend the code that makes the data"

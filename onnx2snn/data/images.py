@@ -19,6 +19,7 @@ from onnx2snn.data.pixels import ImageReader, Layout, is_deep
 from onnx2snn.data.rows import Rows, in_memory
 from onnx2snn.errors import MOST_NAMES, DataError, quoted
 from onnx2snn.protos.notes import NOTES
+from onnx2snn.protos.reading import read_whole
 from onnx2snn.protos.specs import TensorSpec, image_axes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -187,13 +188,13 @@ def _labels(file: Path, images: list[Path]) -> Array:
 def _label_table(file: Path) -> dict[str, int]:
     """Return the labels by file name; the first line may be a header."""
     with reading(file, "table of labels"):
-        lines = file.read_text("utf-8-sig").splitlines()
+        lines = read_whole(file).decode("utf-8-sig").splitlines()
     labels: dict[str, int] = {}
     for number, line in enumerate(lines):
         name, _, label = line.rpartition(",")
         name = name.strip()
         label = label.strip()
-        if name and re.fullmatch(r"-?\d+", label):
+        if name and re.fullmatch(r"-?\d{1,18}", label):
             before = labels.setdefault(name, int(label))
             if before != int(label):
                 raise DataError(

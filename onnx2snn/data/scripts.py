@@ -17,6 +17,7 @@ from typing import Any
 
 from onnx2snn.data.blame import users_code
 from onnx2snn.errors import DataError, UsageError
+from onnx2snn.protos.reading import require_file
 
 
 class Script(str):
@@ -103,6 +104,12 @@ def _place(name: str) -> str | None:
 
 def _run_script(path: Path) -> ModuleType:
     """Return the module that a script makes."""
+    try:
+        # Python would wait for a pipe, and read a device without end
+        require_file(path)
+    except OSError as error:
+        said = error.strerror or error
+        raise DataError(f"the script '{path}' cannot be read: {said}; correct the path") from error
     spec = util.spec_from_file_location(f"_onnx2snn_data_{path.stem}", path)
     assert spec is not None and spec.loader is not None  # a .py file always has both
     module = util.module_from_spec(spec)

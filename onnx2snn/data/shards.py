@@ -24,6 +24,7 @@ from onnx2snn.data.intake import Intake
 from onnx2snn.data.pixels import Layout, decoded
 from onnx2snn.data.rows import in_memory
 from onnx2snn.errors import DataError, quoted
+from onnx2snn.protos import budget
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 TABLES = (".parquet", ".arrow", ".feather")
@@ -106,9 +107,12 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     with reading(path, "tar archive"), tarfile.open(path, "r|*") as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isfile() else None
-            if file is not None:
-                data = file.read()
-                yield member.name, data
+            if file is None:
+                continue
+            said = budget.excess(member.size)
+            if said is not None:
+                raise DataError(f"'{member.name}' in {path} {said}: leave it out")
+            yield member.name, file.read()
 
 
 def _part(

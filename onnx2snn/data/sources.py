@@ -14,6 +14,7 @@ generators are spooled to temporary files.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -91,7 +92,7 @@ def _open_folder(intake: Intake, folder: Path) -> None:
     sets = _test_data_sets(folder, files)
     shards = [path for path in files if streams(path)]
     classes = {} if arrays or images or sets or shards else class_folders(folder)
-    for path in [*arrays, *images]:
+    for path in itertools.chain(arrays, images, *classes.values()):
         require_file(path)
     if not files:
         raise DataError(f"folder {folder} is empty: put arrays or images there")

@@ -12,7 +12,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.errors import OutputError
 from onnx2snn.pipeline.report import Report
 from onnx2snn.protos.large import fits, serialise
-from onnx2snn.protos.save import save_model, write_npz
+from onnx2snn.protos.save import Results, save_model, write_npz
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ class Conversion:
             OutputError: It cannot be written there.
         """
         write_npz(path, self._thresholds)
+
+    def add_to(
+        self, results: Results, path: str | os.PathLike[str], thresholds: str | None
+    ) -> None:
+        """Add the model, and the calibration where it has a path, to the results of a run."""
+        results.model(path, self.model)
+        if thresholds is not None:
+            results.npz(thresholds, self._thresholds)
 
     def to_bytes(self) -> bytes:
         """Return the model file's bytes, the same for the same input, options and seed.

@@ -47,13 +47,17 @@ def is_external(tensor: TensorProto) -> bool:
 
 
 def locations(path: str) -> list[str]:
-    """Return the files that a model's external data name; none where it cannot be read."""
-    model = onnx.ModelProto()
+    """Return the files that external data name, of a model or of a single tensor (.pb).
+
+    There are none where it cannot be read.
+    """
+    read = onnx.TensorProto() if path.lower().endswith(".pb") else onnx.ModelProto()
     try:
-        model.ParseFromString(read_whole(Path(path)))
+        read.ParseFromString(read_whole(Path(path)))
     except (OSError, ValueError, DecodeError):
         return []
-    named = [entry for tensor in tensors(model) for entry in tensor.external_data]
+    held = [read] if isinstance(read, TensorProto) else tensors(read)
+    named = [entry for tensor in held for entry in tensor.external_data]
     # a text that is not UTF-8 is bytes
     texts = [entry.value for entry in named if entry.key == "location"]
     return [text for text in dict.fromkeys(texts) if isinstance(text, str)]

@@ -16,6 +16,7 @@ from onnx2snn.protos.external import is_external, read_external
 from onnx2snn.protos.float32 import in_float32
 from onnx2snn.protos.footprint import check_footprint
 from onnx2snn.protos.freeing import uncollected
+from onnx2snn.protos.loops import check_loops
 from onnx2snn.protos.opset import runnable
 from onnx2snn.protos.reading import read_whole
 from onnx2snn.protos.spelling import make_dense, shorten_domain
@@ -73,6 +74,7 @@ def load_model(source: ModelSource) -> LoadedModel:
     _load_external_data(given)
     shorten_domain(given.proto)
     _check_valid(given)
+    check_loops(given.proto, given.name)
     check_footprint(given.proto, given.name)
     name_nodes_apart(given.proto)
     make_dense(given.proto, given.name)

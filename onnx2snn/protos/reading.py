@@ -5,6 +5,7 @@ A device has no end, and a pipe that nobody writes to would be waited for for ev
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -62,4 +63,4 @@ def require_file(path: Path) -> None:
     """Refuse (OSError) what is neither an ordinary file nor a folder; it must not be opened."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(None, "it is no ordinary file")
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))

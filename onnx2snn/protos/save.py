@@ -1,6 +1,7 @@
 """Saving of files, whole or not at all: a result appears under its name once it is complete.
 
-Pipes and devices are not replaced: the complete result is sent to them (`protos.destination`).
+Results of one run appear together. Pipes and devices are not replaced: the complete result is
+sent to them (`protos.destination`).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import secrets
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -80,84 +81,121 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def discard(paths: Iterable[str | os.PathLike[str] | None]) -> None:
-    """Remove results of an earlier run, so that none of them stands beside one of this run.
-
-    Only ordinary files are: pipes, devices and what is not there yet stay (OutputError).
-    """
-    for path in paths:
-        if path is None:
-            continue
-        target = destination(path)
-        if not target.direct:
-            with blaming(target.path):
-                target.file.unlink(missing_ok=True)
-
-
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write arrays as .npz, whole or not at all (OutputError)."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, value in arrays.items():
-            if value.dtype.hasobject:
-                value = value.astype(str)
-            # np.savez, which has parameters like `file`, cannot write arrays of these names
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, value, allow_pickle=False)
+    with together() as results:
+        results.npz(path, arrays)
 
 
-def save_model(
-    path: str | os.PathLike[str],
-    proto: onnx.ModelProto,
-    older: Iterable[str | os.PathLike[str] | None] = (),
-) -> None:
-    """Write a model whole or not at all (OutputError).
+def save_model(path: str | os.PathLike[str], proto: onnx.ModelProto) -> None:
+    """Write a model whole or not at all; past 2 GiB with its weights in `PATH.data` (OutputError).
 
-    Past protobuf's 2 GiB its weights go to a second file, `PATH.data`.
-
-    Args:
-        path: The model's file.
-        proto: The model.
-        older: Results that an earlier run may have left beside it, which are removed once the new
-            model is written and before it takes the old one's place.
+    No moment pairs an old model with new weights.
     """
-    if large.fits(proto):
-        with atomic_path(path) as temporary:
-            with temporary.open("wb") as file:
+    with together() as results:
+        results.model(path, proto)
+
+
+@contextmanager
+def together() -> Iterator[Results]:
+    """Yield a place for the results of one run, which appear when all went well, or not at all.
+
+    Raises:
+        OutputError: One of them cannot be written; none is then.
+    """
+    with ExitStack() as stack:
+        results = Results(stack)
+        yield results
+        results.put()
+
+
+class Results:
+    """Results that are whole in temporary files, and take their places together."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        """Begin without any; the temporary files go with the stack."""
+        self._stack = stack
+        self._staged: list[tuple[Destination, Path]] = []
+
+    @contextmanager
+    def file(self, path: str | os.PathLike[str]) -> Iterator[Path]:
+        """Yield the temporary file of a result (OutputError)."""
+        target = destination(path)
+        with blaming(target.path):
+            temporary = self._stack.enter_context(_temporary(target))
+            yield temporary
+        self._staged.append((target, temporary))
+
+    def write(self, path: str | os.PathLike[str], data: bytes) -> None:
+        """Add a file of some bytes (OutputError)."""
+        with self.file(path) as temporary:
+            temporary.write_bytes(data)
+
+    def npz(self, path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
+        """Add an archive of arrays (OutputError)."""
+        with self.file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, value in arrays.items():
+                if value.dtype.hasobject:
+                    value = value.astype(str)
+                # np.savez, which has parameters like `file`, cannot write arrays of these names
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, value, allow_pickle=False)
+
+    def model(self, path: str | os.PathLike[str], proto: onnx.ModelProto) -> None:
+        """Add a model, in two files where it is over 2 GiB (OutputError)."""
+        if large.fits(proto):
+            with self.file(path) as temporary, temporary.open("wb") as file:
                 for part in wire.parts(proto):
                     file.write(part)
-            discard(older)
-        return
-    target = destination(path)
-    if target.direct:
-        raise OutputError(
-            f"'{target.path}' cannot be written: the model is over 2 GiB and needs a second file; "
-            "name an ordinary file"
-        )
-    _save_in_two(target, proto, older)
+            return
+        target = destination(path)
+        if target.direct:
+            raise OutputError(
+                f"'{target.path}' cannot be written: the model is over 2 GiB and needs a second "
+                "file; name an ordinary file"
+            )
+        beside = target.file.with_name(f"{target.file.name}.data")
+        with self.file(beside) as data, self.file(path) as model:
+            large.write(proto, model, data, beside.name)
 
+    def put(self) -> None:
+        """Send results to pipes and devices, then let the others take their places."""
+        files = []
+        for target, temporary in self._staged:
+            if not target.direct:
+                files.append((target, temporary))
+                continue
+            with blaming(target.path):
+                target.send(temporary)
+        if len(files) > 1:
+            self._replace(files)
+            return
+        for target, temporary in files:
+            with blaming(target.path):
+                temporary.replace(target.file)
 
-def _save_in_two(
-    target: Destination, proto: onnx.ModelProto, older: Iterable[str | os.PathLike[str] | None]
-) -> None:
-    """Write a model and its weights; no moment pairs an old model with new weights.
+    def _replace(self, files: list[tuple[Destination, Path]]) -> None:
+        """Let new files take the places of old ones, which come back where one cannot.
 
-    The old model leaves first, then the weights are replaced, then the new model comes: whoever
-    looks in between, or after a crash, finds the old pair, no model, or the new pair.
-    """
-    beside = destination(target.file.with_name(f"{target.file.name}.data"))
-    with blaming(target.path), _temporary(target) as model, _temporary(beside) as data:
-        large.write(proto, model, data, beside.path.name)
-        discard(older)
-        old = model.with_name(f"{model.name}.old")
-        with suppress(FileNotFoundError):
-            target.file.rename(old)
+        All old ones leave first: no moment, and no kill, shows results of two runs.
+        """
+        left: list[tuple[Path, Path]] = []
+        placed: list[Path] = []
         try:
-            data.replace(beside.file)
-        except OSError:
-            with suppress(FileNotFoundError):
-                old.rename(target.file)  # its weights are still there
+            for target, temporary in files:
+                aside = self._stack.enter_context(
+                    listed(temporary.with_name(f"{temporary.name}.old"))
+                )
+                with blaming(target.path), suppress(FileNotFoundError):
+                    target.file.rename(aside)
+                    left.append((aside, target.file))
+            for target, temporary in files:
+                with blaming(target.path):
+                    temporary.replace(target.file)
+                placed.append(target.file)
+        except BaseException:
+            for file in placed:
+                file.unlink(missing_ok=True)
+            for aside, file in left:
+                aside.rename(file)
             raise
-        try:
-            model.replace(target.file)
-        finally:
-            old.unlink(missing_ok=True)

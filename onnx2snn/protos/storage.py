@@ -50,6 +50,9 @@ TYPES = frozenset([STRING, *BITS])
 LARGEST = 2**62
 """Bytes that no tensor has."""
 
+MOST_AXES = 32
+"""Axes that an array has at most, by the oldest NumPy that is supported."""
+
 
 @dataclass(frozen=True)
 class _Field:
@@ -91,6 +94,8 @@ def fault(tensor: TensorProto) -> str | None:
     """Return why a tensor whose values are inside the model is not sound, or None where it is."""
     if tensor.data_type not in TYPES:
         return f"has element type {tensor.data_type}, which ONNX does not know"
+    if len(tensor.dims) > MOST_AXES:
+        return f"has {len(tensor.dims)} axes, more than arrays have"
     if any(size < 0 for size in tensor.dims):
         return f"has shape {list(tensor.dims)}"
     wanted = stored_bytes(tensor)

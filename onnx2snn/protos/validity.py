@@ -4,8 +4,10 @@ Libraries meet damaged models with tracebacks, hangs or crashes; behind this che
 
 * every text is UTF-8 (protobuf hands other texts out as bytes);
 * IR version and opsets are positive;
-* tensors are sound (`protos.storage`), and inputs and outputs have types that ONNX knows;
-* functions neither call themselves nor unfold to more nodes than anybody exports.
+* tensors are sound (`protos.storage`), inputs and outputs have types that ONNX knows, and none has
+  more axes than an array;
+* functions neither call themselves nor unfold to more nodes than anybody exports, and nodes outside
+  of them refer to no attributes of a call.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, ValueInf
 
 from onnx2snn.errors import ModelFileError
 from onnx2snn.protos import storage
-from onnx2snn.protos.walk import all_graphs, subgraphs, tensors
+from onnx2snn.protos.walk import all_graphs, graphs, subgraphs, tensors
 
 MOST_NODES = 2_000_000
 """Nodes that a model may have once its functions are written out."""
@@ -55,6 +57,7 @@ def _faults(model: onnx.ModelProto) -> Iterator[str]:
             if not 0 < entry.version < HIGHEST_OPSET:
                 yield f"it imports version {entry.version} of operators '{entry.domain}'"
     yield from _faults_of_functions(model)
+    yield from _faults_of_references(model.graph)
     for tensor in tensors(model):
         wrong = storage.fault(tensor)
         if wrong is not None:
@@ -97,19 +100,26 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _faults_of_values(model: onnx.ModelProto) -> Iterator[str]:
-    """Yield inputs, outputs and inner tensors of types that ONNX does not know."""
+    """Yield inputs, outputs and inner tensors whose types make no sense."""
     graph = model.graph
     for part in all_graphs(model):
         at_border = part is graph
         for value in [*part.input, *part.output, *part.value_info]:
-            kind = _element_type(value)
-            if kind is None or kind in storage.TYPES:
-                continue
-            # inner ones may be left open
-            if kind != 0 or at_border:
-                yield f"tensor '{value.name}' has element type {kind}, which ONNX does not know"
+            yield from _faults_of_type(value, at_border)
     if not graph.output:
         yield "it has no outputs"
+
+
+def _faults_of_type(value: ValueInfoProto, at_border: bool) -> Iterator[str]:
+    """Yield what is wrong with a value's type; inner ones may leave it open."""
+    kind = _element_type(value)
+    if kind is None:
+        return
+    if kind not in storage.TYPES and (kind != 0 or at_border):
+        yield f"tensor '{value.name}' has element type {kind}, which ONNX does not know"
+    axes = len(value.type.tensor_type.shape.dim)
+    if axes > storage.MOST_AXES:
+        yield f"tensor '{value.name}' has {axes} axes, more than arrays have"
 
 
 def _element_type(value: ValueInfoProto) -> int | None:
@@ -134,6 +144,15 @@ def _faults_of_functions(model: onnx.ModelProto) -> Iterator[str]:
     total = _calls([*model.graph.node], known, sizes, ())
     if total > MOST_NODES:
         yield f"its functions unfold to {total} nodes"
+
+
+def _faults_of_references(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield attributes that refer to those of a call, where there is none."""
+    for part in graphs(graph):
+        for node in part.node:
+            for held in node.attribute:
+                if held.ref_attr_name:
+                    yield f"attribute '{held.name}' of node '{node.name}' has no value of its own"
 
 
 def _unfolded(

@@ -83,10 +83,10 @@ def read_baseline(path: str) -> Baseline:
     """
     try:
         text = read_whole(Path(path))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: NUL
+        said = getattr(error, "strerror", None) or error
         raise DataError(
-            f"'{path}' cannot be read ({error.strerror or error}): write a baseline with "
-            "eval --json"
+            f"'{path}' cannot be read ({said}): write a baseline with eval --json"
         ) from error
     try:
         return _checked(path, json.loads(text))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnx2snn.aliases import Array
-from onnx2snn.errors import DataError, UsageError, quoted
+from onnx2snn.errors import DataError, UsageError, one_line, quoted
 from onnx2snn.score.natures import Nature, Natures
 
 IGNORE = 255
@@ -192,15 +192,15 @@ class Scripted(Metric):
         try:
             returned = self.function(given, labels)
             values = np.asarray(returned, np.float64)
-        except MemoryError:
+        except (MemoryError, KeyboardInterrupt):
             raise
         except SystemExit as error:
             raise DataError(
                 f"metric {self.name} ended the program (sys.exit): let it return a number"
             ) from error
-        except Exception as error:
+        except BaseException as error:
             raise DataError(
-                f"metric {self.name} raised {type(error).__name__} ({error}): mend it"
+                f"metric {self.name} raised {type(error).__name__} ({one_line(error)}): mend it"
             ) from error
         fits = values.shape in ((), (count,))
         finite = np.isfinite(values).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -178,7 +179,7 @@ def open_metric(
         natures = with_targets(natures_of(source.proto), output_specs(source.proto), samples)
         return metric_class(name)(outputs, output, natures)
     path = Path(script).absolute()
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - `pathlib` raises where a name is too long
         raise DataError(f"{path} does not exist: check the path of the metric")
     if not isinstance(name, Script):
         raise UsageError(

@@ -292,6 +292,46 @@ def not_finite_activation(model: onnx.ModelProto) -> None:
     model.graph.node[1].op_type = "Log"
 
 
+def reference(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute.add(name="alpha", type=1, ref_attr_name="x")
+
+
+def long_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[1].op_type = "n" * 10**6
+
+
+def many_axes(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(
+        TensorProto(name="s", data_type=1, dims=[1] * 65, raw_data=b"1234")
+    )
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(helper.make_node("Add", ["before", "s"], ["logits"]))
+
+
+def loop(trips: str, condition: str, *, inside: str = "") -> Mutation:
+    """A Loop behind the network; `inside`: the constant that its body gives as condition."""
+
+    def mutate(model: onnx.ModelProto) -> None:
+        names = {"i": 7, "before": 9, "x": 1, "after": 9, "y": 1}
+        value = {
+            name: helper.make_tensor_value_info(name, kind, None if kind == 1 else [])
+            for name, kind in names.items()
+        }
+        copies = [
+            helper.make_node("Identity", [inside or "before"], ["after"]),
+            helper.make_node("Relu", ["x"], ["y"]),
+        ]
+        given = [value[name] for name in ("i", "before", "x")]
+        body = helper.make_graph(copies, "body", given, [value["after"], value["y"]])
+        model.graph.initializer.append(numpy_helper.from_array(np.array(True), "true"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(10**12), "many"))
+        model.graph.node[-1].output[0] = "ready"
+        ends = [trips, condition, "ready"]
+        model.graph.node.append(helper.make_node("Loop", ends, ["logits"], body=body))
+
+    return mutate
+
+
 UNSOUND: dict[str, Mutation] = {
     "raw data shorter": raw_data(lambda data: data[:-4]),
     "raw data longer": raw_data(lambda data: data + b"\0" * 8),
@@ -375,6 +415,14 @@ UNSOUND: dict[str, Mutation] = {
     "an attribute NaN": attribute("alpha", float("nan")),
     "an attribute infinite": attribute("alpha", float("inf")),
     "an attribute without a type": untyped_attribute,
+    "an attribute of a call outside of functions": reference,
+    "an operator of 1,000,000 characters": long_operator,
+    "a Loop without end": loop("", "true"),
+    "a Loop without trips or condition": loop("", ""),
+    "a Loop of 10^12 trips": loop("many", "true"),
+    "a Loop that always goes on": loop("many", "true", inside="true"),
+    "an initializer of 65 axes": many_axes,
+    "input of 100,000 axes": input_dims(*[1] * 100_000),
     "input of 0 elements": input_dims(1, 0),
     "input of another size": input_dims(1, 11),
     "input of rank 64": input_dims(*[1] * 64),

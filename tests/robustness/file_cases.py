@@ -113,17 +113,17 @@ Read = Callable[[Path, str], Arguments]
 """A command that reads a path."""
 
 
-def _net(folder: Path) -> str:
+def network_file(folder: Path) -> str:
     written(folder, mlp())
     return str(folder / "net.onnx")
 
 
-def _snn(folder: Path) -> str:
+def spiking_file(folder: Path) -> str:
     written(folder, spiking(), "snn.onnx")
     return str(folder / "snn.onnx")
 
 
-def _data(folder: Path) -> str:
+def data_file(folder: Path) -> str:
     np.savez(folder / "x.npz", input=inputs_for("mlp", 4), labels=np.arange(4) % 3)
     return str(folder / "x.npz")
 
@@ -134,25 +134,25 @@ READERS: dict[str, Read] = {
         "export", path, "--to", "rollout", "-o", str(folder / OUT),
     ],
     "the calibration data": lambda folder, path: [
-        _net(folder), "-o", str(folder / OUT), "--calibration", path, *FAST,
+        network_file(folder), "-o", str(folder / OUT), "--calibration", path, *FAST,
     ],
     "the inputs": lambda folder, path: [
-        "run", _snn(folder), "--inputs", path, "-o", str(folder / OUT),
+        "run", spiking_file(folder), "--inputs", path, "-o", str(folder / OUT),
     ],
     "the thresholds": lambda folder, path: [
-        _net(folder), "-o", str(folder / OUT), "--thresholds", path, *FAST,
+        network_file(folder), "-o", str(folder / OUT), "--thresholds", path, *FAST,
     ],
 }  # fmt: skip
 
 Write = Callable[[Path, str], Arguments]
 
 WRITERS: dict[str, Write] = {
-    "OUT": lambda folder, path: [_net(folder), "-o", path, *FAST],
+    "OUT": lambda folder, path: [network_file(folder), "-o", path, *FAST],
     "the report": lambda folder, path: [
-        _net(folder), "-o", str(folder / OUT), "--report", path, *FAST,
+        network_file(folder), "-o", str(folder / OUT), "--report", path, *FAST,
     ],
     "the outputs": lambda folder, path: [
-        "run", _snn(folder), "--inputs", _data(folder), "-o", path,
+        "run", spiking_file(folder), "--inputs", data_file(folder), "-o", path,
     ],
 }  # fmt: skip
 
@@ -281,7 +281,7 @@ def _script(folder: Path, text: str, name: str = "data.py") -> str:
 SCRIPT = "import numpy as np\n\ndef make(*_):\n    return np.zeros((4, 10), np.float32)\n"
 
 OVERWRITING: dict[str, Callable[[Path], Arguments]] = {
-    "OUT over the model": lambda f: [_net(f), "-o", str(f / "net.onnx"), *FAST],
+    "OUT over the model": lambda f: [network_file(f), "-o", str(f / "net.onnx"), *FAST],
     "OUT over external data": lambda f: [_external(f), "-o", str(f / "w.data"), *FAST],
     "OUT over external data by a link": lambda f: [
         _external(f), "-o", _linked(f, "w.data"), *FAST,
@@ -296,28 +296,28 @@ OVERWRITING: dict[str, Callable[[Path], Arguments]] = {
         _external(f), "-o", str(f / OUT), "--report", str(f / "w.data"), *FAST,
     ],
     "OUT over the calibration script": lambda f: [
-        _net(f), "-o", _script(f, SCRIPT), "--calibration", f"{f}/data.py:make", *FAST,
+        network_file(f), "-o", _script(f, SCRIPT), "--calibration", f"{f}/data.py:make", *FAST,
     ],
     "the report over the calibration script": lambda f: [
-        _net(f), "-o", str(f / OUT), "--report", _script(f, SCRIPT),
+        network_file(f), "-o", str(f / OUT), "--report", _script(f, SCRIPT),
         "--calibration", f"{f}/data.py:make", *FAST,
     ],
     "OUT over a file of the calibration folder": lambda f: [
-        _net(f), "-o", str(f / "arrays" / "input.npy"), "--calibration", _images(f), *FAST,
+        network_file(f), "-o", str(f / "arrays" / "input.npy"), "--calibration", _images(f), *FAST,
     ],
     "thresholds over a file of the calibration folder": lambda f: [
-        _net(f), "-o", str(f / OUT), "--save-thresholds", str(f / "arrays" / "input.npy"),
+        network_file(f), "-o", str(f / OUT), "--save-thresholds", str(f / "arrays" / "input.npy"),
         "--calibration", _images(f), *FAST,
     ],
     "JSON over the metric script": lambda f: [
-        "eval", _net(f), _snn(f), "--data", _data(f), "--metric", f"{_script(f, SCRIPT)}:make",
-        "--json", str(f / "data.py"),
+        "eval", network_file(f), spiking_file(f), "--data", data_file(f),
+        "--metric", f"{_script(f, SCRIPT)}:make", "--json", str(f / "data.py"),
     ],
     "outputs over the inputs": lambda f: [
-        "run", _snn(f), "--inputs", _data(f), "-o", str(f / "x.npz"),
+        "run", spiking_file(f), "--inputs", data_file(f), "-o", str(f / "x.npz"),
     ],
     "a rollout over its model": lambda f: [
-        "export", _snn(f), "--to", "rollout", "-o", str(f / "snn.onnx"),
+        "export", spiking_file(f), "--to", "rollout", "-o", str(f / "snn.onnx"),
     ],
 }  # fmt: skip
 

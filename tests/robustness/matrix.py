@@ -11,13 +11,14 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from onnx2snn.cli.commands import main
-from onnx2snn.protos import reading
+from onnx2snn.protos import destination, reading
 
 Arguments = list[str]
 
@@ -28,6 +29,9 @@ REFUSED = (1, 2, 3)
 ANY = (0, 1, 2, 3)
 
 MOST_SECONDS = 30.0
+
+LONGEST = 5000
+"""Characters that a line may have."""
 
 OUT = "out.onnx"
 """The file that commands write; no command may leave anything else beside what the case made."""
@@ -67,16 +71,18 @@ def run(case: Case, folder: Path) -> Outcome:
     spare.mkdir()
     arguments = case.make(work)
     before = _files(work)
-    errors, kept = StringIO(), (tempfile.tempdir, reading.PATIENCE)
+    errors = StringIO()
     start = time.monotonic()
-    tempfile.tempdir, reading.PATIENCE = str(spare), 0.2
-    try:
-        with redirect_stderr(errors), redirect_stdout(StringIO()):
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(tempfile, "tempdir", str(spare)))
+        for module in (destination, reading):
+            patches.enter_context(patch.object(module, "PATIENCE", 0.2))
+        patches.enter_context(redirect_stderr(errors))
+        patches.enter_context(redirect_stdout(StringIO()))
+        try:
             code = main(arguments)
-    except SystemExit as left:
-        code = int(left.code or 0)
-    finally:
-        tempfile.tempdir, reading.PATIENCE = kept
+        except SystemExit as left:
+            code = int(left.code or 0)
     seconds = time.monotonic() - start
     said = errors.getvalue()
     faults = list(_faults(case, code, said, seconds))
@@ -104,6 +110,8 @@ def _faults(case: Case, code: int, said: str, seconds: float) -> Iterable[str]:
         yield "a traceback"
     if CONTROL.search(said):
         yield f"control characters: {said[:200]!r}"
+    if any(len(line) > LONGEST for line in said.split("\n")):
+        yield "a line without end"
     lines = [line for line in said.split("\n") if line.startswith("error: ")]
     if code != 0 and len(lines) != 1:
         yield f"{len(lines)} sentences: {said[-300:]}"

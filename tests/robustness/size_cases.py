@@ -176,6 +176,7 @@ OPTIONS: dict[str, list[str]] = {
     "a drop of NaN": ["--max-drop", "nan"],
     "a drop of -1": ["--max-drop", "-1"],
     "no threads": ["--threads", "0"],
+    "1,000,000 threads": ["--threads", "1000000"],
     "rounds -1": ["--rounds", "-1"],
     "rounds 10^30": ["--rounds", "1" + "0" * 30, "--correct", "bias"],
     "a text for a number": ["--timesteps", "many"],

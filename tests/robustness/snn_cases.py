@@ -226,8 +226,8 @@ def _text(text: str, _: dict[str, Any]) -> str:
     return text
 
 
-def _changed(folder: Path, change: Graph, command: str) -> Arguments:
-    model = spiking()
+def _changed(folder: Path, change: Graph, command: str, coding: str = "rate") -> Arguments:
+    model = spiking(coding)
     change(model)
     written(folder, model, "snn.onnx")
     return arguments(command, folder)
@@ -236,7 +236,53 @@ def _changed(folder: Path, change: Graph, command: str) -> Arguments:
 COMMANDS = ("inspect", "run", "export", "eval")
 
 
+CONTRADICTIONS: dict[str, tuple[str, Path_, Any]] = {
+    # what the nodes of the graph say is 5, and for the second neuron the file's 3
+    "digits of a neuron are others": ("differential", ("neurons", 0, "digits"), 4),
+    "digits of a neuron are those of the file": ("differential", ("neurons", 0, "digits"), 3),
+    "digits of a neuron are none": ("differential", ("neurons", 0, "digits"), 0),
+    "digits of a neuron are 2^31": ("differential", ("neurons", 0, "digits"), 2**31),
+    "digits of the second neuron are others": ("differential", ("neurons", 1, "digits"), 5),
+    "digits of the file are others": ("differential", ("digits",), 2),
+    "later digits are more": ("differential", ("later_digits",), 4),
+    "a neuron is of rate coding": ("differential", ("neurons", 0, "kind"), "IF"),
+    "a neuron has another shape": ("rate", ("neurons", 0, "shape", 1), 15),
+    "a state has another shape": ("rate", ("states", 1, "shape", 1), 15),
+    "a neuron stands twice": ("rate", ("neurons", 1, "name"), "h1_out/neuron"),
+}
+"""Values of the right type that say something else than the graph."""
+
+
+def digits_of_node(value: int | None) -> Graph:
+    """Let the first neuron's node say otherwise than the description, or nothing."""
+
+    def change(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.domain)
+        kept = [held for held in node.attribute if held.name != "digits"]
+        assert len(kept) < len(node.attribute)
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        if value is not None:
+            node.attribute.append(helper.make_attribute("digits", value))
+
+    return change
+
+
+def _contradicting() -> Iterator[Case]:
+    for number, (name, (coding, way, value)) in enumerate(CONTRADICTIONS.items()):
+        command = COMMANDS[number % len(COMMANDS)]
+        change = partial(_set, way, value)
+        make = partial(_damaged, change=change, command=command, coding=coding)
+        yield Case(KIND, f"{command}, {name}", make, REFUSED, "damaged")
+    for value in (0, -1, 4, 99, 2**62):
+        make = partial(_changed, change=digits_of_node(value), command="run", coding="differential")
+        yield Case(KIND, f"run, the node says {value} digits", make, REFUSED, "damaged")
+    make = partial(_changed, change=digits_of_node(None), command="run", coding="differential")
+    yield Case(KIND, "run, the node says no digits", make, ANY)
+
+
 def cases() -> Iterator[Case]:
+    yield from _contradicting()
     yield from _damaged_keys("rate", list(ways(description())))
     # keys that both codings have are read by the same schema
     shared = set(ways(description()))

@@ -72,7 +72,7 @@ def faults_of(
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_fault_at_any_write_leaves_whole_files_of_one_run(
+def test_a_fault_at_any_write_leaves_the_files_of_the_run_before(
     number: int,
     conversion: Conversion,
     work: Path,
@@ -103,12 +103,8 @@ def test_a_fault_at_any_write_leaves_whole_files_of_one_run(
         assert codes[-1] == 2, said
         assert said.count("error: ") == 1
         assert set(work.iterdir()) <= kept
-        present = {name: (work / name).read_bytes() for name in whole if (work / name).exists()}
-        new = {name for name, data in present.items() if data != OLD}
-        assert all(present[name] == whole[name] for name in new)
-        # what an earlier run left never stands beside a result of this one
-        assert not new or new == set(present)
-        assert ("'out.onnx' is written" in said) == (new != set())
+        # what an earlier run left is there as before
+        assert all((work / name).read_bytes() == OLD for name in whole)
     assert codes[-1] == 0
     assert struck > 15
 
