@@ -69,6 +69,8 @@ class Run:
         """The last step that the states are of."""
         self.over = False
         """Whether that was the last step of all, so that the states stay what they are."""
+        self.broken = False
+        """Whether it failed, or was interrupted, on the way to its next stop."""
         self.chunks: list[Values] = []
         """The states' values, one entry a chunk of the batch; empty before the first pass."""
         self.axes: Axes = {}
@@ -167,9 +169,16 @@ class LastRuns:
         return runs
 
     def last(self) -> Run | None:
-        """Return the last run of the calling thread, or the latest of all where it has none."""
+        """Return the last run of the calling thread, or the latest of all where it has none.
+
+        Raises:
+            UsageError: It was interrupted, so that its states are of no one step.
+        """
         found = self.of_thread().last or self._latest
-        return found.run() if isinstance(found, Answered) else found
+        run = found.run() if isinstance(found, Answered) else found
+        if run is not None and run.broken:
+            raise UsageError("the last run was interrupted, and its states are lost; start afresh")
+        return run
 
     def remember(self, runs: ThreadRuns, run: Run) -> None:
         """Swap in a run as the last one of a thread."""

@@ -64,8 +64,13 @@ class TimeLoop:
         halt, chunks = self._chunks(run, stops, schedule)
         with ThreadPoolExecutor(self._parts.opening.workers) as pool, _halting(halt):
             for _ in stops:
-                with self._parts.opening.computing(self._inputs):
-                    moments = _side_by_side(chunks, pool)
+                try:
+                    with self._parts.opening.computing(self._inputs):
+                        moments = _side_by_side(chunks, pool)
+                except BaseException:
+                    # later steps may have been written over those that the run holds
+                    run.broken = True
+                    raise
                 run.chunks = [moment.values for moment in moments]
                 run.given = moments[0].given
                 run.t = moments[0].t

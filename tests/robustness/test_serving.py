@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from helpers.networks import inputs_for, mlp
 
 from onnx2snn import SpikingSession, convert
-from onnx2snn.errors import DataError
+from onnx2snn.errors import DataError, UsageError
 from onnx2snn.runtime.plan import Schedule
 from robustness.snn_cases import OPTIONS, spiking
 from robustness.soak import held, soaked
 
 WAY = "onnx2snn.runtime.time_loop._side_by_side"
 WHOLE = "onnx2snn.runtime.whole._run"
+PASS = "onnxruntime.InferenceSession.run_with_iobinding"
+RUN = ort.InferenceSession.run_with_iobinding
 
 
 @pytest.mark.parametrize("schedule", ["auto", "stepped"])
@@ -59,6 +62,57 @@ def test_a_stream_goes_on_from_the_last_whole_frame(monkeypatch: pytest.MonkeyPa
     found += session.stream(frames[2:], reset=False)
     for (answer,), (wanted,) in zip(found, expected, strict=True):
         assert np.array_equal(answer, wanted)
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+@pytest.mark.parametrize("schedule", ["auto", "stepped", "batched"])
+@pytest.mark.parametrize("coding", ["rate", "differential"])
+def test_states_of_an_interrupted_run_are_refused(
+    coding: str, schedule: Schedule, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SpikingSession(spiking(coding), threads=2, schedule=schedule)
+    feed = {"input": inputs_for("mlp", batch)}
+    (expected,) = session.run(None, feed, 8)
+    steps = session.steps(feed, 8)
+    next(steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(PASS, _raising_after(1))
+        with pytest.raises(KeyboardInterrupt):
+            next(steps)
+    for ask in (lambda: session.run(None, feed, reset=False), session.potentials):
+        with pytest.raises(UsageError, match="interrupted"):
+            ask()
+    assert np.array_equal(session.run(None, feed, 8)[0], expected)
+    session.run(None, feed, 8, reset=False)
+
+
+@pytest.mark.parametrize("coding", ["rate", "differential"])
+def test_an_interrupted_run_in_one_pass_leaves_the_run_before(
+    coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, other = (SpikingSession(spiking(coding), threads=1) for _ in range(2))
+    feed, next_feed = ({"input": inputs_for("mlp", 3, seed=seed)} for seed in range(2))
+    for each in (session, other):
+        each.run(None, feed, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(WHOLE, _raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            session.run(None, next_feed, 2)
+    found, wanted = (each.run(None, feed, 2, reset=False) for each in (session, other))
+    assert np.array_equal(found[0], wanted[0])
+
+
+def _raising_after(count: int) -> Any:
+    """Let the pass of a session be the last one, its work done."""
+    passes = [count]
+
+    def last(session: Any, *arguments: Any) -> None:
+        RUN(session, *arguments)
+        passes[0] -= 1
+        if passes[0] <= 0:
+            raise KeyboardInterrupt
+
+    return last
 
 
 def _raising(error: type[BaseException]) -> Any:
