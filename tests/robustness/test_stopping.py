@@ -32,13 +32,14 @@ def batches():
 
 
 def endless() -> onnx.ModelProto:
-    """A network with a Loop that runs for ever behind it."""
+    """A network with a Loop that runs for ever behind it, which only running it tells."""
     model = mlp()
     graph = model.graph
     graph.node[-1].output[0] = "before"
     body = helper.make_graph(
         [
-            helper.make_node("Identity", ["cond"], ["cond_out"]),
+            helper.make_node("Not", ["cond"], ["stops"]),
+            helper.make_node("Not", ["stops"], ["cond_out"]),
             helper.make_node("Relu", ["x"], ["x_out"]),
         ],
         "body",
