@@ -86,7 +86,8 @@ def _destination(given: Path) -> Destination:
     if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
         kind = "disk" if stat.S_ISBLK(mode) else "socket"
         raise OutputError(f"'{given}' is a {kind}; name a file to write")
-    if not os.access(given, os.W_OK):
+    # another process may just have moved it away
+    if not os.access(given, os.W_OK) and _mode(given) is not None:
         raise _denied(given)
     if stat.S_ISREG(mode):
         return _in_folder(given)

@@ -24,6 +24,14 @@ from onnx2snn.protos import large, wire
 from onnx2snn.protos.destination import Destination, destination
 from onnx2snn.protos.temporary import listed
 
+MOST_SHOWN = 50
+"""Characters of a file's name that the name of its temporary file begins with."""
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 ORDINARY_MODE = 0o666
 """Permissions of a new file, of which the system takes the process's umask away."""
 
@@ -53,6 +61,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let no other process of this package replace results in a folder meanwhile.
+
+    Two that write to the same places take turns. Where the system has no such lock they do not.
+    """
+    with ExitStack() as stack:
+        if fcntl is not None:
+            with suppress(OSError):
+                handle = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def blaming(path: Path) -> Iterator[None]:
     """Turn an error of the system while `path` is written into an OutputError that names it."""
     try:
@@ -65,13 +88,15 @@ def blaming(path: Path) -> Iterator[None]:
 def _temporary(target: Destination) -> Iterator[Path]:
     """Yield an empty file on the same disk as the target, with the mode it will have."""
     folder = Path(tempfile.gettempdir()) if target.direct else target.file.parent
-    path = folder / f".{target.file.name}.{secrets.token_hex(4)}"
+    # a name may be as long as the system allows already
+    path = folder / f".{target.file.name[:MOST_SHOWN]}.{secrets.token_hex(4)}"
     # made without tempfile, whose files are private whatever the umask says
     with listed(path):
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, ORDINARY_MODE)
         os.close(handle)
-        if not target.direct and target.file.exists():
-            path.chmod(stat.S_IMODE(target.file.stat().st_mode))
+        if not target.direct:
+            with suppress(FileNotFoundError):
+                path.chmod(stat.S_IMODE(target.file.stat().st_mode))
         yield path
 
 
@@ -168,7 +193,8 @@ class Results:
             with blaming(target.path):
                 target.send(temporary)
         if len(files) > 1:
-            self._replace(files)
+            with _locked(files[0][0].file.parent):
+                self._replace(files)
             return
         for target, temporary in files:
             with blaming(target.path):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,13 @@ import numpy as np
 import pytest
 
 from onnx2snn import OutputError
-from onnx2snn.protos.save import atomic_path, atomic_write, check_writable, write_npz
+from onnx2snn.protos.save import (
+    atomic_path,
+    atomic_write,
+    check_writable,
+    together,
+    write_npz,
+)
 
 
 def test_writing_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
@@ -111,3 +121,61 @@ def test_arrays_keep_their_names(key: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["y"]
     with np.load(tmp_path / "y") as file:
         assert np.array_equal(file[key], value)
+
+
+NAMES = ("out.onnx", "report.json", "page.html")
+
+
+def test_results_appear_together_or_the_old_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in NAMES[:2]:
+        (tmp_path / name).write_bytes(b"old")
+    replace = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if target.name == NAMES[2]:
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"page\.html"):
+        patch.setattr(Path, "replace", fails)
+        _write_all(tmp_path, b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        NAMES[:2], b"old"
+    )
+    _write_all(tmp_path, b"new")
+    assert {path.name for path in tmp_path.iterdir()} == set(NAMES)
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"new"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such lock")
+def test_two_that_write_to_the_same_places_mix_no_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def slowly(self: Path, target: Path) -> Path:
+        time.sleep(0.001)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            list(pool.map(partial(_write_all, tmp_path), [b"a", b"b", b"c", b"d"]))
+            assert len({(tmp_path / name).read_bytes() for name in NAMES}) == 1
+    assert {path.name for path in tmp_path.iterdir()} == set(NAMES)
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    names = ["a" * 255, "\u00e9" * 127]
+    with together() as results:
+        for name in names:
+            results.write(tmp_path / name, b"x")
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def _write_all(folder: Path, data: bytes) -> None:
+    with together() as results:
+        for name in NAMES:
+            results.write(folder / name, data)
