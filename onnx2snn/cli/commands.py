@@ -19,7 +19,14 @@ from onnx2snn.cli.eval_parser import eval_parser
 from onnx2snn.cli.exporting import export, export_parser
 from onnx2snn.cli.image_arguments import notes, with_look
 from onnx2snn.cli.limits import within_memory
-from onnx2snn.cli.machine import STDOUT, file_of, json_text, say, write_stdout
+from onnx2snn.cli.machine import (
+    STDOUT,
+    file_of,
+    json_text,
+    say,
+    told_warnings,
+    write_stdout,
+)
 from onnx2snn.cli.outcomes import attempted, done_already, exit_code_of
 from onnx2snn.cli.overwriting import require_distinct
 from onnx2snn.cli.parsers import (
@@ -60,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code_of(work, debug=debug)
     # onnxruntime would write a device id and a file of its session, and may look up a host
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    with stoppable():
+    with stoppable(), told_warnings():
         return exit_code_of(work, debug=debug)
 
 

@@ -9,9 +9,11 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from onnx2snn.errors import OutputError
+from onnx2snn.errors import OutputError, one_line, printable
 
 STDOUT = "-"
 """The name of a file that stands for stdout."""
@@ -26,6 +28,18 @@ def say(text: str) -> None:
     """Print a line to stderr, where there is one."""
     if sys.stderr is not None:
         print(text, file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def told_warnings() -> Iterator[None]:
+    """Tell warnings of libraries and scripts in a line each, without the code that gave them."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell
+        yield
+
+
+def _tell(message: Warning | str, *_: object, **__: object) -> None:
+    say(f"warning: {printable(one_line(message))}")
 
 
 def json_text(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +39,22 @@ def test_no_library_speaks(
     assert main(["inspect", snn]) == 0
     said = "".join(capfd.readouterr())
     assert not [notice for notice in NOTICES if notice in said]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_of_a_script_or_library_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model(tmp_path / "ann.onnx", 13)
+    (tmp_path / "data.py").write_text(
+        "import warnings\nimport numpy as np\n\ndef make():\n"
+        "    warnings.warn('odd\\x1b[2J\\nerror: forged', UserWarning)\n"
+        "    return np.ones((40, 6), np.float32)\n"
+    )
+    words = [str(tmp_path / name) for name in ("ann.onnx", "out.onnx", "data.py")]
+    command = [words[0], "-o", words[1], "--calibration", f"{words[2]}:make", "--quiet"]
+    monkeypatch.setattr(sys, "argv", ["onnx2snn", *command, "--method", "max", "--timesteps", "4"])
+    assert main() == 0
+    said = capsys.readouterr().err.splitlines()
+    assert "warning: odd\\x1b[2J" in said
+    assert all(line.startswith("warning: ") for line in said)
