@@ -197,6 +197,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
     threads: int | None = None,
     providers: Sequence[Any] | None = None,
     float16: bool = False,
+    kernels: bool = False,
     energy: bool = True,
     every_step: bool | None = None,
     stream: bool = False,
@@ -228,6 +229,8 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         threads: Threads onnxruntime uses; None: its own choice.
         providers: Execution providers for both models, in short as well (`["cuda"]`); None: CPU.
         float16: Whether spikes cross weights in float16 (rate coding).
+        kernels: Whether the package onnx2snn-kernels computes the elementwise operators, several in
+            one pass.
         energy: Count synaptic operations, and find the first T that keeps 90 and 95 % of the ANN.
         every_step: Look for that T among all, or those asked for; None: among all, but for map.
         stream: Score the samples as frames of a stream, too, T steps each (differential coding).
@@ -273,6 +276,7 @@ def evaluate(  # noqa: PLR0913 - every option of the command line by name
         threads=threads,
         providers=usable(providers),
         float16=float16,
+        kernels=kernels,
         energy=energy,
         every_step=every_step,
         stream=stream,

@@ -175,7 +175,12 @@ def _run(given: argparse.Namespace) -> None:
     from onnx2snn.runtime.simulation import Simulation
 
     providers = usable(given.provider)
-    opening = Opening(providers=providers, threads=given.threads, float16=given.float16)
+    opening = Opening(
+        providers=providers,
+        threads=given.threads,
+        float16=given.float16,
+        kernels=given.kernels,
+    )
     session = Simulation(read_by_sample(given.snn), opening)
     unbatched = session.metadata.get("unbatched", [])
     with (

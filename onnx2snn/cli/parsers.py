@@ -219,6 +219,12 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="spikes cross weights in float16, all else stays in float32 (rate coding)",
     )
+    parser.add_argument(
+        "--kernels",
+        action="store_true",
+        help="the package onnx2snn-kernels computes the elementwise operators, many in one pass: "
+        "faster, with the same answers",
+    )
 
 
 def add_dask(parser: argparse.ArgumentParser) -> None:

@@ -123,6 +123,7 @@ def _evaluated(given: argparse.Namespace, limits: Limits) -> EvaluationResult:
         threads=given.threads,
         providers=usable(given.provider),
         float16=given.float16,
+        kernels=given.kernels,
         energy=not given.no_energy,
         stream=given.stream,
         exit_margin=given.exit_margin,

@@ -24,8 +24,10 @@ from onnx2snn.protos.sessions import (
 )
 from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.runtime import cut
+from onnx2snn.runtime.chains import with_chains
 from onnx2snn.runtime.device import FLOATS, Device, device_of
 from onnx2snn.runtime.half import in_half
+from onnx2snn.runtime.kernels import kernel_library
 from onnx2snn.runtime.spike_counters import SpikeCounter
 from onnx2snn.runtime.tensors import Tensors
 from onnx2snn.runtime.time_batched import batched_core
@@ -42,6 +44,7 @@ class Opening:
         threads: Of each session; None is onnxruntime's choice.
         memory: Where states stay; None: the memory of the first provider.
         float16: Whether spikes cross weights in float16.
+        kernels: Whether elementwise operators are chains, which the package onnx2snn-kernels has.
     """
 
     options: ort.SessionOptions | None = None
@@ -49,6 +52,19 @@ class Opening:
     threads: int | None = None
     memory: Device | None = None
     float16: bool = False
+    kernels: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse kernels where there are none (UsageError)."""
+        if not self.kernels:
+            return
+        if self.options is not None:
+            raise UsageError("kernels ask for sessions of our own: give threads, not sess_options")
+        if not self.is_plain:
+            raise UsageError(
+                f"kernels run on the CPU, not on {name_of(self.providers[0])}: leave either out"
+            )
+        kernel_library()
 
     @property
     def device(self) -> Device:
@@ -101,6 +117,7 @@ class Opening:
         options = self.options
         if options is None:
             options = session_options(self.threads, spinning=spinning, once=once)
+        proto = self._with_kernels(proto, options)
         try:
             with loading():
                 return session_with(proto, options, self.providers, used_up=True)
@@ -112,8 +129,16 @@ class Opening:
     def open_alone(self, proto: onnx.ModelProto) -> ort.InferenceSession:
         """Open a session of one thread and use up its model."""
         options = session_options(1)
+        proto = self._with_kernels(proto, options)
         with loading():
             return session_with(proto, options, self.providers, used_up=True)
+
+    def _with_kernels(self, proto: onnx.ModelProto, options: ort.SessionOptions) -> onnx.ModelProto:
+        """Return a model with chains where there are kernels for them, known to the options."""
+        if not self.kernels:
+            return proto
+        options.register_custom_ops_library(kernel_library())
+        return with_chains(proto)
 
 
 class Parts:

@@ -41,6 +41,7 @@ class SpikingSession:
         *,
         threads: int | None = None,
         float16: bool = False,
+        kernels: bool = False,
         schedule: Schedule = "auto",
         count_spikes: bool = False,
         count_activity: bool = False,
@@ -54,6 +55,8 @@ class SpikingSession:
                 None is the CPU. States stay in the memory of the first one's device.
             threads: Short for options with that number of threads.
             float16: Whether spikes cross weights in float16, the rest in float32 (rate coding).
+            kernels: Whether the package onnx2snn-kernels computes the elementwise operators, many
+                in one pass; the answers are the same.
             schedule: "stepped" runs the core once a time-step, "batched" over many time-steps at
                 once, time folded into the batch axis; "auto" does that where the network allows it
                 and memory holds more than one step. `steps` is always stepped.
@@ -64,7 +67,8 @@ class SpikingSession:
         Raises:
             ModelFileError: The file is not a spiking model.
             UsageError: The schedule is unknown, or it is "batched" and an operator forbids it; or a
-                provider is unknown or cannot start here; or the coding forbids float16.
+                provider is unknown or cannot start here; or the coding forbids float16;
+                or kernels are not installed, or have to run elsewhere than on the CPU.
         """
         schedules = get_args(Schedule)
         if schedule not in schedules:
@@ -74,7 +78,7 @@ class SpikingSession:
         self._exits = threading.local()
         self._simulation = Simulation(
             model,
-            Opening(sess_options, usable(providers), threads, float16=float16),
+            Opening(sess_options, usable(providers), threads, float16=float16, kernels=kernels),
             schedule=schedule,
             count_spikes=count_spikes,
             count_activity=count_activity,

@@ -18,6 +18,9 @@ from onnx2snn.snn.step_model import State, StepModel
 OWN = f"{SNN_DOMAIN}/rollout/"
 """Before the name of every tensor that the step graph does not have."""
 
+ZEROS = f"{OWN}zeros/"
+"""Before the names of zeros that states start from."""
+
 Held = dict[str, str]
 """States by the names of their inputs -> the tensors that hold them at some time."""
 
@@ -68,7 +71,7 @@ class Unrolling:
     def zeros(self, state: State) -> str:
         """Return a state at the start; it broadcasts to any batch."""
         zeros = np.zeros([1] * state.rank, np.float32)
-        return self.build.constant(f"{OWN}zeros/{state.rank}", zeros)
+        return self.build.constant(f"{ZEROS}{state.rank}", zeros)
 
     def all_zeros(self, states: Sequence[State]) -> Held:
         """Return some states at the start."""

@@ -23,7 +23,10 @@ from onnx2snn.spread.work import Work
 def simulation_of(model: StepModel, question: Question) -> Simulation:
     """Return a spiking model in time, which counts what a question asks for."""
     opening = Opening(
-        providers=question.providers, threads=question.threads, float16=question.float16
+        providers=question.providers,
+        threads=question.threads,
+        float16=question.float16,
+        kernels=question.kernels,
     )
     counting = question.energy
     return Simulation(model, opening, count_activity=counting, both_sizes=counting)

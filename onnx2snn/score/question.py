@@ -53,6 +53,8 @@ class Question:
     """Where both models are computed, as `protos.providers.usable` returns them."""
     float16: bool = False
     """Whether spikes cross weights in float16."""
+    kernels: bool = False
+    """Whether the package onnx2snn-kernels computes the elementwise operators."""
     energy: bool = True
     """Whether synaptic operations are counted."""
     every_step: bool | None = None
