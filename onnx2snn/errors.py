@@ -112,7 +112,13 @@ class StageMismatchError(GateError):
     """A stage of the pipeline computes something else than the stage before it."""
 
 
-NO_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation")
+NO_MEMORY = (
+    "failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "pthread_create failed",
+    "can't start new thread",
+)
 """Words of libraries' errors, in lower case, where memory does not suffice."""
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from onnx2snn.cli.eval_parser import eval_parser
 from onnx2snn.cli.exporting import export, export_parser
 from onnx2snn.cli.image_arguments import notes, with_look
-from onnx2snn.cli.limits import within_memory
+from onnx2snn.cli.limits import require_space, within_memory
 from onnx2snn.cli.machine import (
     STDOUT,
     file_of,
@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = parser().parse_args(arguments)
         heard = notes(getattr(given, "quiet", True))
         alone = argv is None and not getattr(given, "provider", None)
+        require_space()
         held = within_memory(given.memory_limit, alone=alone)
         with within(given.time_limit), held, heard:
             act(given)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from onnx2snn.errors import UsageError
 from onnx2snn.protos import budget
 
 try:
@@ -25,6 +26,32 @@ SPARE = 2**30
 """Bytes that may be asked for beyond what is free: stacks of threads, which are hardly used."""
 
 
+LEAST_SPACE = 3 * 2**27
+"""Bytes of addresses that loading NumPy and onnxruntime takes; without them they end the process,
+or fail in ways that say something else.
+"""
+
+
+def require_space() -> None:
+    """Refuse to begin where the user's own limit leaves libraries no room to be loaded.
+
+    Raises:
+        UsageError: The limit is named.
+    """
+    if resource is None:
+        return
+    space = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if space != resource.RLIM_INFINITY and space < LEAST_SPACE:
+        raise UsageError(
+            f"the limit of address space (ulimit -v) is {budget.as_text(space)}, and libraries "
+            f"alone take {budget.as_text(LEAST_SPACE)}; raise it"
+        )
+
+
+WORKING = 2**26
+"""Bytes that the smallest work takes."""
+
+
 @contextmanager
 def within_memory(size: int | None, *, alone: bool = False) -> Iterator[None]:
     """Let some work take no more memory than `size`, in bytes.
@@ -36,6 +63,8 @@ def within_memory(size: int | None, *, alone: bool = False) -> Iterator[None]:
     budget.allow(size)
     if size is None and alone:
         size = _all_free()
+    elif size is not None and alone:
+        _require_room_for_libraries(size)
     before = _limit(size)
     try:
         yield
@@ -52,11 +81,34 @@ def _all_free() -> int | None:
     """
     if resource is None or resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY:
         return None
+    held = _held()
+    return None if held is None else held + budget.affordable() + SPARE
+
+
+def _held() -> int | None:
+    """Return the bytes that the process has, as Linux counts them for its limit."""
     with suppress(OSError, ValueError):
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024 + budget.affordable() + SPARE
+                return int(line.split()[1]) * 1024
     return None
+
+
+def _require_room_for_libraries(size: int) -> None:
+    """Load what ends the process where it finds no memory, and refuse a limit that is below that.
+
+    Raises:
+        UsageError: The limit leaves nothing to work with.
+    """
+    import numpy  # noqa: F401
+    import onnxruntime  # noqa: F401
+
+    held = _held()
+    if held is not None and size < held + WORKING:
+        raise UsageError(
+            f"there is not enough memory: libraries alone take {budget.as_text(held)}, and "
+            f"{budget.as_text(size)} are allowed; give more (--memory-limit)"
+        )
 
 
 def _limit(size: int | None) -> tuple[int, int] | None:

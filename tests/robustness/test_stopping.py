@@ -135,15 +135,30 @@ def test_a_limit_of_time_ends_the_work_with_a_sentence(network: str, tmp_path: P
     assert left(tmp_path) == []
 
 
-def test_a_limit_of_memory_ends_the_work_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", ["16M", "60M", "100M"])
+def test_a_limit_of_memory_ends_the_work_with_a_sentence(limit: str, tmp_path: Path) -> None:
     onnx.save(mlp(), tmp_path / "net.onnx")
     np.save(tmp_path / "x.npy", inputs_for("mlp", 4))
-    more = ["--calibration", "x.npy", "--memory-limit", "60M"]
+    more = ["--calibration", "x.npy", "--memory-limit", limit]
     process = started(tmp_path, *convert("net.onnx", *more))
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert said.startswith("error: there is not enough memory")
     assert left(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+def test_too_little_address_space_is_told_before_libraries_fail(tmp_path: Path) -> None:
+    onnx.save(mlp(), tmp_path / "net.onnx")
+    words = " ".join(convert("net.onnx"))
+    command = f"ulimit -v 200000; {sys.executable} -m onnx2snn {words}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the limit of address space (ulimit -v) is 195.3 MiB")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out.onnx").exists()
 
 
 @pytest.mark.parametrize("closed", ["1", "2", "1 2"])
