@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -77,19 +78,23 @@ def sound(length: int) -> onnx.ModelProto:
     return _model(nodes, weights, [1, length], [3], "out")
 
 
-def image(side: int) -> onnx.ModelProto:
-    """Return two convolutions with a layer of 32 neurons at each place of a square image."""
+def image(side: int, channels: int = 32, filters: int = 4) -> onnx.ModelProto:
+    """Return two convolutions with neurons for each channel and place of a square image."""
     rng = np.random.default_rng(0)
-    weights = [
-        numpy_helper.from_array(rng.standard_normal((32, 3, 3, 3), np.float32), "w0"),
-        numpy_helper.from_array(rng.standard_normal((4, 32, 3, 3), np.float32), "w1"),
-    ]
+    first = rng.standard_normal((channels, 3, 3, 3), np.float32)
+    second = rng.standard_normal((filters, channels, 3, 3), np.float32)
+    weights = [numpy_helper.from_array(first, "w0"), numpy_helper.from_array(second, "w1")]
     nodes = [
         helper.make_node("Conv", ["input", "w0"], ["z"], "conv0", pads=[1] * 4),
         helper.make_node("Relu", ["z"], ["a"], "relu"),
         helper.make_node("Conv", ["a", "w1"], ["out"], "conv1", pads=[1] * 4),
     ]
-    return _model(nodes, weights, [3, side, side], [4, side, side], "out")
+    return _model(nodes, weights, [3, side, side], [filters, side, side], "out")
+
+
+def wide(channels: int) -> onnx.ModelProto:
+    """Return two convolutions of which the second has nine inputs a channel for each output."""
+    return image(28, channels, channels)
 
 
 def _model(
@@ -123,12 +128,25 @@ def convert_estimates(folder: Path) -> float:
     return _converted(folder, preset="differential")
 
 
-def correct_maps(folder: Path) -> float:
-    """Correct the weights of a network of large maps; a batch's maps count in all layers."""
+def correct(folder: Path) -> float:
+    """Correct weights, biases and potentials; the stage alone is measured."""
+    import onnx2snn
+    from onnx2snn.pipeline import rate
+
     path = folder / "ann.onnx"
-    one = _activations(path)
-    _converted(folder, preset="low-latency", timesteps=4)
-    return one
+    stage = rate.correct_layerwise  # type: ignore[attr-defined]
+
+    def measured_stage(*given: Any) -> Any:
+        memory = Held()
+        correction = stage(*given)
+        memory.print()
+        return correction
+
+    rate.correct_layerwise = measured_stage  # type: ignore[attr-defined, assignment]
+    rows = {"input": np.load(folder / "x.npy")}
+    options = {"preset": "low-latency", "correct": "weights,bias,potential", "timesteps": 4}
+    onnx2snn.convert(path, rows, threads=1, **options)  # type: ignore[arg-type]
+    return _activations(path)
 
 
 def _converted(folder: Path, **options: object) -> float:
@@ -217,13 +235,16 @@ class Work:
     against: str
 
 
+AGAINST = "model and a sample"
+
 WORK = {
     "convert, paper": Work(convert_paper, dense, (1448, 2048, 2896), False, "model file"),
     "convert, low-latency": Work(convert_corrected, dense, (1448, 2048, 2896), False, "model file"),
     "convert, differential": Work(
         convert_estimates, dense, (1448, 2048, 2896), False, "model file"
     ),
-    "correct, large maps": Work(correct_maps, image, (64, 128, 256), False, "tensors of a sample"),
+    "correct, large maps": Work(correct, image, (64, 128, 256), False, AGAINST),
+    "correct, many inputs": Work(correct, wide, (128, 256, 512), False, AGAINST),
     "SOPs": Work(count_sops, sound, (8000, 16000, 64000), True, "a run of the network"),
     "raster": Work(draw_raster, image, (80, 160, 320), True, "a run of the network"),
 }

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from onnx2snn.aliases import Array
+from onnx2snn.correct.shelf import Kept, Shelf
 
 
 @dataclass(frozen=True)
@@ -30,32 +29,38 @@ class Chunk:
         end = self.stop * each
         return slice(first, end)
 
-    def rows_in(self, values: Array, samples: int) -> slice:
-        """Return where an array of all `samples` samples holds it."""
-        # every sample has as many rows as any other
-        each = len(values) // samples
-        return self.rows(each)
-
     def rows_each(self, part: Array) -> int:
         """Return the rows a sample has in an array of this chunk alone."""
         return len(part) // self.count
 
 
 class Gathered:
-    """An array of `samples` samples, written chunk by chunk; `values` holds it then."""
+    """An array of all samples on a shelf, written and read chunk by chunk."""
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, shelf: Shelf, samples: int) -> None:
         """Wait for the first chunk: it tells the shape and the type."""
-        self.samples = samples
-        self.values: Array = np.empty(0)
-        self._started = False
+        self._shelf = shelf
+        self._samples = samples
+        self._kept: Kept | None = None
+        self._each = 0
+        self.size = 0
+        """Elements a sample."""
 
     def write(self, part: Array, chunk: Chunk) -> None:
         """Write the rows of a chunk."""
-        each = chunk.rows_each(part)
-        if not self._started:
-            rows = self.samples * each
-            shape = (rows, *part.shape[1:])
-            self.values = np.empty(shape, part.dtype)
-            self._started = True
-        self.values[chunk.rows(each)] = part
+        if self._kept is None:
+            self._each = chunk.rows_each(part)
+            self.size = part.size // chunk.count
+            shape = (self._samples * self._each, *part.shape[1:])
+            self._kept = self._shelf.place(shape, part.dtype)
+        self._kept.write(chunk.rows(self._each), part)
+
+    def read(self, chunk: Chunk) -> Array:
+        """Return the rows of a chunk, which are not to be changed."""
+        assert self._kept is not None
+        return self._kept.read(chunk.rows(self._each))
+
+    def discard(self) -> None:
+        """Give the room back."""
+        if self._kept is not None:
+            self._kept.discard()

@@ -14,9 +14,9 @@ import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Chunk
-from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation
+from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation, SegmentRun
 from onnx2snn.correct.segments import Segment
-from onnx2snn.correct.sent import Sent, step_numbers
+from onnx2snn.correct.sent import step_numbers
 
 
 class InputCurrent:
@@ -41,26 +41,23 @@ class InputCurrent:
             return self._each_step(chunk)
         return self._telescoped(chunk)
 
-    def mean(self, means: ByTensor) -> Array:
-        """Return the mean current over all steps, for all samples.
-
-        Args:
-            means: The mean outputs of the sites before it.
-        """
+    def means(self) -> Iterator[tuple[Chunk, Array]]:
+        """Yield the mean current over all steps, chunk by chunk."""
         simulation = self.simulation
         segment = self.segment
         pooled = segment.pools and self._is_stepwise()
         if not segment.analog and not pooled:
             # F(mean output): F is affine, or its sum telescopes to T F(mean output)
-            found = simulation.corrected(segment, [self.name], means)
-            return found[self.name]
+            run = SegmentRun(simulation, simulation.graph, segment, [self.name])
+            for chunk in simulation.chunks(segment):
+                (mean,) = run.tensors(simulation.means(segment, 0, chunk), chunk)
+                yield chunk, mean
+            return
         # the mean of a pooled current is not the pool of its mean
-        steps = simulation.steps
-        sums = []
-        for chunk in simulation.chunks(segment, steps=steps):
+        steps = np.float32(simulation.steps)
+        for chunk in simulation.chunks(segment, steps=simulation.steps):
             by_block = [block.sum(axis=0) for block in self.blocks(chunk)]
-            sums.append(sum(by_block))
-        return np.concatenate(sums) / np.float32(steps)
+            yield chunk, sum(by_block) / steps
 
     def _is_stepwise(self) -> bool:
         """Return whether the current at a step is F of that step's outputs."""
@@ -80,19 +77,23 @@ class InputCurrent:
 
     def _each_step(self, chunk: Chunk) -> Iterator[Array]:
         """Yield x(t) = F(output at t)."""
+        trains = self._trains(chunk)
         for steps in self._steps(chunk):
             outputs = {}
-            for name, site, rows in self._before(chunk):
-                outputs[name] = site.outputs(steps, rows)
+            for name, spikes in trains.items():
+                site = self.simulation.sent[name]
+                outputs[name] = site.outputs(spikes[steps])
             yield self._compute(outputs, chunk)
 
     def _telescoped(self, chunk: Chunk) -> Iterator[Array]:
         """Yield x(t) = S(t) - S(t-1) with S(t) = t F(mean output up to t)."""
         before: Array | None = None
+        trains = self._trains(chunk)
         for steps in self._steps(chunk):
             means = {}
-            for name, site, rows in self._before(chunk):
-                means[name] = site.means_so_far(steps, rows)
+            for name, spikes in trains.items():
+                site = self.simulation.sent[name]
+                means[name] = site.means_so_far(spikes, steps)
             sums = self._compute(means, chunk)
             sums *= step_numbers(steps, sums.ndim)
             if before is None:
@@ -106,12 +107,9 @@ class InputCurrent:
     def _steps(self, chunk: Chunk) -> Iterator[slice]:
         return self.simulation.blocks(self.segment, chunk)
 
-    def _before(self, chunk: Chunk) -> Iterator[tuple[str, Sent, slice]]:
-        """Yield the sites before this one by tensor, and where they hold a chunk."""
-        for name in self.segment.takes:
-            site = self.simulation.sent[name]
-            rows = self.simulation.rows(site.total, chunk)
-            yield name, site, rows
+    def _trains(self, chunk: Chunk) -> dict[str, Array]:
+        """Return the spikes [T, n, ...] of a chunk that the sites before this one have sent."""
+        return {name: self.simulation.sent[name].trains(chunk) for name in self.segment.takes}
 
     def _compute(self, sites: ByTensor, chunk: Chunk) -> Array:
         """Return F at each of k steps."""

@@ -16,6 +16,7 @@ from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Chunk, Gathered
 from onnx2snn.correct.segments import Names, Segment, segment_model
 from onnx2snn.correct.sent import Sent
+from onnx2snn.correct.shelf import Shelf
 from onnx2snn.graph.editing import Editor
 from onnx2snn.graph.types import Graph, Node
 from onnx2snn.prepare.job import Job
@@ -27,11 +28,14 @@ CACHED = 2**17
 CACHED_STEPS = 2**19
 """The same of neurons times steps, where they are computed over the time-steps."""
 
-MOST_AT_ONCE = 2**22
+MOST_AT_ONCE = 2**21
 """Neurons times steps computed in one run: a large layer takes several runs for all its steps."""
 
+READ = 2**22
+"""Elements of the network's inputs read at once."""
+
 ByTensor = Mapping[str, Array]
-"""The sites' answers by the name of their tensor."""
+"""The sites' answers to a chunk, by the name of their tensor."""
 
 
 class LayerSimulation:
@@ -42,25 +46,48 @@ class LayerSimulation:
     operators whose weights have had their turn, `skipped` those that could not be fitted, and why.
     """
 
-    def __init__(self, job: Job, chosen: Array, delay: int) -> None:
+    def __init__(self, job: Job, chosen: Array, delay: int, shelf: Shelf) -> None:
         """Read the samples.
 
         Args:
             job: The conversion.
             chosen: The numbers of the samples that are simulated.
             delay: Steps left out of the answer.
+            shelf: Where what is held for all samples waits.
         """
         self.job = job
         self.delay = delay
+        self.shelf = shelf
         self.fixed = job.fixed_batch
         self.chosen = chosen
-        self.inputs = job.samples.batch(chosen)
         self.count = len(chosen)
+        self._scalars: dict[str, Array] = {}
+        self._inputs: dict[str, Gathered] = {}
+        self._read_inputs()
         self.original = job.graph
         self.replace_graph(job.graph.copy())
         self.sent: dict[str, Sent] = {}
         self.fitted: set[str] = set()
         self.skipped: list[tuple[str, str]] = []
+
+    def _read_inputs(self) -> None:
+        """Read the network's inputs of all samples, some at a time."""
+        one = self.job.samples.batch(self.chosen[:1])
+        elements = sum(values.size for values in one.values())
+        size = max(1, READ // max(1, elements))
+        for start in range(0, self.count, size):
+            chunk = Chunk(start, min(start + size, self.count))
+            read = self.job.samples.batch(self.chosen[start : chunk.stop])
+            for name, values in read.items():
+                if not values.ndim:
+                    # the same for all samples
+                    self._scalars[name] = values
+                    continue
+                self._inputs.setdefault(name, self.gathered()).write(values, chunk)
+
+    def gathered(self) -> Gathered:
+        """Return an array of all samples, to be written chunk by chunk."""
+        return Gathered(self.shelf, self.count)
 
     def replace_graph(self, graph: Graph) -> None:
         """Go on with another graph as the corrected one."""
@@ -77,61 +104,23 @@ class LayerSimulation:
         """The number of time-steps T."""
         return self.job.settings.steps
 
-    def rows(self, values: Array, chunk: Chunk) -> slice:
-        """Return where an array of all samples holds a chunk."""
-        return chunk.rows_in(values, self.count)
+    def means(self, segment: Segment, start: int, chunk: Chunk) -> dict[str, Array]:
+        """Return a chunk's mean outputs of the sites before a segment, after step `start`."""
+        return {name: self.sent[name].mean(start, chunk) for name in segment.takes}
 
-    def means(self, segment: Segment, start: int) -> dict[str, Array]:
-        """Return the mean outputs of the sites before a segment, over the steps after `start`."""
-        means = {}
-        for name in segment.takes:
-            site = self.sent[name]
-            means[name] = site.mean(start)
-        return means
+    def activations(self, segment: Segment, chunk: Chunk) -> dict[str, Array]:
+        """Return a chunk's activations of the ANN at the sites before a segment."""
+        return {name: self.sent[name].activation.read(chunk) for name in segment.takes}
 
-    def wanted(self, segment: Segment) -> dict[str, Array]:
+    def wanted(self, segment: Segment) -> dict[str, Gathered]:
         """Return the ANN's own tensors of a segment, for all samples."""
-        activations = {}
-        for name in segment.takes:
-            site = self.sent[name]
-            activations[name] = site.activation
-        return self._run(self.original, segment, segment.tensors, activations)
-
-    def corrected(self, segment: Segment, names: Names, sites: ByTensor) -> dict[str, Array]:
-        """Return tensors of a segment as corrected so far, for all samples.
-
-        Args:
-            segment: The segment.
-            names: The names of the tensors.
-            sites: The answers of the sites before it, for all samples.
-        """
-        return self._run(self.graph, segment, names, sites)
-
-    def _run(
-        self, graph: Graph, segment: Segment, names: Names, sites: ByTensor
-    ) -> dict[str, Array]:
-        found = {}
-        computed = []
-        for name in names:
-            if name in sites:
-                found[name] = sites[name]
-            else:
-                computed.append(name)
-        if not computed:
-            return found
-        # chunk by chunk, so that what goes in and comes out stays in the cache
-        session = self.open(graph, segment, computed)
-        whole = [Gathered(self.count) for _ in computed]
+        names = segment.tensors
+        found = {name: self.gathered() for name in names}
+        run = SegmentRun(self, self.original, segment, names)
         for chunk in self.chunks(segment):
-            given = {}
-            for name, values in sites.items():
-                rows = self.rows(values, chunk)
-                given[name] = values[rows]
-            outputs = self.compute(session, given, chunk)
-            for gathered, part in zip(whole, outputs, strict=True):
-                gathered.write(part, chunk)
-        for name, gathered in zip(computed, whole, strict=True):
-            found[name] = gathered.values
+            values = run.tensors(self.activations(segment, chunk), chunk)
+            for name, part in zip(names, values, strict=True):
+                found[name].write(part, chunk)
         return found
 
     def open(self, graph: Graph, segment: Segment, names: Names) -> ort.InferenceSession:
@@ -209,11 +198,9 @@ class LayerSimulation:
 
     def _input(self, name: str, chunk: Chunk) -> Array:
         """Return a chunk of one of the network's own inputs."""
-        values = self.inputs[name]
-        if not values.ndim:
-            # the same for all samples
-            return values
-        return values[chunk.start : chunk.stop]
+        if name in self._scalars:
+            return self._scalars[name]
+        return self._inputs[name].read(chunk)
 
     def chunks(
         self, segment: Segment, count: int | None = None, steps: int | None = None
@@ -248,10 +235,35 @@ class LayerSimulation:
 
     def largest(self, segment: Segment) -> int:
         """Return the neurons per sample of the largest site before a segment, or of its own."""
-        sizes = []
-        for name in segment.takes:
-            activation = self.sent[name].activation
-            sizes.append(activation.size // self.count)
+        sizes = [self.sent[name].activation.size for name in segment.takes]
         if segment.site is not None:
             sizes.append(segment.site.neurons)
         return max(sizes)
+
+
+class SegmentRun:
+    """Runs of one segment of a graph, for some of its tensors; one session serves them all."""
+
+    def __init__(
+        self, simulation: LayerSimulation, graph: Graph, segment: Segment, names: Names
+    ) -> None:
+        """Open a session, where not all tensors are the sites' own."""
+        self._simulation = simulation
+        self._names = names
+        self._computed = [name for name in names if name not in segment.takes]
+        self._session: ort.InferenceSession | None = None
+        if self._computed:
+            self._session = simulation.open(graph, segment, self._computed)
+
+    def tensors(self, sites: ByTensor, chunk: Chunk) -> list[Array]:
+        """Return the tensors of a chunk.
+
+        Args:
+            sites: The answers of the sites before the segment.
+            chunk: The samples.
+        """
+        found = dict(sites)
+        if self._session is not None:
+            values = self._simulation.compute(self._session, sites, chunk)
+            found.update(zip(self._computed, values, strict=True))
+        return [found[name] for name in self._names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +12,16 @@ from onnx2snn.correct.layer_simulation import LayerSimulation
 from onnx2snn.correct.segments import Segment
 from onnx2snn.data.batches import filled
 from onnx2snn.errors import UsageError
+from onnx2snn.prepare.partition import ASSUMED_SIZE
 
 ORDERED = 3
 """Samples on which it is seen, where the batch is not fixed."""
 
 WHOLE = Segment(None, (), None, ())
 """The whole network taken as one segment."""
+
+TOGETHER = 2**25
+"""Elements of the tensors of these samples that are held at once, both ways."""
 
 NEAR = 1e-3
 """Of the largest value: how far answers to the same samples in another order may lie apart."""
@@ -63,25 +67,42 @@ def in_sample_order(simulation: LayerSimulation, segments: Sequence[Segment]) ->
 
 def _unordered(simulation: LayerSimulation, names: Sequence[str]) -> set[str]:
     """Return the tensors that do not hold the samples one after another along axis 0."""
-    session = simulation.open(simulation.original, WHOLE, names)
     few = min(ORDERED, simulation.count)
     size = simulation.fixed or few
     indices = simulation.chosen[:size]
     batch = filled(simulation.job.samples, indices, simulation.fixed)
-    ahead = {}
     back = {}
-    for value in session.get_inputs():
-        name = value.name
-        given = batch.feed[name]
-        ahead[name] = given
+    for name, given in batch.feed.items():
         back[name] = np.ascontiguousarray(given[::-1]) if given.ndim else given
-    forwards = session.run(None, ahead)
-    backwards = session.run(None, back)
     found = set()
-    for name, one, other in zip(names, forwards, backwards, strict=True):
-        if not _is_reversed(one, other, size):
-            found.add(name)
+    # all tensors of a network of large maps would take more room than any layer
+    for some in _groups(simulation, names, size):
+        session = simulation.open(simulation.original, WHOLE, some)
+        taken = [value.name for value in session.get_inputs()]
+        forwards = session.run(None, {name: batch.feed[name] for name in taken})
+        backwards = session.run(None, {name: back[name] for name in taken})
+        for name, one, other in zip(some, forwards, backwards, strict=True):
+            if not _is_reversed(one, other, size):
+                found.add(name)
     return found
+
+
+def _groups(simulation: LayerSimulation, names: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Yield the names in groups whose tensors, of `size` samples, are held at once."""
+    tensors = simulation.original.tensors()
+    group: list[str] = []
+    held = 0
+    for name in names:
+        elements = 2 * size
+        for length in (tensors[name].shape or [])[1:]:
+            elements *= length if isinstance(length, int) else ASSUMED_SIZE
+        if group and held + elements > TOGETHER:
+            yield group
+            group, held = [], 0
+        group.append(name)
+        held += elements
+    if group:
+        yield group
 
 
 def _is_reversed(one: Array, other: Array, size: int) -> bool:
@@ -92,12 +113,17 @@ def _is_reversed(one: Array, other: Array, size: int) -> bool:
         return False
     shape = one.shape[1:]
     # rows of a sample stay in order, samples turn round
-    by_sample = one.reshape(size, -1, *shape)
-    turned = by_sample[::-1].reshape(one.shape)
-    # numbers alone: infinite ones would let anything pass
-    magnitudes = np.zeros_like(one)
-    numbers = np.isfinite(one)
-    np.abs(one, where=numbers, out=magnitudes)
-    largest = float(magnitudes.max(initial=0.0))
-    near = NEAR * largest
-    return np.allclose(turned, other, rtol=0.0, atol=near, equal_nan=True)
+    ahead = one.reshape(size, -1, *shape)
+    back = other.reshape(size, -1, *shape)[::-1]
+    near = NEAR * max(map(_largest, ahead))
+    return all(
+        np.allclose(sample, again, rtol=0.0, atol=near, equal_nan=True)
+        for sample, again in zip(ahead, back, strict=True)
+    )
+
+
+def _largest(values: Array) -> float:
+    """Return the largest magnitude among numbers; infinite ones would let anything pass."""
+    magnitudes = np.zeros_like(values)
+    np.abs(values, where=np.isfinite(values), out=magnitudes)
+    return float(magnitudes.max(initial=0.0))

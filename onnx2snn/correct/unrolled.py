@@ -6,32 +6,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node
-from onnx2snn.protos.sessions import open_own_session
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """The layout of an operator's weights: `inputs` K per output of a group.
+    """The layout of an operator's weights: `groups`, and of each K `inputs` and O `outputs`.
 
-    `rows(x)` are its inputs [group, K, M] at the M output positions of some samples, `targets(d)`
-    its outputs [group, O, M] alike; `weights(D)` brings a change [group, O, K] into the layout of
-    its own weights.
+    `rows(x, shape, kept)` are its inputs [group, K, M] at some output positions of each of the
+    maps x [n, ...], where its outputs have a shape; `targets(d, kept)` are its outputs
+    [group, O, M] alike. `weights(D)` brings a change [group, O, K] into the layout of its own
+    weights.
     """
 
-    rows: Callable[[Array], Array]
-    targets: Callable[[Array], Array]
+    rows: Callable[[Array, Sequence[int], slice], Array]
+    targets: Callable[[Array, slice], Array]
     weights: Callable[[Array], Array]
+    groups: int
     inputs: int
+    outputs: int
 
 
 Unroll = Callable[[Node], Unrolled | str]
@@ -43,63 +43,82 @@ def _unroll_conv(node: Node) -> Unrolled | str:
     if values is None:
         return "its weights are no constant"
     shape = values.shape
-    per_group, *kernel = shape[1:]
-    group = node.attrs.get("group", 1)
-    channels = group * per_group
-    session = _windows(node, channels, kernel)
+    filters, per_group, *kernel = shape
+    groups: int = node.attrs.get("group", 1)
     inputs = per_group * int(np.prod(kernel))
 
-    def rows(x: Array) -> Array:
-        # [n, C, ...] -> [n, C · positions of the kernel, ...], channel by channel
-        single = np.ascontiguousarray(x, np.float32)
-        (found,) = session.run(None, {"x": single})
-        return _by_group(found, group)
+    def rows(x: Array, made: Sequence[int], kept: slice) -> Array:
+        seen = _seen(node, kernel, x.shape[2:], made[2:], kept)
+        kernels, positions = seen.shape
+        n, channels = x.shape[:2]
+        found = np.empty((channels, kernels, n, positions), np.float32)
+        # what lies outside is the 0 in front
+        flat = np.zeros((channels, 1 + int(np.prod(x.shape[2:]))), np.float32)
+        for index, one in enumerate(x):
+            flat[:, 1:] = one.reshape(channels, -1)
+            found[:, :, index] = flat[:, seen]
+        # channel by channel, and in each the positions of the kernel
+        return found.reshape(groups, inputs, -1)
 
-    def targets(d: Array) -> Array:
-        return _by_group(d, group)
+    def targets(d: Array, kept: slice) -> Array:
+        n = len(d)
+        by_group = d.reshape(n, groups, filters // groups, -1)[..., kept]
+        turned = by_group.transpose(1, 2, 0, 3)
+        return turned.reshape(groups, filters // groups, -1)
 
     def weights(change: Array) -> Array:
         return change.reshape(shape)
 
-    return Unrolled(rows, targets, weights, inputs)
+    return Unrolled(rows, targets, weights, groups, inputs, filters // groups)
 
 
-def _by_group(values: Array, group: int) -> Array:
-    """[n, group · k, ...positions] -> [group, k, n · positions]."""
-    n, channels = values.shape[:2]
-    k = channels // group
-    split = values.reshape(n, group, k, -1)
-    turned = split.transpose(1, 2, 0, 3)
-    whole = np.ascontiguousarray(turned)
-    return whole.reshape(group, k, -1)
+def _seen(
+    node: Node, kernel: Sequence[int], taken: Sequence[int], made: Sequence[int], kept: slice
+) -> Array:
+    """Return where the windows of a convolution look: [kernel positions, output positions].
 
+    Args:
+        node: The convolution.
+        kernel: The sizes of its kernel.
+        taken: The sizes of a map that goes in.
+        made: The sizes of a map that comes out.
+        kept: Which of the output positions.
 
-def _windows(node: Node, channels: int, kernel: list[int]) -> ort.InferenceSession:
-    """Return a session that computes the inputs each output position of a convolution sees.
-
-    It is itself a depthwise convolution, with one-hot kernels, so that strides, pads and dilations
-    are the node's own.
+    Returns:
+        1 + the index into the flat map that goes in; 0 is outside.
     """
-    attrs = dict(node.attrs)
-    attrs.pop("kernel_shape", None)
-    attrs["group"] = channels
-    windows = helper.make_node("Conv", ["x", "w"], ["rows"], **attrs)
-    # kernel k of a channel is 1 at its k-th position: output k is what that position sees
-    size = int(np.prod(kernel))
-    eye = np.eye(size, dtype=np.float32)
-    one_hot = eye.reshape(size, 1, *kernel)
-    weights = np.concatenate([one_hot] * channels)
-    shape = [None] * (2 + len(kernel))
-    graph = helper.make_graph(
-        nodes=[windows],
-        name="windows",
-        inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        outputs=[helper.make_tensor_value_info("rows", TensorProto.FLOAT, shape)],
-        initializer=[numpy_helper.from_array(weights, "w")],
-    )
-    opset = helper.make_opsetid("", 18)
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    return open_own_session(model, None)
+    axes = len(kernel)
+    strides = node.attrs.get("strides", [1] * axes)
+    dilations = node.attrs.get("dilations", [1] * axes)
+    wanted = np.arange(int(np.prod(made)))[kept]
+    places = np.unravel_index(wanted, made)
+    found = np.zeros((1, len(wanted)), np.int64)
+    inside = np.ones((1, len(wanted)), np.bool_)
+    for axis, size in enumerate(taken):
+        steps = dilations[axis] * np.arange(kernel[axis])
+        reach = int(steps[-1]) + 1
+        before = _padding(node, axis, axes, (made[axis] - 1) * strides[axis] + reach - size)
+        # o · stride - padding + k · dilation
+        at = places[axis] * strides[axis] - before + steps[:, None]
+        # the last axis varies fastest
+        found = found[:, None] * size + at
+        inside = inside[:, None] & (at >= 0) & (at < size)
+        found = found.reshape(-1, len(wanted))
+        inside = inside.reshape(-1, len(wanted))
+    return np.where(inside, found + 1, 0)
+
+
+def _padding(node: Node, axis: int, axes: int, lacking: int) -> int:
+    """Return the padding before an axis; `lacking` is what SAME pads on both sides."""
+    automatic = node.attrs.get("auto_pad", "NOTSET")
+    if automatic == "NOTSET":
+        pads = node.attrs.get("pads", [0] * (2 * axes))
+        return int(pads[axis])
+    if automatic == "VALID":
+        return 0
+    total = max(0, lacking)
+    smaller = total // 2
+    return smaller if automatic == "SAME_UPPER" else total - smaller
 
 
 def _unroll_gemm(node: Node) -> Unrolled | str:
@@ -119,11 +138,15 @@ def _unroll_matrix(node: Node, transposed: bool, alpha: float) -> Unrolled | str
     if matrix is None or matrix.ndim != 2:
         return "its weights are no constant matrix on the right"
 
-    def flat(values: Array) -> Array:
-        """[..., k] -> [1, k, rows]."""
-        k = values.shape[-1]
-        rows = values.reshape(1, -1, k)
-        return rows.swapaxes(1, 2)
+    def flat(values: Array, kept: slice) -> Array:
+        """[n, ..., k] -> [1, k, rows]."""
+        n, k = len(values), values.shape[-1]
+        rows = values.reshape(n, -1, k)[:, kept]
+        turned = rows.reshape(-1, k).T
+        return turned[np.newaxis]
+
+    def rows(x: Array, _made: Sequence[int], kept: slice) -> Array:
+        return flat(x, kept)
 
     def weights(change: Array) -> Array:
         # y = α x W, so that W takes 1/α of the change
@@ -132,8 +155,8 @@ def _unroll_matrix(node: Node, transposed: bool, alpha: float) -> Unrolled | str
 
     inputs, outputs = matrix.shape
     if transposed:
-        inputs = outputs
-    return Unrolled(flat, flat, weights, inputs)
+        inputs, outputs = outputs, inputs
+    return Unrolled(rows, flat, weights, 1, inputs, outputs)
 
 
 UNROLL: dict[str, Unroll] = {

@@ -250,3 +250,31 @@ def test_every_network_can_be_corrected(name: str) -> None:
         NETWORKS[name](), inputs_for(name, 60), correct="bias,potential,weights", **OPTIONS
     )
     assert conversion.report.settings["correct"] == "bias,potential,weights"
+
+
+def converted_bytes(build: Any, **options: Any) -> bytes:
+    x = inputs_for(build.__name__, 30)
+    corrections = {"correct": "bias,potential,weights", "delay": 1}
+    model = convert(build(), x, **OPTIONS | corrections | options).model
+    found: bytes = model.SerializeToString(deterministic=True)
+    return found
+
+
+@pytest.mark.parametrize("build", [resnet, vgg])
+def test_what_memory_should_not_hold_waits_in_files_to_the_same_bytes(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = converted_bytes(build)
+    monkeypatch.setattr("onnx2snn.correct.shelf.BOUND", 2**14)
+    assert converted_bytes(build) == held
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_layer_computed_in_parts_of_its_neurons_and_steps_sends_the_same(
+    levels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"correct": "bias", "levels": levels}
+    whole = converted_bytes(resnet, **options)
+    monkeypatch.setattr("onnx2snn.correct.firing.CACHED_STEPS", 2**9)
+    monkeypatch.setattr("onnx2snn.correct.layer_simulation.MOST_AT_ONCE", 2**9)
+    assert converted_bytes(resnet, **options) == whole
