@@ -33,12 +33,14 @@ class Correction:
     """The arranged ANN with corrected weights and biases, and the neurons' initial potentials.
 
     `potentials`: per site in threshold units, broadcastable to its tensor (None: half a threshold
-    everywhere); `skipped`: the weighted nodes whose weights could not be fitted, with the reason.
+    everywhere); `skipped`: the weighted nodes whose weights could not be fitted, with the reason;
+    `samples`: how many were simulated layer by layer (None: it was made in another way).
     """
 
     graph: Graph
     potentials: tuple[Array, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
+    samples: int | None = None
 
 
 def within_threshold(potential: Array) -> Array:

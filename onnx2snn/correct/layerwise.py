@@ -24,7 +24,19 @@ from onnx2snn.correct.site_layer import correct_site
 from onnx2snn.prepare.job import Job
 
 MOST_SAMPLES = 200
-"""Samples that are simulated."""
+"""Samples that are simulated ..."""
+
+PASSES = 24
+"""... or as many as cost this many passes of the ANN over the calibration data ..."""
+
+STEP_PASSES = 5
+"""... where a time-step of a sample is reckoned to cost this many passes of it ..."""
+
+OTHER_PASSES = 4
+"""... and all that is done once, such as fitting weights, this many ..."""
+
+LEAST_SAMPLES = 16
+"""... but no fewer, where there are as many."""
 
 MOST_VALUES = 2**28
 """Spikes of one layer over all steps and samples (int8)."""
@@ -33,7 +45,8 @@ MOST_VALUES = 2**28
 def correct_layerwise(job: Job, thresholds: Sequence[Array], delay: int) -> Correction:
     """Correct what `settings.corrections` names, layer by layer.
 
-    At most 200 samples are simulated, fewer where T steps of a large layer would be too many.
+    At most 200 samples are simulated, fewer where they would cost more than some passes over the
+    calibration data, or T steps of a large layer would be too many.
 
     Args:
         job: The conversion.
@@ -69,20 +82,27 @@ def _corrected(simulation: LayerSimulation, thresholds: Sequence[Array]) -> Corr
     job.progress("corrections", count, count)
     graph = with_offsets(simulation.graph, job.sites, offsets)
     starts = tuple(potentials) if "potential" in job.settings.corrections else None
-    return Correction(graph, starts, tuple(simulation.skipped))
+    return Correction(graph, starts, tuple(simulation.skipped), simulation.count)
+
+
+def simulated_samples(job: Job) -> int:
+    """Return how many samples are simulated: as many as passes and memory pay for."""
+    available = len(job.samples)
+    steps = job.settings.steps
+    # n / N of all samples cost n / N (5 T + 4) passes
+    paid = available * PASSES // (STEP_PASSES * steps + OTHER_PASSES)
+    largest = max(site.neurons for site in job.sites)
+    held = MOST_VALUES // (largest * steps)
+    most = min(MOST_SAMPLES, max(LEAST_SAMPLES, paid), available)
+    return int(np.clip(held, 1, most))
 
 
 def _chosen(job: Job) -> Array:
     """Return the numbers of the samples that are simulated, in order."""
-    available = len(job.samples)
-    largest = max(site.neurons for site in job.sites)
-    affordable = MOST_VALUES // (largest * job.settings.steps)
-    most = min(available, MOST_SAMPLES)
-    count = int(np.clip(affordable, 1, most))
     # random ones, in the order they are stored in
     rng = np.random.default_rng(job.settings.seed)
-    order = rng.permutation(available)
-    return np.sort(order[:count])
+    order = rng.permutation(len(job.samples))
+    return np.sort(order[: simulated_samples(job)])
 
 
 def _last_readers(found: Sequence[Segment]) -> dict[str, int]:

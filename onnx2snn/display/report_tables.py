@@ -109,7 +109,7 @@ def _fact_table(report: Report, most: int | None) -> RenderableType:
         table.add_row("automatic delay", f"{report.delay_auto} steps")
     table.add_row("seconds", _seconds(report))
     if report.cost is not None:
-        table.add_row("cost", _cost(report.cost))
+        table.add_row("cost", _cost(report.cost, report.corrected_on))
     ann_bytes, snn_bytes = report.model["bytes"], report.snn["bytes"]
     table.add_row("file sizes", f"ANN {ann_bytes:,} bytes, SNN {snn_bytes:,} bytes")
     return table
@@ -171,13 +171,15 @@ def _seconds(report: Report) -> str:
     return ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items())
 
 
-def _cost(cost: Mapping[str, Any]) -> str:
+def _cost(cost: Mapping[str, Any], corrected_on: int | None) -> str:
     """Return the cost of calibrating and correcting, in passes of the ANN over the data."""
     passes = cost["passes"]
     text = f"calibrating {passes['calibrate']:.1f}"
     if "correct" in passes:
         text += f" and correcting {passes['correct']:.1f}"
     text += " passes of the ANN over its data"
+    if corrected_on is not None:
+        text += f" (corrected on {corrected_on} samples)"
     balancing = cost["balancing"]
     if balancing is None:
         return text

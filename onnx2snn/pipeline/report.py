@@ -107,7 +107,8 @@ class Report:
     by stage; `cost` is None on random inputs. `kept`: scales left as Mul; `unfitted`: weighted
     nodes that --correct weights had to leave alone; both with the reason.
     `weighted`: what feeds the weighted operators; `driven`: what drives each of
-    them, and why; `nearness`: errors of the outputs at T/4 and at T (None: not measured).
+    them, and why; `nearness`: errors of the outputs at T/4 and at T (None: not measured);
+    `corrected_on`: samples that corrections simulated layer by layer (None: they did not).
     """
 
     tool: str
@@ -134,6 +135,7 @@ class Report:
     coding: Coding = "rate"
     driven: Sequence[WeightedEntry] = ()
     nearness: Nearness | None = None
+    corrected_on: int | None = None
 
     @property
     def estimates(self) -> bool:
@@ -202,6 +204,7 @@ def build_report(findings: Findings, warnings: Sequence[str], cost: Cost | None)
         coding=coding_of(metadata),
         driven=drives_of(ready.job.graph, parts),
         nearness=comparison.nearness,
+        corrected_on=findings.correction.samples,
     )
 
 
