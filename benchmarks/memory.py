@@ -264,7 +264,11 @@ class Held:
 
     def print(self) -> None:
         """Print the most bytes held meanwhile, beyond those at the start."""
-        print("peak", _status("VmHWM") - self.before)
+        print("peak", self.most())
+
+    def most(self) -> int:
+        """Return the most bytes held meanwhile, beyond those at the start."""
+        return _status("VmHWM") - self.before
 
 
 def _status(key: str) -> int:

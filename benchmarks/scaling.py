@@ -18,7 +18,7 @@ import distributed
 
 from onnx2snn.aliases import silent_progress
 from onnx2snn.calibrate.calibrator import Calibrator
-from onnx2snn.calibrate.statistics import Counts, Maxima, Statistics
+from onnx2snn.calibrate.statistics import Counts, Summaries
 from onnx2snn.pipeline.convert import run_conversion
 from onnx2snn.pipeline.prepared import prepared
 from onnx2snn.score.evaluate import run_evaluation
@@ -76,18 +76,17 @@ def sizes(model: str, calibration: str, settings: Settings) -> None:
     with prepared(model, calibration, settings, silent_progress) as ready:
         run = Calibrator(ready.job)
         batch = run.passes.epoch()[0]
-        maximum = run.work("maximum", Maxima)
-        maxima = maximum.opened.add(maximum.opened.start(), batch, None)
+        summary = run.work("summary", Summaries)
+        (summaries,) = summary.opened.compute([batch], None)
+        maxima = [found.largest for found in summaries]
         counting = run.work("histogram", Counts)
         counts = counting.opened.add(counting.opened.start(), batch, run.theta_feeds(maxima))
-        mean = run.work("mean", Statistics).opened.taken(batch, None)
         rows = {
-            "model, once a worker": maximum.recipe(),
-            "data at a path, once a worker": maximum.data(),
+            "model, once a worker": summary.recipe(),
+            "data at a path, once a worker": summary.data(),
             "thresholds, a mini-batch or a pass": run.theta_feeds(maxima),
             "samples of a batch, their numbers": batch,
-            "means of a batch": mean,
-            "maxima of a pass": maxima,
+            "means and extremes of a batch": summaries,
             "histograms of a pass": counts,
         }
         for name, thing in rows.items():

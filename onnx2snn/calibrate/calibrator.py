@@ -7,19 +7,29 @@ their bins: memory is that of one batch, however many samples there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TypeVar, cast
 
 import numpy as np
 import onnx
 
-from onnx2snn.aliases import Array, Progress
+from onnx2snn.aliases import Array, Progress, silent_progress
 from onnx2snn.calibrate import rules, settling
 from onnx2snn.calibrate.histograms import Counter, Histogram, HistogramRule
 from onnx2snn.calibrate.instrument import RATE, instrument, threshold_input
 from onnx2snn.calibrate.sample_passes import SamplePasses
 from onnx2snn.calibrate.saved import Calibration, CalibrationSettings
-from onnx2snn.calibrate.statistics import Counts, Feed, Maxima, StatisticRecipe, Statistics, Taken
+from onnx2snn.calibrate.statistics import (
+    Counts,
+    Feed,
+    Probing,
+    StatisticRecipe,
+    Statistics,
+    Summaries,
+    Summary,
+    Taken,
+)
 from onnx2snn.data.elsewhere import openable
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
@@ -29,7 +39,7 @@ from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.spread.messages import message
 from onnx2snn.spread.work import HERE, Finished, Openable, Work
 
-Kind = TypeVar("Kind", bound=Statistics)
+Kind = TypeVar("Kind", bound=Probing)
 
 
 def calibrate(job: Job) -> Calibration:
@@ -42,7 +52,7 @@ def calibrate(job: Job) -> Calibration:
     method = settings.threshold_method
     run = Calibrator(job)
     thresholds = ceilings(run, method, job)
-    means = run.means()
+    means = run.means(job.progress)
     decided = settings.calibration(method)
     if method == "local":
         decided["iterations"] = run.balanced
@@ -74,13 +84,16 @@ def ceilings(run: Calibrator, method: str, job: Job) -> list[Array]:
 class Calibrator:
     """Streams batches through an instrumented graph, here or on the workers of a cluster."""
 
-    def __init__(self, job: Job) -> None:
-        """Choose the sizes of a batch and of a pass."""
+    def __init__(self, job: Job, *, signed: bool = False) -> None:
+        """Choose the sizes of a batch and of a pass; `signed`: values at sites may be negative."""
         self.job = job
+        self.signed = signed
         self.centres: Sequence[Array] | None = None
         """What is subtracted of each site before sizes are measured (`instrument`)."""
         self.sites = job.sites
         self.passes = SamplePasses.of_job(job)
+        self._summaries: list[Summary] = []
+        """Of each site, once they are found."""
         self.balanced = 0
         """Mini-batches that local threshold balancing took."""
 
@@ -111,8 +124,16 @@ class Calibrator:
         job = self.job
         granularity = job.settings.granularity
         samples = len(job.samples)
+        # means and extremes are known before the centres
+        centres = None if statistic == "summary" else self.centres
         graph = instrument(
-            job.graph, self.sites, statistic, granularity, samples=samples, centres=self.centres
+            job.graph,
+            self.sites,
+            statistic,
+            granularity,
+            samples=samples,
+            centres=centres,
+            signed=self.signed,
         )
         return to_proto(graph)
 
@@ -128,23 +149,47 @@ class Calibrator:
             feeds[name] = theta.astype(np.float32)
         return feeds
 
-    def means(self) -> list[Array]:
-        """Return the mean activations over one pass through the samples, in ANN units."""
-        totals = self._zeros()
-        count = 0
-        batches = self.passes.epoch()
-        taken = self.job.spread.map(self.work("mean", Statistics), batches)
-        for indices, found in zip(batches, taken, strict=True):
-            for total, mean in zip(totals, _averages([found]), strict=True):
-                total += mean * len(indices)
-            count += len(indices)
-        return [total / count for total in totals]
+    def means(self, progress: Progress = silent_progress) -> list[Array]:
+        """Return the mean activations over the samples, in ANN units."""
+        return [summary.mean for summary in self._summarised(progress)]
 
     def maxima(self, progress: Progress) -> list[Array]:
-        """Return the largest activations over one pass through the samples, in ANN units."""
-        batches = self.passes.epoch(every=True)
+        """Return the largest activations over the samples, in ANN units."""
+        found = self._summarised(progress)
+        if self.centres is None:
+            return [np.maximum(summary.largest, 0.0).astype(np.float64) for summary in found]
+        sizes = []
+        for summary, centre in zip(found, self.centres, strict=True):
+            minus = (-centre).astype(np.float32)
+            # the largest |y - m| is that of the largest or the least y, rounding included
+            above, below = np.abs(summary.largest + minus), np.abs(summary.least + minus)
+            sizes.append(np.maximum(above, below).astype(np.float64))
+        return sizes
+
+    def _summarised(self, progress: Progress) -> list[Summary]:
+        """Return the summary of each site; the first time that takes a pass through the samples."""
+        if self._summaries:
+            return self._summaries
+        whole = self.passes.epoch()
+        # what fills up a pass counts in no mean
+        batches = [*whole, *self.passes.rest()]
         finished = _telling(progress, "maxima", len(batches))
-        return self.job.spread.total(self.work("maximum", Maxima), batches, None, finished)
+        work = self.work("summary", Summaries)
+        taken = self.job.spread.map(work, batches, None, finished)
+        totals = self._zeros()
+        found: list[Summary] = []
+        for number, (indices, of_batch) in enumerate(zip(batches, taken, strict=True)):
+            if number < len(whole):
+                for total, summary in zip(totals, of_batch, strict=True):
+                    total += summary.mean * len(indices)
+            pairs = zip(found or of_batch, of_batch, strict=True)
+            found = [before.widened(summary) for before, summary in pairs]
+        count = sum(map(len, whole))
+        self._summaries = [
+            replace(summary, mean=total / count)
+            for summary, total in zip(found, totals, strict=True)
+        ]
+        return self._summaries
 
     def local(
         self, iterations: int | None, seed: int, progress: Progress, rate: float = 1.0
@@ -240,11 +285,9 @@ class Calibrator:
 def _averages(taken: Sequence[Taken]) -> list[Array]:
     """Return, per site, a statistic averaged over all samples of some passes."""
     sizes = [size for part in taken for size in part.sizes]
-    means = []
-    for passes in zip(*(part.by_site for part in taken), strict=True):
-        values = np.asarray([value for part in passes for value in part], np.float64)
-        means.append(np.average(values, axis=0, weights=sizes))
-    return means
+    outputs = zip(*(part.by_output for part in taken), strict=True)
+    by_output = [[value for passes in several for value in passes] for several in outputs]
+    return Taken(by_output, sizes).averages()
 
 
 def _telling(progress: Progress, stage: str, total: int) -> Finished:

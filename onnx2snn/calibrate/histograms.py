@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -43,24 +44,28 @@ class Histogram:
 
 
 class Counter:
-    """Counts the bins of one site."""
+    """Counts the bins of one site, whose thresholds have some shape."""
 
-    def __init__(self, rows: int, bins: int) -> None:
+    def __init__(self, shape: tuple[int, ...], bins: int) -> None:
         """Start with no activation."""
+        rows = prod(shape)
         self.counts: Array = np.zeros((rows, bins), np.uint8)
         self.each = 0
         """Activations a row."""
+        # rows of bins lie one after another: one bincount serves all of them
+        self._starts = (np.arange(rows) * bins).reshape(shape)
 
     def add(self, numbers: Array) -> None:
-        """Count activations: of each row · bins + the number of its bin in the row."""
+        """Count activations, each of which is the number of its bin, along the thresholds' axis."""
+        places = (numbers + self._starts).reshape(-1)
         self.each += -(-numbers.size // len(self.counts))
         self.counts = self.counts.astype(np.min_scalar_type(self.each), copy=False)
         flat = self.counts.reshape(-1)
-        if FEW * numbers.size < flat.size:
-            places, found = np.unique(numbers, return_counts=True)
-            flat[places] += found.astype(flat.dtype)
+        if FEW * places.size < flat.size:
+            met, found = np.unique(places, return_counts=True)
+            flat[met] += found.astype(flat.dtype)
             return
-        found = np.bincount(numbers, minlength=flat.size)
+        found = np.bincount(places, minlength=flat.size)
         np.add(flat, found, out=flat, casting="unsafe")
 
     def merge(self, other: Counter) -> None:

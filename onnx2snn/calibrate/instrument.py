@@ -1,10 +1,10 @@
-"""The ANN with thresholds as inputs and one statistic per neuron site as output.
+"""The ANN with thresholds as inputs and a statistic per neuron site as output.
 
 Statistics, each of its site's threshold shape but the last:
 
 - `overshoot`: g of local threshold balancing; the site clips at the updated threshold.
-- `maximum` and `mean` of the activations.
-- `histogram`: of each activation the number of its bin, flat; counting them is left to NumPy.
+- `summary`: outputs for the mean, the largest and, of values that may be negative, the least.
+- `histogram`: of each activation the number of its bin; counting them is left to NumPy.
 
 Every name that is added starts with `PREFIX`.
 """
@@ -37,7 +37,7 @@ PREFIX = "onnx2snn/"
 RATE = f"{PREFIX}2η"
 """The name under which an instrumented graph takes the rate 2η of local threshold balancing."""
 
-_INT32 = 6  # TensorProto.INT32
+_UINT16 = 4  # TensorProto.UINT16
 
 
 def threshold_input(site: Site) -> str:
@@ -50,7 +50,9 @@ class Place:
     """A site in the graph, where a statistic is taken.
 
     `threshold` and `rate` are inputs of the graph; `shape` is that of the site's thresholds.
-    `positions` is about the least number of a map's positions that a histogram counts.
+    `positions` is about the least number of a map's positions that a histogram counts. `centre` is
+    what is subtracted before sizes are taken (None: values are sizes); `signed`: values may be
+    negative.
     """
 
     editor: Editor
@@ -60,6 +62,8 @@ class Place:
     rate: Tensor
     shape: tuple[int, ...]
     positions: int
+    centre: Array | None
+    signed: bool
 
     def node(
         self, op: str, label: str, *inputs: Tensor, dtype: type = np.float32, **attrs: object
@@ -97,13 +101,22 @@ class Place:
         fixed = self.whole(f"{label}/axes", axes)
         return self.node(op, label, source, fixed, keepdims=1)
 
+    def size(self, tensor: Tensor) -> Tensor:
+        """Return |y - centre| of the activation y, or of some of it."""
+        if self.centre is None:
+            return tensor
+        if np.any(self.centre):
+            minus = self.fixed("centre", (-self.centre).astype(np.float32))
+            tensor = self.node("Add", "moved", tensor, minus)
+        return self.node("Abs", "size", tensor)
 
-def _overshoot(place: Place) -> Tensor:
+
+def _overshoot(place: Place) -> list[Tensor]:
     """Take g = mean((min(z, u) - θ)·[z > θ]), and clip the activation at min(θ + 2 η g, u).
 
     a = clip(z, 0, u) is at hand and θ >= 0, so that g = mean(relu(a - θ)).
     """
-    a, theta = place.activation, place.threshold
+    a, theta = place.size(place.activation), place.threshold
     upper = place.site.upper
     consumers = list(a.outputs)
     above = place.node("Sub", "above", a, theta)
@@ -119,44 +132,39 @@ def _overshoot(place: Place) -> Tensor:
     graph = place.editor.graph
     redirect(graph, a, clipped, consumers)
     graph.outputs = [clipped if tensor is a else tensor for tensor in graph.outputs]
-    return g
+    return [g]
 
 
-def _maximum(place: Place) -> Tensor:
-    return place.reduced("ReduceMax", "maximum", place.activation)
+def _summary(place: Place) -> list[Tensor]:
+    """Take the mean and the largest activation, and the least one of those that may be negative."""
+    a = place.activation
+    found = [place.reduced("ReduceMean", "mean", a), place.reduced("ReduceMax", "largest", a)]
+    if place.signed:
+        found.append(place.reduced("ReduceMin", "least", a))
+    return found
 
 
-def _mean(place: Place) -> Tensor:
-    return place.reduced("ReduceMean", "mean", place.activation)
-
-
-def _histogram(place: Place) -> Tensor:
-    """Take the bin min(a / max · bins, bins - 1) of each activation, plus bins times its row; flat.
+def _histogram(place: Place) -> list[Tensor]:
+    """Take the bin min(a / max · bins, bins - 1) of each activation.
 
     The thresholds given are the maxima. A number for each of a large map's activations says
     no more than one for every few of them: maps are thinned out.
     """
-    a = _thinned(place)
+    a = place.size(_thinned(place))
     bins = place.single("bins", BINS)
-    last = place.single("last", BINS - 1)
+    first = place.fixed("first", np.array(0, np.float32))
+    last = place.fixed("last", np.array(BINS - 1, np.float32))
     scale = place.node("Div", "scale", bins, place.threshold)
     binned = place.node("Mul", "binned", a, scale)
-    capped = place.node("Min", "capped", binned, last)
-    index = place.node("Cast", "bin", capped, to=_INT32, dtype=np.int32)
-    # rows of bins lie one after another: one bincount serves all of them
-    rows = int(np.prod(place.shape))
-    starts = np.arange(rows, dtype=np.int32) * BINS
-    starts = starts.reshape(place.shape)
-    offsets = place.fixed("offsets", starts)
-    slot = place.node("Add", "slot", index, offsets, dtype=np.int32)
-    flat = place.whole("all", [-1])
-    return place.node("Reshape", "flat", slot, flat, dtype=np.int32)
+    # a Min with a constant takes several times as long
+    capped = place.node("Clip", "capped", binned, first, last)
+    return [place.node("Cast", "bin", capped, to=_UINT16, dtype=np.uint16)]
 
 
 def _thinned(place: Place) -> Tensor:
     """Return some positions of a large map's activations, or all of a small one's.
 
-    The axes on one side of the channels' are flattened to one, some positions of it are gathered,
+    The axes on one side of the channels' are flattened to one, every n-th position of it is taken,
     and further axes of size 1 restore the rank.
     """
     thinning = thinning_of(place.site, place.positions)
@@ -169,8 +177,10 @@ def _thinned(place: Place) -> Tensor:
     if len(axes) > 1:
         shape = place.whole("flattened/shape", [*before, -1, *behind])
         a = place.node("Reshape", "flattened", a, shape)
-    positions = place.whole("positions", list(thinning.positions))
-    a = place.node("Gather", "thinned", a, positions, axis=axes.start)
+    bounds = {"starts": 0, "ends": np.iinfo(np.int64).max, "axes": axes.start}
+    bounds["steps"] = thinning.step
+    limits = [place.whole(label, [number]) for label, number in bounds.items()]
+    a = place.node("Slice", "thinned", a, *limits)
     if len(axes) > 1:
         ones = [1] * (len(axes) - 1)
         shape = place.whole("restored/shape", [*before, -1, *ones, *behind])
@@ -178,24 +188,11 @@ def _thinned(place: Place) -> Tensor:
     return a
 
 
-def _distance(editor: Editor, site: Site, tensor: Tensor, centre: Array) -> Tensor:
-    """Return |y - centre| of a tensor."""
-    name = f"{PREFIX}{site.name}"
-    moved = tensor
-    if np.any(centre):
-        minus = editor.constant(f"{name}/centre", (-centre).astype(np.float32))
-        moved = editor.variable(f"{name}/moved", like=tensor)
-        editor.node("Add", f"{name}/moved", [tensor, minus], [moved])
-    size = editor.variable(f"{name}/size", like=tensor)
-    editor.node("Abs", f"{name}/size", [moved], [size])
-    return size
-
-
 @dataclass(frozen=True)
 class Probe:
     """A statistic: the nodes that take it at a place, and the inputs they need."""
 
-    build: Callable[[Place], Tensor]
+    build: Callable[[Place], list[Tensor]]
     needs_threshold: bool = False
     needs_rate: bool = False
     dtype: type = np.float32
@@ -203,9 +200,8 @@ class Probe:
 
 PROBES = {
     "overshoot": Probe(_overshoot, needs_threshold=True, needs_rate=True),
-    "maximum": Probe(_maximum),
-    "mean": Probe(_mean),
-    "histogram": Probe(_histogram, needs_threshold=True, dtype=np.int32),
+    "summary": Probe(_summary),
+    "histogram": Probe(_histogram, needs_threshold=True, dtype=np.uint16),
 }
 """The statistics, by the names they are asked for."""
 
@@ -219,6 +215,7 @@ def instrument(  # noqa: PLR0913 - one call says what is measured, where and of 
     keep_outputs: bool = False,
     samples: int | None = None,
     centres: Sequence[Array] | None = None,
+    signed: bool = False,
 ) -> Graph:
     """Return a copy of the ANN that returns one statistic a site.
 
@@ -233,6 +230,7 @@ def instrument(  # noqa: PLR0913 - one call says what is measured, where and of 
             count more positions of each.
         centres: Of each site, what is subtracted from its values before their sizes |y - centre|
             are taken for the activations; None: activations are taken as they are.
+        signed: Whether values may be negative.
 
     Returns:
         A graph whose inputs are the ANN's own and, as far as the statistic needs them, the
@@ -252,12 +250,12 @@ def instrument(  # noqa: PLR0913 - one call says what is measured, where and of 
         name = threshold_input(site)
         theta = variable(name, dtype=np.float32, shape=list(shape))
         activation = tensors[site.tensor]
-        if centres is not None:
-            activation = _distance(editor, site, activation, centres[index])
-        place = Place(editor, site, activation, theta, rate, shape, positions)
+        centre = None if centres is None else centres[index]
+        place = Place(editor, site, activation, theta, rate, shape, positions, centre, signed)
         found = probe.build(place)
-        found.dtype = np.dtype(probe.dtype)
-        statistics.append(found)
+        for output in found:
+            output.dtype = np.dtype(probe.dtype)
+        statistics += found
         if probe.needs_threshold:
             graph.inputs.append(theta)
     if probe.needs_rate:

@@ -120,17 +120,16 @@ def best_scale(
         [rows], in ANN units; 0 where all is silent.
     """
     bins = histogram.shape[1]
-    largest = 2.0 ** (octaves - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(maxima > 0, robust / maxima, 0.0)
     candidates = _candidates(bins)
-    errors = histogram @ _squares(bins, octaves, spikes, changing).T
-    low, high = SHARES
-    near = (candidates >= low * share[:, None]) & (candidates <= high * share[:, None])
-    errors = np.where(near, errors, np.inf)
+    near = (candidates >= SHARES[0] * share[:, None]) & (candidates <= SHARES[1] * share[:, None])
+    some = near.any(axis=0)
+    errors = np.full(near.shape, np.inf)
+    errors[:, some] = rules.weighed(histogram, _squares(bins, octaves, spikes, changing)[some])
+    errors[~near] = np.inf
     best = candidates[errors.argmin(axis=1)]
-    scale = best * maxima / largest
-    found: Array = np.where(robust > 0, scale, 0.0)
+    found: Array = np.where(robust > 0, best * maxima / 2.0 ** (octaves - 1), 0.0)
     return found
 
 

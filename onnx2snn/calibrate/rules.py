@@ -125,11 +125,24 @@ def mmse(histogram: Array, maxima: Array, timesteps: int) -> Array:
     answers = theta / timesteps * spikes
     # errors[row, candidate] = sum over bins of count · (a - r(T))²
     squares = np.square(a - answers)
-    errors = histogram @ squares.T
+    errors = weighed(histogram, squares)
     least = errors.argmin(axis=1)
     share = MMSE_CANDIDATES[least]
     best: Array = share * maxima
     return best
+
+
+def weighed(histogram: Array, squares: Array) -> Array:
+    """Return [rows, candidates]: of each row and candidate the squares, weighed by the counts.
+
+    BLAS would wake its threads for each of many small products, which can take longer than they do.
+
+    Args:
+        histogram: [rows, bins].
+        squares: [candidates, bins].
+    """
+    found: Array = np.einsum("rb,cb->rc", histogram, squares)
+    return found
 
 
 def settle(theta: Array) -> Thresholds:

@@ -52,12 +52,15 @@ class SamplePasses:
             return np.array_split(indices, count)
         return _split(indices, self.size)
 
-    def epoch(self, every: bool = False) -> list[Array]:
-        """Return all samples in order, in batches; without `every`, those that fill passes."""
-        count = len(self.samples)
-        if not every:
-            count = whole_passes(count, self.fixed)
+    def epoch(self) -> list[Array]:
+        """Return the samples that fill passes, in order, in batches."""
+        count = whole_passes(len(self.samples), self.fixed)
         return _split(np.arange(count), self.batch)
+
+    def rest(self) -> list[Array]:
+        """Return the batch of the samples that fill no pass, if there are any."""
+        indices = np.arange(whole_passes(len(self.samples), self.fixed), len(self.samples))
+        return [indices] if len(indices) else []
 
     def shuffled(self, seed: int) -> Iterator[Array]:
         """Yield batches of equal size without end, each epoch in a new order."""

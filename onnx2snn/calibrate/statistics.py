@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import onnx
@@ -25,7 +24,7 @@ Feed = dict[str, Array]
 """Inputs of a session by name."""
 
 ByPass = list[Array]
-"""A statistic of one site, from each of several passes."""
+"""One output, from each of several passes."""
 
 Shapes = Sequence[tuple[int, ...]]
 """Those of the thresholds of each site."""
@@ -33,78 +32,100 @@ Shapes = Sequence[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Taken:
-    """A statistic of each site, and how many samples each pass was fed."""
+    """What the instrumented ANN returned, and how many samples each pass was fed."""
 
-    by_site: list[ByPass]
+    by_output: list[ByPass]
     sizes: list[int]
+
+    def averages(self) -> list[Array]:
+        """Return each output averaged over all samples."""
+        return [_average(passes, self.sizes) for passes in self.by_output]
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """The statistic of each pass."""
+class Probing:
+    """An instrumented ANN, and the samples that stream through it."""
 
     session: ort.InferenceSession
     passes: SamplePasses
     shapes: Shapes
 
-    def compute(self, items: Sequence[Array], shared: Feed | None) -> Iterator[Taken]:
-        """Yield the statistic of each pass over each of some batches."""
-        for indices in items:
-            yield self.taken(indices, shared)
-
     def taken(self, indices: Array, extra: Feed | None) -> Taken:
-        """Return the statistic of each pass over some samples.
+        """Return what each pass over some samples returns.
 
         Args:
             indices: The samples.
             extra: The session's inputs beside the samples.
         """
-        by_site: list[ByPass] = [[] for _ in self.shapes]
+        by_output: list[ByPass] = [[] for _ in self.session.get_outputs()]
         sizes = []
         inputs = {value.name for value in self.session.get_inputs()}
         for batch in self.passes.of(indices):
             feed = dict(extra or {})
             for name in inputs.intersection(batch.feed):
                 feed[name] = batch.feed[name]
-            for passes, statistic in zip(by_site, self.session.run(None, feed), strict=True):
+            for passes, statistic in zip(by_output, self.session.run(None, feed), strict=True):
                 passes.append(statistic)
             sizes.append(batch.fed)
-        return Taken(by_site, sizes)
+        return Taken(by_output, sizes)
 
 
-class Maxima(Statistics):
-    """The largest values over all passes, at least 0."""
+class Statistics(Probing):
+    """The statistic of each site, of each pass."""
 
-    def start(self) -> list[Array]:
-        """Return those of no samples."""
-        return [np.zeros(shape) for shape in self.shapes]
-
-    def add(self, total: list[Array], indices: Array, extra: Feed | None) -> list[Array]:
-        """Take in some samples."""
-        found = self.taken(indices, extra)
-        for maximum, passes in zip(total, found.by_site, strict=True):
-            for largest in passes:
-                np.maximum(maximum, largest, out=maximum)
-        return total
-
-    def merge(self, total: list[Array], other: list[Array]) -> list[Array]:
-        """Take in the maxima of other samples."""
-        for maximum, largest in zip(total, other, strict=True):
-            np.maximum(maximum, largest, out=maximum)
-        return total
+    def compute(self, items: Sequence[Array], shared: Feed | None) -> Iterator[Taken]:
+        """Yield the statistics of each of some batches."""
+        for indices in items:
+            yield self.taken(indices, shared)
 
 
-class Counts(Statistics):
+@dataclass(frozen=True)
+class Summary:
+    """The mean, the largest and the least of a site's values over some samples.
+
+    `least`: 0 where values are known not to be negative.
+    """
+
+    mean: Array
+    largest: Array
+    least: Array
+
+    def widened(self, other: Summary) -> Summary:
+        """Return the same mean, with the extremes of other samples taken in."""
+        largest = np.maximum(self.largest, other.largest)
+        least = np.minimum(self.least, other.least)
+        return Summary(self.mean, largest, least)
+
+
+class Summaries(Probing):
+    """The summary of each site, of each batch."""
+
+    def compute(self, items: Sequence[Array], shared: Feed | None) -> Iterator[list[Summary]]:
+        """Yield the summaries of each of some batches."""
+        for indices in items:
+            found = self.taken(indices, shared)
+            each = len(found.by_output) // len(self.shapes)
+            summaries = []
+            for first in range(0, len(found.by_output), each):
+                means, largest, *least = found.by_output[first : first + each]
+                mean = _average(means, found.sizes)
+                most = np.max(largest, axis=0)
+                lowest = np.min(least[0], axis=0) if least else np.zeros_like(most)
+                summaries.append(Summary(mean, most, lowest))
+            yield summaries
+
+
+class Counts(Probing):
     """Histograms: how many values fell into each bin."""
 
     def start(self) -> list[Counter]:
         """Return those of no samples."""
-        return [Counter(prod(shape), BINS) for shape in self.shapes]
+        return [Counter(shape, BINS) for shape in self.shapes]
 
     def add(self, total: list[Counter], indices: Array, extra: Feed | None) -> list[Counter]:
         """Take in some samples."""
         found = self.taken(indices, extra)
-        for counter, passes in zip(total, found.by_site, strict=True):
+        for counter, passes in zip(total, found.by_output, strict=True):
             for numbers in passes:
                 counter.add(numbers)
         return total
@@ -120,7 +141,7 @@ class Counts(Statistics):
 class StatisticRecipe:
     """A statistic without its samples."""
 
-    kind: type[Statistics]
+    kind: type[Probing]
     model: bytes
     """The instrumented ANN."""
     shapes: Shapes
@@ -130,10 +151,17 @@ class StatisticRecipe:
     batch: int
     size: int
 
-    def open(self, samples: Samples, threads: int) -> Statistics:
+    def open(self, samples: Samples, threads: int) -> Probing:
         """Return the statistic on some samples."""
         proto = onnx.ModelProto.FromString(self.model)
         asked = threads if self.threads is None else self.threads
         session = open_own_session(proto, asked)
         passes = SamplePasses(samples, self.fixed, self.batch, self.size)
         return self.kind(session, passes, self.shapes)
+
+
+def _average(passes: ByPass, sizes: Sequence[int]) -> Array:
+    """Return the average of a statistic over all samples of some passes."""
+    values = np.asarray(passes, np.float64)
+    found: Array = np.average(values, axis=0, weights=sizes)
+    return found

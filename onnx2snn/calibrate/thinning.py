@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from onnx2snn.data.positions import spread_positions
+from onnx2snn.data.positions import spread_step
 from onnx2snn.prepare.partition import Site
 
 
 @dataclass(frozen=True)
 class Thinning:
-    """The positions of a large map that are counted, along neighbouring axes taken as one.
+    """Every `step`-th position of a large map is counted, along neighbouring axes taken as one.
 
     `behind` are the sizes of the axes behind those.
     """
 
     axes: range
-    positions: tuple[int, ...]
+    step: int
     behind: tuple[int, ...]
 
 
 def thinning_of(site: Site, least: int) -> Thinning | None:
-    """Return the positions of a map that are counted, `least` of them or some more.
+    """Return which positions of a map are counted, about `least` of them.
 
     None: all of them, in a small map and where a size is not static.
     """
@@ -36,20 +36,16 @@ def thinning_of(site: Site, least: int) -> Thinning | None:
     positions = prod(before) * prod(behind)
     if positions < 2 * least:
         return None
-    # step^axes = positions / least, rounded down: one of step^axes positions is counted
-    axes = len(before) + len(behind)
-    step = int((positions / least) ** (1 / axes))
-    if step == 1:
-        return None
-    every = step**axes
     # the larger side of the channels' axis is flattened and thinned out
     if prod(before) > prod(behind):
         side, start = before, 1
     else:
         side, start = behind, site.axis + 1
-    count = max(1, prod(side) // every)
+    step = spread_step(tuple(side), max(1, least * prod(side) // positions))
+    if step == 1:
+        return None
     return Thinning(
         axes=range(start, start + len(side)),
-        positions=spread_positions(tuple(side), count),
+        step=step,
         behind=tuple(shape[start + len(side) - 1 :]),
     )

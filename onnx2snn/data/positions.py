@@ -1,13 +1,14 @@
 """Which positions of a map stand for all of them.
 
 A grid of every n-th row and column meets one phase only of a map that was upsampled with stride n.
-Positions of a lattice that runs through the flattened map meet every phase alike.
+Every n-th position of the flattened map meets every phase alike, where n has no divisor in common
+with the strides: rows are entered at one phase after another.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
+from math import ceil, gcd, prod
 
 import numpy as np
 
@@ -16,34 +17,28 @@ from onnx2snn.aliases import Array
 STRIDES = (2, 3, 4)
 """Strides of upsampling whose phases have to be met alike."""
 
-CANDIDATES = 128
-"""Lattices that are compared, at most."""
+DIVISORS = 6
+"""What has the divisors of the strides."""
+
+FEWER, MORE = 0.8, 1.75
+"""The least and the largest share of the number of positions that is asked for."""
 
 
 @lru_cache(maxsize=256)
-def spread_positions(sizes: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """Return positions of a map that meet every phase, and every part of it, about alike.
-
-    They are k · step mod P for k = 0 ... count - 1, with P positions in the map and the step, which
-    has no divisor in common with P, that spreads them best. The same sizes give the same ones.
+def spread_step(sizes: tuple[int, ...], count: int) -> int:
+    """Return n, so that every n-th position meets every phase and every part of a map about alike.
 
     Args:
         sizes: Of the map's axes.
-        count: The number of positions; all are returned where the map has no more.
+        count: About the number of positions; all are taken (1) where no n gives about so many.
 
     Returns:
-        Numbers in the flattened map, in order.
+        The one of all that do which spreads positions best.
     """
     total = prod(sizes)
-    if count >= total:
-        return tuple(range(total))
-    numbers = np.arange(1, total)
-    steps = numbers[np.gcd(numbers, total) == 1]
-    if len(steps) > CANDIDATES:
-        steps = np.random.default_rng(0).choice(steps, CANDIDATES, replace=False)
-    lattices = [np.arange(count) * step % total for step in steps]
-    best = min(lattices, key=lambda lattice: _unevenness(lattice, sizes))
-    return tuple(int(position) for position in np.sort(best))
+    steps = range(ceil(total / (count * MORE)), int(total / (count * FEWER)) + 1)
+    prime = [step for step in steps if gcd(step, DIVISORS) == 1]
+    return min(prime, key=lambda step: _unevenness(np.arange(0, total, step), sizes), default=1)
 
 
 def _unevenness(positions: Array, sizes: tuple[int, ...]) -> float:

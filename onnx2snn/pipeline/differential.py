@@ -44,7 +44,7 @@ def find_scales(ready: Prepared, job: Job) -> Calibration:
             return saved.load(
                 settings.thresholds, job.sites, ready.source.sha256, settings.granularity
             )
-        run = Calibrator(job)
+        run = Calibrator(job, signed=True)
         run.centres = _starts(run, job)
         if settings.rated_weighted:
             return _thresholds(job, run)
@@ -100,7 +100,7 @@ def _starts(run: Calibrator, job: Job) -> list[Array]:
     if settings.rated_weighted or not settings.starts_at_mean or job.data.random:
         return zeros
     steady = steady_starts(job.graph, _parts(job))
-    means = run.means()
+    means = run.means(job.progress)
     chosen = []
     for site, mean, zero in zip(job.sites, means, zeros, strict=True):
         chosen.append(mean if site.name in steady else zero)

@@ -50,6 +50,4 @@ def _passes(job: Job) -> int:
     settings = job.settings
     if settings.thresholds is not None or settings.threshold_method == "local":
         return 0
-    # neurons in front of weighted operators start at the mean
-    starts = int(settings.sites == "weighted" and settings.starts_at_mean)
-    return starts + (1 if settings.threshold_method == "max" else 2)
+    return 1 if settings.threshold_method == "max" else 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ from onnx2snn.calibrate import rules, sample_passes
 from onnx2snn.calibrate.calibrator import Calibrator
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
 from onnx2snn.calibrate.statistics import Statistics
-from onnx2snn.data.positions import spread_positions
+from onnx2snn.data.positions import spread_step
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.graph.editing import to_proto
 from onnx2snn.pipeline.stage_checks import run_model
@@ -171,7 +171,7 @@ def test_the_passes_of_a_fixed_batch_are_averaged() -> None:
     counter = calibrator(fixed.model, x, 6)
     zero = [np.zeros(site.threshold_shape("channel")) for site in fixed.model.parts.sites]
     feeds = counter.theta_feeds(zero) | {RATE: np.array([2.0], np.float32)}
-    found = counter.work("overshoot", Statistics).opened.taken(np.arange(6), feeds).by_site
+    found = counter.work("overshoot", Statistics).opened.taken(np.arange(6), feeds).by_output
     wanted = [fixed.balance(x[start : start + 2], zero, 1.0, "channel")[0] for start in (0, 2, 4)]
     for site, passes in enumerate(found):
         close(passes, [one[site] for one in wanted], 1e-4)
@@ -244,6 +244,31 @@ def test_means_and_maxima_are_numpys(granularity: str, batch: int, upper: float)
     )
 
 
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("batch", [100, 3])
+def test_sizes_of_what_may_be_negative_are_largest_at_an_extreme(
+    granularity: str, batch: int
+) -> None:
+    """Of the currents of both sites, from centres on either side of the middle."""
+    net, x = plain(), images(7)
+    before = {node.outputs[0].name: node.inputs[0].name for node in net.model.arranged.nodes}
+    sites = [replace(site, tensor=before[site.tensor]) for site in net.model.parts.sites]
+    model = replace(net.model, parts=replace(net.model.parts, sites=tuple(sites)))
+    job = job_of(model, x, batch_size=batch, granularity=granularity)
+    counter = Calibrator(job, signed=True)
+    first = net.layer(0, x)
+    found = [first, net.layer(1, np.maximum(first, 0))]
+    means = [z.mean(axis=axes(granularity), keepdims=True) for z in found]
+    close(counter.means(), means, 1e-4)
+    for shift in (-20.0, 0.0, 20.0):
+        counter.centres = [mean + shift for mean in means]
+        wanted = [
+            np.abs(z - centre).max(axis=axes(granularity), keepdims=True)
+            for z, centre in zip(found, counter.centres, strict=True)
+        ]
+        close(counter.maxima(silent_progress), wanted, 1e-4)
+
+
 def percentiles(counter: Calibrator, percent: float, progress: Progress) -> list[Array]:
     return counter.from_histograms(partial(rules.percentile, percent=percent), progress)
 
@@ -272,8 +297,8 @@ def test_a_percentile_is_numpys_within_one_bin(
     [
         ((3, 4), 12),
         ((9, 10), 90),
-        ((20, 21), 105),
-        ((1, 480), 53),
+        ((20, 21), 84),
+        ((1, 480), 44),
     ],
     ids=["small", "not quite large", "large", "long"],
 )
@@ -288,14 +313,16 @@ def test_histograms_count_every_activation_of_small_maps_and_some_of_large_ones(
         threshold_input(site): maximum.astype(np.float32)
         for site, maximum in zip(sites, maxima, strict=True)
     }
-    positions = spread_positions(size, counted)
+    step = spread_step(size, 48) if counted < 90 else 1
     for bins, whole in zip(
         run_model(graph, {"input": x} | feed, 1), net.activations(x), strict=True
     ):
-        a = whole.reshape(*whole.shape[:2], -1)[:, :, positions]
+        a = whole.reshape(*whole.shape[:2], -1)[:, :, ::step]
+        assert a.shape[2] == counted
         rows = per_channel(a, granularity)
         wanted = [np.histogram(np.minimum(row, 29.999), BINS, (0, 30.0))[0] for row in rows]
-        found = np.bincount(bins, minlength=len(rows) * BINS).reshape(len(rows), BINS)
+        of_rows = per_channel(bins, granularity)
+        found = np.array([np.bincount(row, minlength=BINS) for row in of_rows])
         assert found.sum() == a.size
         # an activation on the border of two bins may be rounded into either
         assert np.all(np.abs(np.cumsum(found, axis=1) - np.cumsum(wanted, axis=1)) <= 2)
@@ -339,7 +366,8 @@ def test_thresholds_behind_an_upsampling_are_those_of_all_its_phases(how: str) -
     graph.outputs = [graph.tensors()[site.tensor]]
     (a,) = reference(graph, {"input": x})
     rows = np.moveaxis(a, site.axis, 0).reshape(4, -1)
-    np.testing.assert_allclose(theta.ravel(), np.percentile(rows, 90.0, axis=1), rtol=0.03)
+    # a ninth of the positions is far larger: the percentile is close to the border between the two
+    np.testing.assert_allclose(theta.ravel(), np.percentile(rows, 90.0, axis=1), rtol=0.04)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -362,12 +390,13 @@ def test_statistics_of_any_layer_lie_along_its_channels(name: str, granularity: 
 # The instrumented graph.
 
 
-@pytest.mark.parametrize("statistic", ["overshoot", "maximum", "mean", "histogram"])
+@pytest.mark.parametrize("statistic", ["overshoot", "summary", "histogram"])
 def test_only_statistics_leave_the_graph(statistic: str) -> None:
     model = network("resnet")
     before = to_proto(model.arranged).SerializeToString(deterministic=True)
     graph = instrument(model.arranged, model.parts.sites, statistic, "channel")
-    assert len(graph.outputs) == len(model.parts.sites)
+    each = 2 if statistic == "summary" else 1
+    assert len(graph.outputs) == each * len(model.parts.sites)
     thresholds = statistic in ("overshoot", "histogram")
     names = {threshold_input(site) for site in model.parts.sites} if thresholds else set()
     assert {t.name for t in graph.inputs} == {"input"} | names | (

@@ -24,20 +24,20 @@ RNG = np.random.default_rng(0)
 def test_counts_are_numpys(
     rows: int, bins: int, each: int, batches: int, dtype: type[np.generic]
 ) -> None:
-    counter = Counter(rows, bins)
+    counter = Counter((1, rows), bins)
     wanted = np.zeros(rows * bins, np.int64)
     for _ in range(batches):
-        numbers = RNG.integers(0, bins, (each, rows)) + np.arange(rows) * bins
-        counter.add(numbers.ravel().astype(np.int32))
-        wanted += np.bincount(numbers.ravel(), minlength=rows * bins)
+        numbers = RNG.integers(0, bins, (each, rows))
+        counter.add(numbers.astype(np.uint16))
+        wanted += np.bincount((numbers + np.arange(rows) * bins).ravel(), minlength=rows * bins)
     assert counter.counts.dtype == dtype
     np.testing.assert_array_equal(counter.counts, wanted.reshape(rows, bins))
 
 
 def test_all_of_a_rows_activations_may_lie_in_one_bin() -> None:
-    counter = Counter(2, 4)
+    counter = Counter((2, 1), 4)
     for _ in range(3):
-        counter.add(np.repeat(np.array([1, 7], np.int32), 100))
+        counter.add(np.repeat(np.array([[1], [3]], np.uint16), 100, axis=1))
     assert counter.counts.dtype == np.uint16
     np.testing.assert_array_equal(counter.counts, [[0, 300, 0, 0], [0, 0, 0, 300]])
 

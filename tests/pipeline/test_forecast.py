@@ -23,7 +23,7 @@ from onnx2snn.settings import Settings
         (Settings(preset="paper", method="max"), 2, 1),
         (Settings(preset="paper", method="percentile"), 2, 2),
         (Settings(preset="paper"), 2, 0),
-        (Settings(preset="differential"), 2, 3),
+        (Settings(preset="differential"), 2, 2),
         (Settings(preset="differential", method="max", start="zero"), 2, 1),
     ],
 )
