@@ -52,7 +52,7 @@ def calibrate(job: Job) -> Calibration:
     method = settings.threshold_method
     run = Calibrator(job)
     thresholds = ceilings(run, method, job)
-    means = run.means(job.progress)
+    means = run.means()
     decided = settings.calibration(method)
     if method == "local":
         decided["iterations"] = run.balanced
