@@ -3,11 +3,14 @@
     python benchmarks/answer.py NAME=ANN,CALIBRATION,TEST ... [--presets differential paper]
                                 [--batch 1 32] [--threads 2] [--rounds 4] [--limit N]
                                 [--json FILE] [--write docs/performance.md]
+    python benchmarks/answer.py NAME=ANN,CALIBRATION,TEST ... --presets spikingjelly ...
 
 For each network and preset: the smallest T of a row of them that keeps 99 % of the ANN's accuracy
 on the test data, the delay counted, and the time of a whole `SpikingSession.run` at that T over the
 time that the ANN's file takes in stock onnxruntime, in the same process (`timing` says how; the ANN
-in its fastest way). A preset that fits its corrections to T is converted for each T anew. With
+in its fastest way). A preset that fits its corrections to T is converted for each T anew.
+`spikingjelly` is SpikingJelly's local threshold balancing (`spikingjelly_twin` says how, what to
+install), given the thresholds of the paper preset, in its faster step mode; it scores top-1. With
 --json, figures are kept in a file, those of earlier runs stay, and the table shows all of them: a
 first run with --rounds 0 scores alone, which needs no quiet machine.
 """
@@ -22,9 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from foreign import write_table
 from speed_tables import fastest_ann
+from spikingjelly_ways import thresholds_of
 from timing import Variant, Watch, alternate
 from variants import Network, ann_ways, inputs
 
@@ -32,6 +37,8 @@ import onnx2snn
 
 Found = dict[str, Any]
 
+PORTION = 100
+"""Samples that SpikingJelly runs at once, for scores."""
 SHARE = 0.99
 """Of the ANN's accuracy."""
 TIMES: dict[str, tuple[int, ...]] = {
@@ -42,6 +49,8 @@ TIMES: dict[str, tuple[int, ...]] = {
 """By preset, the T that are tried."""
 FITTED = ("low-latency",)
 """Presets that are fitted to T."""
+PEER = "spikingjelly"
+"""In the place of a preset."""
 QUICK: dict[str, Found] = {
     "differential": {},
     "paper": {"method": "percentile"},
@@ -61,6 +70,9 @@ def main() -> None:
         network = Network(name, ann, calibration)
         for preset in given.presets:
             scored = f"{name}|{preset}|"
+            if preset == PEER:
+                ask_peer(network, test, scored, found, given)
+                continue
             if scored not in found:
                 found[scored] = first_answer(network, test, preset, given.limit)
             about = found[scored]
@@ -82,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("networks", nargs="*", metavar="NAME=ANN,CALIBRATION,TEST")
-    parser.add_argument("--presets", nargs="*", choices=list(TIMES), default=list(TIMES))
+    parser.add_argument("--presets", nargs="*", choices=[*TIMES, PEER], default=list(TIMES))
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 32])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=4, help="0: score only")
@@ -111,6 +123,55 @@ def first_answer(network: Network, test: Path, preset: str, limit: int | None) -
             if row[metric] >= SHARE * wanted:
                 return {"timesteps": row["timesteps"], "ann": wanted, "snn": row[metric]}
     return {"tried": rows[-1]}
+
+
+def ask_peer(
+    network: Network, test: Path, scored: str, found: Found, given: argparse.Namespace
+) -> None:
+    """Enter SpikingJelly's first T that keeps the accuracy, and its times there."""
+    import spikingjelly_twin
+
+    conversion = spiking(network, "paper", 0, {})
+    twin = spikingjelly_twin.Twin(network.ann, thresholds_of(conversion), given.threads)
+    if scored not in found:
+        found[scored] = first_answer_of_peer(twin, test, TIMES["paper"][-1], given.limit)
+    about = found[scored]
+    if not given.rounds or "timesteps" not in about:
+        return
+    for batch in given.batch:
+        feed = inputs(network, batch)
+        (x,) = feed.values()
+        variants = ann_ways(network, feed, given.threads)
+        for mode in (twin.single_step, twin.multi_step):
+            run = partial(mode, x, about["timesteps"])
+            variants.append(Variant(mode.__name__, run, batch))
+        watch = Watch()
+        figures = alternate(variants, given.rounds)
+        kept = {name: asdict(figure) for name, figure in figures.items()}
+        modes = [kept.pop("single_step"), kept.pop("multi_step")]
+        kept["auto"] = min(modes, key=lambda figure: float(figure["median"]))
+        found[f"{scored}{batch}"] = {**about, "figures": kept, "others": watch.stop()}
+
+
+def first_answer_of_peer(twin: Any, test: Path, most: int, limit: int | None) -> Found:
+    """Return the first T at which SpikingJelly keeps the accuracy, and both accuracies."""
+    with np.load(test) as data:
+        labels = data["labels"][:limit]
+        (name,) = set(data.files) - {"labels"}
+        samples = data[name][:limit]
+    right = np.zeros(most)
+    of_ann = 0.0
+    for start in range(0, len(samples), PORTION):
+        x, wanted = samples[start : start + PORTION], labels[start : start + PORTION]
+        of_ann += np.sum(twin.ann_outputs(x).argmax(1) == wanted)
+        for t, outputs in enumerate(twin.means_until(x, most)):
+            right[t] += np.sum(outputs.argmax(1) == wanted)
+    (kept,) = np.nonzero(right >= SHARE * of_ann)
+    if not kept.size:
+        return {"tried": most}
+    first = int(kept[0])
+    shares = {"ann": of_ann / len(samples), "snn": right[first] / len(samples)}
+    return {"timesteps": first + 1, **shares}
 
 
 def spiking(network: Network, preset: Any, timesteps: int, options: Found) -> onnx2snn.Conversion:

@@ -271,6 +271,15 @@ class Twin:
             found: Array = (total / timesteps).cpu().numpy()
         return found
 
+    def means_until(self, x: Array, timesteps: int) -> Iterator[Array]:
+        """Yield the mean output after each time-step, step by step."""
+        with self._mode("s"):
+            given = self._tensor(x)
+            total = torch.zeros(())
+            for t in range(1, timesteps + 1):
+                total = total + self.snn(given)
+                yield (total / t).cpu().numpy()
+
     def multi_step(self, x: Array, timesteps: int) -> Array:
         """The mean output over `timesteps`, layer by layer."""
         with self._mode("m"):
