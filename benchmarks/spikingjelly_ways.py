@@ -17,7 +17,7 @@ def thresholds_of(conversion: onnx2snn.Conversion) -> dict[str, Array]:
     """Return a threshold a channel, in ANN units, by the name of the ANN's activation."""
     proto = conversion.model
     source = {n["name"]: n["source"] for n in onnx2snn.SpikingSession(proto).neurons}
-    return {source[node.name]: _scale(node) for node in neuron_nodes(proto)}
+    return {source[node.name]: _scale(node) for node in neuron_nodes(proto.graph.node)}
 
 
 def _scale(node: onnx.NodeProto) -> Array:

@@ -35,7 +35,7 @@ STEP_PASSES = 5
 OTHER_PASSES = 4
 """... and all that is done once, such as fitting weights, this many ..."""
 
-LEAST_SAMPLES = 16
+LEAST_SAMPLES = 32
 """... but no fewer, where there are as many."""
 
 MOST_VALUES = 2**28

@@ -11,13 +11,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import util
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx2snn.data.blame import users_code
 from onnx2snn.errors import DataError, UsageError
 from onnx2snn.protos.reading import require_file
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class Script(str):
@@ -110,10 +114,19 @@ def _run_script(path: Path) -> ModuleType:
     except OSError as error:
         said = error.strerror or error
         raise DataError(f"the script '{path}' cannot be read: {said}; correct the path") from error
-    spec = util.spec_from_file_location(f"_onnx2snn_data_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # a .py file always has both
+    name = f"_onnx2snn_data_{path.stem}"
+    loader = _WithoutCache(name, str(path))
+    spec = util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None  # there is a loader
     module = util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look their module up
     with users_code(str(path)):
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     return module
+
+
+class _WithoutCache(SourceFileLoader):
+    """Loads a script and leaves no bytecode beside it, as `python script.py` does."""
+
+    def set_data(self, path: str, data: ReadableBuffer, *, _mode: int = 0o666) -> None:
+        """Write nothing."""

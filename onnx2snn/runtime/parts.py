@@ -284,8 +284,10 @@ def encoded(
     if session is None or device.is_host:
         return Tensors(device, with_outputs(session, inputs))
     binding = session.io_binding()
-    for value in session.get_inputs():
-        binding.bind_ortvalue_input(value.name, device.put(inputs[value.name]))
+    # a binding does not keep what shares the memory of an array, as integers do (onnxruntime 1.20)
+    given = {value.name: device.put(inputs[value.name]) for value in session.get_inputs()}
+    for name, value in given.items():
+        binding.bind_ortvalue_input(name, value)
     made = session.get_outputs()
     for value in made:
         if value.type in FLOATS:

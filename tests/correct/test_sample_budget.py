@@ -23,9 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:agreement with the ANN")
         # n / N of the samples cost n / N (5 T + 4) passes: no more than 24
         (100, 4, 100),
         (100, 8, 54),
-        (100, 16, 28),
-        # no fewer than 16, where there are as many
-        (30, 32, 16),
+        (200, 16, 57),
+        # no fewer than 32, where there are as many
+        (50, 32, 32),
         (10, 32, 10),
         # and no more than 200
         (1000, 8, 200),
@@ -51,10 +51,10 @@ def test_fewer_are_simulated_where_their_spikes_would_be_too_many(
 
 
 def test_the_report_says_how_many_were_simulated() -> None:
-    x = inputs_for("mlp", 40)
+    x = inputs_for("mlp", 100)
     report = convert(mlp(), x, preset="low-latency", timesteps=8).report
     # a tenth of them is held back
-    assert report.corrected_on == 36 * 24 // 44
+    assert report.corrected_on == 90 * 24 // 44
     shown = StringIO()
     console = Console(file=shown, width=200)
     for table in report_tables(report):
