@@ -17,7 +17,7 @@ from onnx import GraphProto, ValueInfoProto
 from onnx2snn.errors import ModelFileError
 from onnx2snn.protos import budget, large, storage
 from onnx2snn.protos.specs import is_settled, symbols
-from onnx2snn.protos.walk import graphs, subgraphs
+from onnx2snn.protos.walk import graphs, read_by
 
 POINTER = 64
 """Bits that an element of a type without a fixed size takes at least."""
@@ -83,7 +83,7 @@ def _size(value: ValueInfoProto) -> int:
 
 def _peak(graph: GraphProto, sizes: dict[str, int]) -> tuple[int, str]:
     """Return the most bytes alive at once, and the largest tensor of the node that makes it so."""
-    reads = [_read_by(node) for node in graph.node]
+    reads = [read_by(node) for node in graph.node]
     readers = Counter(chain.from_iterable(reads))
     readers.update(value.name for value in graph.output)
     given = [value.name for value in graph.input]
@@ -100,12 +100,3 @@ def _peak(graph: GraphProto, sizes: dict[str, int]) -> tuple[int, str]:
             if readers[name] == 0:
                 now -= sizes.get(name, 0)
     return peak, max(busiest, key=lambda name: sizes.get(name, 0), default="")
-
-
-def _read_by(node: onnx.NodeProto) -> set[str]:
-    """Return the tensors that a node reads, those that its subgraphs read included."""
-    read = set(node.input)
-    for part in subgraphs([node]):
-        for inner in part.node:
-            read.update(inner.input)
-    return read

@@ -43,6 +43,16 @@ def bodies(node: NodeProto) -> list[GraphProto]:
     return found
 
 
+def read_by(node: NodeProto) -> set[str]:
+    """Return the tensors that a node reads, and all that its subgraphs read and hand out."""
+    read = {name for name in node.input if name}
+    for part in subgraphs([node]):
+        for inner in part.node:
+            read.update(filter(None, inner.input))
+        read.update(value.name for value in part.output)
+    return read
+
+
 def all_graphs(model: onnx.ModelProto) -> Iterator[GraphProto]:
     """Yield all graphs of a model: its own, and those inside its nodes and its functions' nodes."""
     yield from graphs(model.graph)

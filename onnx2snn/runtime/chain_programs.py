@@ -15,7 +15,7 @@ from typing import Any, Final, TypedDict
 
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from onnx2snn.protos.nodes import attribute
+from onnx2snn.protos.nodes import attribute, standard
 
 MOST_REGISTERS = 128
 MOST_ENDS = 64
@@ -140,7 +140,7 @@ class Program:
             self._aliases[node.output[0]] = value
             return True
         operation = ELEMENTWISE.get(node.op_type)
-        if operation is None or node.domain not in ("", "ai.onnx"):
+        if operation is None or not standard(node):
             return False
         operands = [self._operand(name, constants) for name in node.input if name]
         if not operation.takes_logical and self._logical.intersection(operands):

@@ -20,6 +20,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from onnx2snn.protos.inlining import inlined
 from onnx2snn.protos.nodes import standard
+from onnx2snn.protos.walk import read_by
 from onnx2snn.runtime.chain_programs import (
     EACH_STEP,
     ELEMENTWISE,
@@ -62,7 +63,7 @@ def with_chains(proto: onnx.ModelProto) -> onnx.ModelProto:
     nodes = [_scan_as_chain(node, facts) or node for node in graph.node]
     facts.add_floats_of(nodes)
     nodes = _grouped(nodes, facts)
-    used = {name for node in nodes for name in _taken(node)} | facts.answers
+    used = {name for node in nodes for name in read_by(node)} | facts.answers
     del graph.node[:]
     graph.node.extend(node for node in nodes if used & set(node.output))
     if any(node.domain == KERNELS_DOMAIN for node in graph.node):
@@ -110,7 +111,7 @@ class _Facts:
 
     def is_constant(self, node: NodeProto) -> bool:
         """Return whether a node takes nothing but constants."""
-        return all(name in self.constants for name in _taken(node))
+        return all(name in self.constants for name in read_by(node))
 
     def add_floats_of(self, nodes: Sequence[NodeProto]) -> None:
         """Learn which outputs of sorted nodes are float32."""
@@ -135,16 +136,6 @@ class _Facts:
         logical = node.op_type in ELEMENTWISE and ELEMENTWISE[node.op_type].logical
         telling = node.input[-1 if node.op_type == "Where" else 0]
         return known and not logical and telling in self.floats
-
-
-def _taken(node: NodeProto) -> list[str]:
-    """Return what a node takes, its bodies' tensors from outside among it."""
-    taken = [name for name in node.input if name]
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            taken += [name for inner in attribute.g.node for name in _taken(inner)]
-            taken += [value.name for value in attribute.g.output]
-    return taken
 
 
 def _scan_as_chain(node: NodeProto, facts: _Facts) -> NodeProto | None:
@@ -203,14 +194,14 @@ def _grouped(nodes: Sequence[NodeProto], facts: _Facts) -> list[NodeProto]:
     that take from each other and are equally deep make a group: a way that leaves it goes on
     deeper, and never comes back.
     """
-    takers = Counter(name for node in nodes for name in dict.fromkeys(_taken(node)))
+    takers = Counter(name for node in nodes for name in read_by(node))
     takers.update(facts.answers)
     kept = _inside_convolutions(nodes, facts, takers)
     depths: dict[str, int] = {}
     groups: dict[str, _Group] = {}
     placed: list[tuple[int, int, NodeProto]] = []
     for place, node in enumerate(nodes):
-        depth = max((depths.get(name, 0) for name in _taken(node)), default=0)
+        depth = max((depths.get(name, 0) for name in read_by(node)), default=0)
         if place in kept or not _joins(node, facts):
             if not facts.is_constant(node):
                 depth += 1

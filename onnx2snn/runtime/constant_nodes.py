@@ -7,6 +7,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from onnx2snn.protos.nodes import standard
 from onnx2snn.protos.sessions import open_own_session
+from onnx2snn.protos.walk import read_by
 
 
 def fold_constants(model: onnx.ModelProto) -> None:
@@ -16,7 +17,8 @@ def fold_constants(model: onnx.ModelProto) -> None:
     nodes = []
     others = []
     for node in graph.node:
-        if standard(node) and fixed.issuperset(name for name in node.input if name):
+        # what a branch makes itself is never fixed: nodes with subgraphs stay
+        if standard(node) and fixed.issuperset(read_by(node)):
             fixed.update(node.output)
             nodes.append(node)
         else:
@@ -24,23 +26,12 @@ def fold_constants(model: onnx.ModelProto) -> None:
     asked = {value.name for value in graph.output}
     if not nodes or asked.intersection(name for node in nodes for name in node.output):
         return
-    wanted = _taken_by(others)
+    wanted = {name for node in others for name in read_by(node)}
     made = [name for node in nodes for name in node.output if name in wanted]
     if made:
         graph.initializer.extend(_computed(model, nodes, made))
     del graph.node[:]
     graph.node.extend(others)
-
-
-def _taken_by(nodes: list[NodeProto]) -> set[str]:
-    """Return all that nodes take, those of their bodies as well."""
-    taken = {name for node in nodes for name in node.input}
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                taken |= _taken_by(list(attribute.g.node))
-                taken.update(value.name for value in attribute.g.output)
-    return taken
 
 
 def _computed(

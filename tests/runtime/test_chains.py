@@ -100,6 +100,9 @@ def test_a_layer_of_neurons_is_one_operator(case: tuple[onnx.ModelProto, Array])
     assert not left & {"Round", "Floor", "Max", "Min", "HardSigmoid", "Clip"}
 
 
+_BIAS = np.array([0.5, -1, 2], np.float32).reshape(3, 1, 1)
+
+
 def _model(nodes: list[onnx.NodeProto], inputs: dict[str, Array], outputs: list[str]) -> Any:
     graph = helper.make_graph(
         nodes,
@@ -109,7 +112,7 @@ def _model(nodes: list[onnx.NodeProto], inputs: dict[str, Array], outputs: list[
             for name, value in inputs.items()
         ],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [numpy_helper.from_array(np.array([0.5, -1, 2], np.float32).reshape(3, 1, 1), "bias")],
+        [numpy_helper.from_array(_BIAS, "bias")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
@@ -181,6 +184,24 @@ def test_comparisons_are_held_as_numbers_within_a_chain(library: str) -> None:
     np.testing.assert_array_equal(got, np.where(fires, 0, np.minimum(x, np.float32(1.5))))
 
 
+def test_a_branch_that_reads_what_varies_is_no_constant(library: str) -> None:
+    x = np.random.default_rng(0).normal(0, 2, [7, 3]).astype(np.float32)
+    branches = {}
+    for name, op in (("then_branch", "Neg"), ("else_branch", "Abs")):
+        made = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        body = [helper.make_node(op, ["x"], [name])]
+        branches[name] = helper.make_graph(body, name, [], [made])
+    nodes = [
+        helper.make_node("If", ["always"], ["chosen"], **branches),
+        helper.make_node("Add", ["chosen", "x"], ["sum"]),
+        helper.make_node("Sub", ["sum", "bias"], ["y"]),
+    ]
+    model = _model(nodes, {"x": x}, ["y"])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    (got,) = _runs(with_chains(model), {"x": x}, library)
+    np.testing.assert_array_equal(got, np.broadcast_to(-_BIAS, got.shape))
+
+
 def test_large_tensors_are_shared_out_to_threads(library: str) -> None:
     x = np.random.default_rng(0).normal(0, 2, [4, 3, 120, 121]).astype(np.float32)
     nodes = [
@@ -189,7 +210,7 @@ def test_large_tensors_are_shared_out_to_threads(library: str) -> None:
         helper.make_node("Sub", ["moved", "whole"], ["y"]),
     ]
     (got,) = _runs(with_chains(_model(nodes, {"x": x}, ["y"])), {"x": x}, library)
-    moved = x + np.array([0.5, -1, 2], np.float32).reshape(3, 1, 1)
+    moved = x + _BIAS
     np.testing.assert_array_equal(got, moved - np.round(moved))
 
 
