@@ -288,8 +288,8 @@ def _with_tells(steps: list[Step], asked: set[str]) -> list[Step]:
     gone: set[str] = set()
     for code, name, operands in steps:
         found = _told(makers, operands[0]) if code == ELEMENTWISE["Round"].code else None
-        # x is taken twice, g twice, d and p once: by these alone
-        if found is not None and [users[one] for one in found.inner] == [2, 2, 1, 1]:
+        # by these alone
+        if found is not None and all(users[one] == count for one, count in found.inner.items()):
             gone.update(found.inner)
             kept.append((TELL, name, [found.error, found.largest, found.splitter]))
         else:
@@ -299,12 +299,15 @@ def _with_tells(steps: list[Step], asked: set[str]) -> list[Step]:
 
 @dataclass(frozen=True)
 class _Tell:
-    """What a neuron of differential coding rounds: e, L and C, and x, g, d and p by name."""
+    """What a neuron of differential coding rounds: e, L and C.
+
+    `inner`: how often x, g, d and p are taken, by name, and -L where it is computed.
+    """
 
     error: Register
     largest: Register
     splitter: Register
-    inner: tuple[str, str, str, str]
+    inner: dict[str, int]
 
 
 def _told(makers: Mapping[str, tuple[int, list[Register]]], p: Register) -> _Tell | None:
@@ -323,9 +326,15 @@ def _told(makers: Mapping[str, tuple[int, list[Register]]], p: Register) -> _Tel
         return None
     x, splitter = product
     bounds = made(x, "Clip")
-    if bounds is None or not isinstance(bounds[2], float) or bounds[1] != -bounds[2]:
+    if bounds is None or not isinstance(bounds[2], float):
         return None
-    return _Tell(bounds[0], bounds[2], splitter, (str(x), str(g), str(d), str(p)))
+    inner = {str(x): 2, str(g): 2, str(d): 1, str(p): 1}
+    error, lowest, largest = bounds
+    if made(lowest, "Neg") == [largest]:
+        inner[str(lowest)] = 1
+    elif lowest != -largest:
+        return None
+    return _Tell(error, largest, splitter, inner)
 
 
 def scalar_of(node: NodeProto) -> float | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import onnx
 from onnx import NodeProto, TensorProto, helper
@@ -30,6 +29,7 @@ from onnx2snn.runtime.chain_programs import (
     scalar_of,
 )
 from onnx2snn.runtime.constant_nodes import fold_constants
+from onnx2snn.runtime.grouping import Item, grouped
 from onnx2snn.runtime.time_forms import TICKS
 from onnx2snn.runtime.unrolling import ZEROS
 
@@ -69,6 +69,11 @@ def with_chains(proto: onnx.ModelProto) -> onnx.ModelProto:
     if any(node.domain == KERNELS_DOMAIN for node in graph.node):
         model.opset_import.append(helper.make_opsetid(KERNELS_DOMAIN, 1))
     return model
+
+
+def has_chains(proto: onnx.ModelProto) -> bool:
+    """Return whether a model's elementwise operators are chains."""
+    return any(entry.domain == KERNELS_DOMAIN for entry in proto.opset_import)
 
 
 def _leave_out_zeros(graph: onnx.GraphProto) -> None:
@@ -179,47 +184,23 @@ def _unexpanded(name: str, facts: _Facts) -> str:
     return name
 
 
-@dataclass
-class _Group:
-    """Elementwise nodes that only each other are between; by their places."""
-
-    depth: int
-    nodes: dict[int, NodeProto] = field(default_factory=dict)
-
-
 def _grouped(nodes: Sequence[NodeProto], facts: _Facts) -> list[NodeProto]:
-    """Return the nodes, sorted, with groups of elementwise ones as chains.
-
-    The depth of a tensor is how many nodes that are not joined lie before it at most. Joined nodes
-    that take from each other and are equally deep make a group: a way that leaves it goes on
-    deeper, and never comes back.
-    """
+    """Return the nodes, sorted, with groups of elementwise ones as chains."""
     takers = Counter(name for node in nodes for name in read_by(node))
     takers.update(facts.answers)
     kept = _inside_convolutions(nodes, facts, takers)
-    depths: dict[str, int] = {}
-    groups: dict[str, _Group] = {}
-    placed: list[tuple[int, int, NodeProto]] = []
+    items = []
     for place, node in enumerate(nodes):
-        depth = max((depths.get(name, 0) for name in read_by(node)), default=0)
-        if place in kept or not _joins(node, facts):
-            if not facts.is_constant(node):
-                depth += 1
-            placed.append((depth, 0, node))
-        else:
-            _join(place, node, depth, depths, groups)
-        depths.update(dict.fromkeys(node.output, depth))
-    for group in {id(group): group for group in groups.values()}.values():
-        chain = _group_as_chain(group, takers, facts)
-        own = [chain] if chain is not None else [node for _, node in _in_order(group.nodes)]
-        placed += [(group.depth, 1, node) for node in own]
-    # stable: what is equally deep stays in order
-    return [node for *_, node in sorted(placed, key=lambda entry: entry[:2])]
-
-
-def _in_order(nodes: Mapping[int, NodeProto]) -> list[tuple[int, NodeProto]]:
-    # of places, which differ
-    return sorted(nodes.items(), key=lambda item: item[0])
+        joins = place not in kept and _joins(node, facts)
+        items.append(Item(list(read_by(node)), node.output, joins, not facts.is_constant(node)))
+    found = []
+    for places in grouped(items):
+        group = [nodes[place] for place in places]
+        chain = None
+        if items[places[0]].joins:
+            chain = _group_as_chain(group, takers, facts)
+        found += [chain] if chain is not None else group
+    return found
 
 
 def _joins(node: NodeProto, facts: _Facts) -> bool:
@@ -233,30 +214,10 @@ def _joins(node: NodeProto, facts: _Facts) -> bool:
     return facts.floats.issuperset(name for name in node.input if name)
 
 
-def _join(
-    place: int,
-    node: NodeProto,
-    depth: int,
-    depths: Mapping[str, int],
-    groups: dict[str, _Group],
-) -> None:
-    """Put a node into the group of those that it takes from, which may join groups."""
-    own = _Group(depth, {place: node})
-    for name in node.input:
-        other = groups.get(name)
-        if other is None or depths[name] != depth or other is own:
-            continue
-        small, large = sorted((own, other), key=lambda group: len(group.nodes))
-        large.nodes |= small.nodes
-        for one in small.nodes.values():
-            groups.update(dict.fromkeys(one.output, large))
-        own = large
-    groups.update(dict.fromkeys(node.output, own))
-
-
-def _group_as_chain(group: _Group, takers: Mapping[str, int], facts: _Facts) -> NodeProto | None:
+def _group_as_chain(
+    nodes: Sequence[NodeProto], takers: Mapping[str, int], facts: _Facts
+) -> NodeProto | None:
     """Return a group as a chain; None where it is one operation, or has truth values outside."""
-    nodes = [node for _, node in _in_order(group.nodes)]
     made = {name for node in nodes for name in node.output}
     outer = {name for node in nodes for name in node.input if name and name not in made}
     if not facts.floats.issuperset(outer):

@@ -17,20 +17,28 @@ def checked_feed(feed: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict
     Raises:
         DataError: An input is missing, unknown, or of another type or shape.
     """
-    takes = f"the model takes {', '.join(map(str, specs))}"
+    values = {name: np.asarray(value) for name, value in feed.items()}
+    if values.keys() != {spec.name for spec in specs}:
+        raise _misnamed(values, specs)
+    for spec in specs:
+        value = values[spec.name]
+        if not _fits(spec, value):
+            found = spec_of(spec.name, value)
+            raise DataError(f"input {found} does not fit; {_taken(specs)}")
+    return values
+
+
+def _misnamed(feed: Mapping[str, Array], specs: Sequence[TensorSpec]) -> DataError:
     names = [spec.name for spec in specs]
     for name in names:
         if name not in feed:
-            raise DataError(f"input '{name}' is missing; {takes}")
-    for name in feed:
-        if name not in names:
-            raise DataError(f"there is no input '{name}'; {takes}")
-    values = {name: np.asarray(value) for name, value in feed.items()}
-    for spec in specs:
-        found = spec_of(spec.name, values[spec.name])
-        if not _fits(spec, found):
-            raise DataError(f"input {found} does not fit; {takes}")
-    return values
+            return DataError(f"input '{name}' is missing; {_taken(specs)}")
+    unknown = next(name for name in feed if name not in names)
+    return DataError(f"there is no input '{unknown}'; {_taken(specs)}")
+
+
+def _taken(specs: Sequence[TensorSpec]) -> str:
+    return f"the model takes {', '.join(map(str, specs))}"
 
 
 def check_goes_on(feed: Mapping[str, Array], before: Mapping[str, Array]) -> None:
@@ -53,12 +61,12 @@ def spec_of(name: str, value: Array) -> TensorSpec:
     return TensorSpec(name, value.dtype, value.shape)
 
 
-def _fits(spec: TensorSpec, found: TensorSpec) -> bool:
-    if found.dtype != spec.dtype:
+def _fits(spec: TensorSpec, value: Array) -> bool:
+    if value.dtype != spec.dtype:
         return False
     if spec.shape is None:
         return True
-    if found.shape is None or len(found.shape) != len(spec.shape):
+    if value.ndim != len(spec.shape):
         return False
-    pairs = zip(spec.shape, found.shape, strict=True)
+    pairs = zip(spec.shape, value.shape, strict=True)
     return all(size == dim for dim, size in pairs if isinstance(dim, int))

@@ -24,7 +24,8 @@ from onnx2snn.protos.sessions import (
 )
 from onnx2snn.protos.specs import TensorSpec
 from onnx2snn.runtime import cut
-from onnx2snn.runtime.chains import with_chains
+from onnx2snn.runtime.blocks import opened_in_blocks
+from onnx2snn.runtime.chains import has_chains, with_chains
 from onnx2snn.runtime.device import FLOATS, Device, device_of
 from onnx2snn.runtime.half import in_half
 from onnx2snn.runtime.kernels import kernel_library
@@ -137,8 +138,12 @@ class Opening:
         """Return a model with chains where there are kernels for them, known to the options."""
         if not self.kernels:
             return proto
-        options.register_custom_ops_library(kernel_library())
-        return with_chains(proto)
+        library = kernel_library()
+        options.register_custom_ops_library(library)
+        with loading():
+            if not has_chains(proto):
+                proto = with_chains(proto)
+            return opened_in_blocks(proto, library, options)
 
 
 class Parts:
@@ -237,11 +242,26 @@ class Parts:
     def _batched_model(self) -> onnx.ModelProto:
         """Return the core of many time-steps, for one session, which uses it up."""
         made, self._unopened = self._unopened, None
+        chained = self._chained_model() if self.opening.kernels else None
+        if chained is not None:
+            return chained
         if made is None:
             again = batched_core(self._model, self._count)
             assert not isinstance(again, str)
             made = again
         return made
+
+    def _chained_model(self) -> onnx.ModelProto | None:
+        """Return the core of many time-steps with chains that are as long as can be.
+
+        None where not all that hands states on is a chain: a Scan would need their shapes.
+        """
+        made = batched_core(self._model, self._count, joined=True)
+        assert not isinstance(made, str)
+        chained = with_chains(made)
+        if any(node.op_type == "Scan" for node in chained.graph.node):
+            return None
+        return chained
 
     def batched_core_for(self, chunks: int) -> ort.InferenceSession:
         """Return the core of many time-steps for a batch of some chunks.

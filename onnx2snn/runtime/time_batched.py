@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from onnx2snn.protos.building import ProtoBuilder
 from onnx2snn.protos.walk import graphs
 from onnx2snn.runtime import cut
+from onnx2snn.runtime.joined import joined_core
 from onnx2snn.runtime.recurrence import Recurrence
 from onnx2snn.runtime.spike_counters import SpikeCounter
 from onnx2snn.runtime.time_axis import time_refusal
@@ -31,11 +32,13 @@ LEADING = f"{OWN}steps_and_samples"
 """Name of the leading axis of folded tensors."""
 
 
-def batched_core(model: StepModel, count: Sequence[SpikeCounter] = ()) -> onnx.ModelProto | str:
+def batched_core(
+    model: StepModel, count: Sequence[SpikeCounter] = (), *, joined: bool = False
+) -> onnx.ModelProto | str:
     """Return a core of K time-steps: the encoder's tensors, states, `TICKS` -> the next states.
 
     It is `cut.core` with the same counters, K times. Where time cannot be folded into the batch
-    axis, the reason is returned instead.
+    axis, the reason is returned instead. `joined`: recurrences are as large as chains can be.
     """
     made = cut.core(model, count=count)
     core = timed_core(made, model, cut.carried_states(model, count))
@@ -45,6 +48,8 @@ def batched_core(model: StepModel, count: Sequence[SpikeCounter] = ()) -> onnx.M
         reason = time_refusal(node, core.facts)
         if reason is not None:
             return f"node '{node.name}': {reason}"
+    if joined:
+        core = joined_core(core)
 
     build = ProtoBuilder()
     forms = Forms(core, build)

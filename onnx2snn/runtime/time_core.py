@@ -71,7 +71,7 @@ class TimedCore:
         """The tensors that a unit takes from others."""
         wanted = set()
         for unit in self.units:
-            wanted.update(_inputs_of(unit))
+            wanted.update(inputs_of(unit))
         return wanted
 
     def in_order(self) -> Iterator[Unit]:
@@ -79,11 +79,11 @@ class TimedCore:
         # an edge from each unit to those that take what it makes
         makers = {}
         for index, unit in enumerate(self.units):
-            for name in _outputs_of(unit):
+            for name in outputs_of(unit):
                 makers[name] = index
         sorter: TopologicalSorter[int] = TopologicalSorter()
         for index, unit in enumerate(self.units):
-            needed = [name for name in _inputs_of(unit) if self.facts.varies(name)]
+            needed = [name for name in inputs_of(unit) if self.facts.varies(name)]
             sorter.add(index, *(makers[name] for name in needed))
         sorter.prepare()
         while sorter.is_active():
@@ -178,14 +178,14 @@ def _neuron_dims(nodes: Sequence[onnx.NodeProto], model: StepModel) -> dict[str,
     return {**dims, **currents}
 
 
-def _inputs_of(unit: Unit) -> list[str]:
+def inputs_of(unit: Unit) -> list[str]:
     """The tensors a unit needs from others."""
     if isinstance(unit, Recurrence):
         return unit.taken
     return [name for name in unit.input if name]
 
 
-def _outputs_of(unit: Unit) -> list[str]:
+def outputs_of(unit: Unit) -> list[str]:
     """The tensors a unit makes, states before each step among them."""
     if isinstance(unit, Recurrence):
         return [*unit.made, *unit.before]

@@ -22,6 +22,11 @@ STEPS = f"{OWN}steps"
 """K, int64 [1]."""
 
 
+def unfolded_name(name: str) -> str:
+    """Return the name of a tensor's unfolded form; nothing but a form has such a name."""
+    return f"{OWN}{name}/unfolded"
+
+
 class Forms:
     """Makes the forms of a core's tensors, by nodes that it appends to a builder."""
 
@@ -44,7 +49,7 @@ class Forms:
         """
         own = self.core.facts.ranks[name]
         more = 0 if rank is None else rank - own
-        output = f"{OWN}{name}/unfolded"
+        output = unfolded_name(name)
         if more:
             output = f"{output}/{more}"
         if not self.build.has(output):

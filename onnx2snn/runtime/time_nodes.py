@@ -15,9 +15,9 @@ import onnx
 
 from onnx2snn.aliases import Array
 from onnx2snn.runtime.time_axis import elementwise
-from onnx2snn.runtime.time_core import OWN
+from onnx2snn.runtime.time_core import OWN, TimedCore
 from onnx2snn.runtime.time_facts import NodeFacts
-from onnx2snn.runtime.time_forms import Forms
+from onnx2snn.runtime.time_forms import Forms, unfolded_name
 
 
 def emit_all_steps(node: onnx.NodeProto, forms: Forms) -> None:
@@ -30,7 +30,7 @@ def emit_all_steps(node: onnx.NodeProto, forms: Forms) -> None:
         forms.build.append(_copied(node))
     elif elementwise(node) and not _lines_up(node, forms):
         _emit_unfolded(node, forms)
-    elif node.op_type == "Mul" and _factor_per_channel(node, forms) is not None:
+    elif is_depthwise(node, forms.core):
         _emit_depthwise(node, forms)
     elif node.op_type == "Concat":
         _emit_concat(node, forms)
@@ -70,18 +70,23 @@ def _emit_unfolded(node: onnx.NodeProto, forms: Forms) -> None:
         if facts.varies(name):
             copy.input[index] = forms.unfolded(name, rank)
     folded = node.output[0]
-    unfolded = f"{OWN}{folded}/unfolded"
+    unfolded = unfolded_name(folded)
     copy.output[0] = unfolded
     forms.build.append(copy)
     forms.fold(unfolded, folded, rank)
 
 
-def _factor_per_channel(node: onnx.NodeProto, forms: Forms) -> Array | None:
+def is_depthwise(node: onnx.NodeProto, core: TimedCore) -> bool:
+    """Return whether a node becomes a depthwise convolution: a Mul with a factor per channel."""
+    return node.op_type == "Mul" and _factor_per_channel(node, core) is not None
+
+
+def _factor_per_channel(node: onnx.NodeProto, core: TimedCore) -> Array | None:
     """Return the factor [C, 1, 1] by which a Mul scales the channels of images; else None."""
     x, name = node.input
-    factor = forms.core.facts.constants.get(name)
-    dims = forms.core.dims.get(x)
-    if factor is None or dims is None or not forms.core.facts.varies(x):
+    factor = core.facts.constants.get(name)
+    dims = core.dims.get(x)
+    if factor is None or dims is None or not core.facts.varies(x):
         return None
     if len(dims) != 4:
         return None
@@ -97,7 +102,7 @@ def _emit_depthwise(node: onnx.NodeProto, forms: Forms) -> None:
     A convolution keeps onnxruntime's blocked layout, which a Mul does not.
     """
     x, name = node.input
-    factor = _factor_per_channel(node, forms)
+    factor = _factor_per_channel(node, forms.core)
     assert factor is not None
     weights = f"{OWN}{name}/weights"
     forms.build.constant(weights, factor.reshape(-1, 1, 1, 1))

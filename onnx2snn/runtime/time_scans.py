@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnx2snn.runtime.cut import Carried
 from onnx2snn.runtime.recurrence import Recurrence
 from onnx2snn.runtime.time_core import OWN
-from onnx2snn.runtime.time_forms import TICKS, Forms
+from onnx2snn.runtime.time_forms import TICKS, Forms, unfolded_name
 
 
 def emit_recurrence(unit: Recurrence, forms: Forms) -> None:
@@ -59,7 +59,7 @@ def _emit_scan(unit: Recurrence, outer: list[str], sent: list[str], forms: Forms
     body = _graph_of_step(unit, list(scanned), sent, forms)
     first = [_in_full_shape(state, outer, forms) for state in unit.states]
     final = [core.final[name] for name in unit.before]
-    unfolded = [f"{OWN}{name}/unfolded" for name in sent]
+    unfolded = [unfolded_name(name) for name in sent]
     forms.build.node(
         "Scan",
         [*first, *scanned.values()],

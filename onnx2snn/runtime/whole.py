@@ -113,10 +113,10 @@ class WholeRuns:
     def _chunks(self, values: Mapping[str, Array]) -> list[slice]:
         """Divide a batch into chunks of as many neurons as stay in the caches."""
         batch = batch_of(values)
-        workers = self._opening.workers
-        of_sample = neurons_of(self._division.model)
-        if batch < 2 or of_sample is None or not self._division.outputs_by_sample(values):
+        of_sample = neurons_of(self._division.model) if batch > 1 else None
+        if of_sample is None or not self._division.outputs_by_sample(values):
             return [slice(None)]
+        workers = self._opening.workers
         most = max(1, CHUNK_NEURONS // max(1, of_sample))
         # rounds of a chunk for each worker; -(-a // b) rounds up
         rounds = -(-batch // (most * workers))

@@ -14,6 +14,11 @@
  *     timed      whether there is time; the last input then has as many numbers as time-steps, and no register
  *     constants  floats
  *
+ * BlockedChain is a chain in the order of onnxruntime's convolutions (NCHWc): tensors of [.., C, H, W] lie in memory as
+ * [.., C / block, H, W, block]. It has two attributes more:
+ *     block      how many channels lie side by side; C is a multiple of it, or 1
+ *     turned     for each input whether it lies in the plain order, and is turned as it is read
+ *
  * Shapes broadcast as in ONNX, and each register has the shape that its own inputs give it: outputs of one shape are
  * computed together. Sums are rounded as written (-ffp-contract=off), so that results are those of the single operators.
  *
@@ -190,60 +195,127 @@ static int same(const Shape *a, const Shape *b) {
     return a->rank == b->rank && !memcmp(a->size, b->size, sizeof(int64_t) * (a->rank > 0 ? a->rank : 0));
 }
 
-/* How an input is read at position i of a shape: its number (i / inner) % count where it is wide, else by strides. */
+/* Returns a shape with its channels in blocks, which are one axis more, the last one. */
+static Shape in_blocks(Shape shape, int64_t block) {
+    int64_t last = 1;
+    if (shape.rank < 0 || shape.rank == MOST_RANK) return (Shape){-1, {0}};
+    if (shape.rank >= 3 && shape.size[shape.rank - 3] != 1) {
+        int64_t *channels = &shape.size[shape.rank - 3];
+        if (*channels % block) return (Shape){-1, {0}};
+        *channels /= block;
+        last = block;
+    }
+    shape.size[shape.rank++] = last;
+    return shape;
+}
+
+/* Returns a shape without blocks. */
+static Shape out_of_blocks(Shape shape) {
+    int64_t last = shape.size[--shape.rank];
+    if (shape.rank >= 3) shape.size[shape.rank - 3] *= last;
+    return shape;
+}
+
+/* How an input is read at position i of a shape: where it is not strided, q = i / width, its number
+ * (q / inner) % count * width + i % width. */
 typedef struct {
     const float *data;
-    int64_t inner, count, of_step;
+    int64_t inner, count, width, of_step;
     int strided;
     int64_t stride[MOST_RANK];
 } View;
 
-/* Returns whether shape `own` can be read at all positions of shape `whole`. */
-static int view_of(const Shape *own, const Shape *whole, View *view) {
-    if (own->rank > whole->rank) return 0;
-    int first = whole->rank, last = -1, gap = 0;
-    int64_t step = 1;
-    for (int i = whole->rank - 1; i >= 0; --i) {
-        int place = i - (whole->rank - own->rank);
-        int64_t size = place < 0 ? 1 : own->size[place];
-        if (size != 1 && size != whole->size[i]) return 0;
-        view->stride[i] = size == 1 ? 0 : step;
-        step *= size;
-        if (size == 1) continue;
-        if (last < 0) last = i;
-        first = i;
+static int is_scalar(const View *view) { return view->count == 1 && view->width == 1 && !view->strided; }
+
+/* Finds how the axes of a shape that a view has lie among the first ones of it; returns whether there is no gap. */
+static int axes_together(const Shape *whole, int axes, View *view) {
+    int first = axes, last = -1, gap = 0;
+    for (int i = 0; i < axes; ++i) {
+        if (view->stride[i] == 0) continue;
+        if (last < 0) first = i;
+        last = i;
     }
     view->inner = view->count = 1;
-    view->strided = 0;
-    if (last < 0) return 1;
-    for (int i = last + 1; i < whole->rank; ++i) view->inner *= whole->size[i];
+    for (int i = last + 1; i < axes; ++i) view->inner *= whole->size[i];
     for (int i = first; i <= last; ++i) {
         view->count *= whole->size[i];
         if (whole->size[i] != 1 && view->stride[i] == 0) gap = 1;
     }
-    view->strided = gap;
+    return !gap;
+}
+
+/* Returns whether shape `own` can be read at all positions of shape `whole`; `turned`: it lies in memory without blocks. */
+static int view_of(const Shape *own, const Shape *whole, int turned, View *view) {
+    if (own->rank > whole->rank) return 0;
+    int ahead = whole->rank - own->rank;
+    int64_t step = 1, natural[MOST_RANK];
+    for (int i = own->rank - 1; i >= 0; --i) {
+        if (own->size[i] != 1 && own->size[i] != whole->size[i + ahead]) return 0;
+        natural[i] = step;
+        step *= own->size[i];
+    }
+    view->strided = 0;
+    if (turned && own->rank >= 4 && own->size[own->rank - 1] > 1) {
+        /* of axes C / block, H, W, block */
+        int64_t *of = natural + own->rank - 4, height = own->size[own->rank - 3], row = own->size[own->rank - 2];
+        of[3] = height * row, of[2] = 1, of[1] = row, of[0] = own->size[own->rank - 1] * height * row;
+        view->strided = height * row > 1;
+    }
+    for (int i = 0; i < whole->rank; ++i) view->stride[i] = i < ahead || own->size[i - ahead] == 1 ? 0 : natural[i - ahead];
+    view->width = 1;
+    if (view->strided || axes_together(whole, whole->rank, view)) return 1;
+    /* the last axis again and again, as channels in a block */
+    view->width = whole->size[whole->rank - 1];
+    if (view->stride[whole->rank - 1] && axes_together(whole, whole->rank - 1, view)) return 1;
+    view->width = view->strided = 1;
     return 1;
+}
+
+static void read_strided(const View *view, const float *data, const Shape *whole, int64_t start, int n, float *to) {
+    int64_t at[MOST_RANK], rest = start, place = 0;
+    for (int axis = whole->rank - 1; axis >= 0; --axis) {
+        at[axis] = rest % whole->size[axis];
+        rest /= whole->size[axis];
+        place += at[axis] * view->stride[axis];
+    }
+    for (int i = 0; i < n; ++i) {
+        to[i] = data[place];
+        for (int axis = whole->rank - 1; axis >= 0; --axis) {
+            place += view->stride[axis];
+            if (++at[axis] < whole->size[axis]) break;
+            place -= view->stride[axis] * whole->size[axis];
+            at[axis] = 0;
+        }
+    }
+}
+
+/* Writes numbers again and again, beginning at one of them. */
+static void repeat(const float *numbers, int64_t width, int64_t phase, int n, float *to) {
+    int made = width - phase < n ? (int)(width - phase) : n;
+    memcpy(to, numbers + phase, sizeof(float) * made);
+    int64_t rest = phase < n - made ? phase : n - made;
+    memcpy(to + made, numbers, sizeof(float) * rest);
+    made += (int)rest;
+    /* what is there has a whole number of periods from now on */
+    for (int more; made < n; made += more) {
+        more = made < n - made ? made : n - made;
+        memcpy(to + made, to, sizeof(float) * more);
+    }
 }
 
 static void read_view(const View *view, const float *data, const Shape *whole, int64_t start, int n, float *to) {
     if (view->strided) {
-        for (int i = 0; i < n; ++i) {
-            int64_t rest = start + i, place = 0;
-            for (int axis = whole->rank - 1; axis >= 0; --axis) {
-                place += rest % whole->size[axis] * view->stride[axis];
-                rest /= whole->size[axis];
-            }
-            to[i] = data[place];
-        }
+        read_strided(view, data, whole, start, n, to);
         return;
     }
-    if (view->count == 1) {
+    if (is_scalar(view)) {
         for (int i = 0; i < n; ++i) to[i] = data[0];
         return;
     }
-    int64_t number = start / view->inner % view->count, left = view->inner - start % view->inner;
+    int64_t width = view->width, phase = start % width, group = start / width;
+    int64_t number = group / view->inner % view->count, left = (view->inner - group % view->inner) * width - phase;
     for (int i = 0; i < n;) {
-        if (view->inner == 1) {
+        if (view->inner == 1 && width == 1) {
             int run = view->count - number < n - i ? (int)(view->count - number) : n - i;
             memcpy(to + i, data + number, sizeof(float) * run);
             i += run;
@@ -251,9 +323,12 @@ static void read_view(const View *view, const float *data, const Shape *whole, i
             continue;
         }
         int run = left < n - i ? (int)left : n - i;
-        for (int j = 0; j < run; ++j) to[i + j] = data[number];
+        if (width > 1) repeat(data + number * width, width, phase, run, to + i);
+        else
+            for (int j = 0; j < run; ++j) to[i + j] = data[number];
         i += run;
-        left = view->inner;
+        left = view->inner * width;
+        phase = 0;
         number = (number + 1) % view->count;
     }
 }
@@ -262,8 +337,8 @@ static void read_view(const View *view, const float *data, const Shape *whole, i
 
 typedef struct {
     Api api;
-    int64_t registers, timed, *program, *inputs, *outputs, *states;
-    size_t steps, input_count, output_count, state_count, constant_count;
+    int64_t registers, timed, block, *program, *inputs, *outputs, *states, *turned;
+    size_t turned_count, steps, input_count, output_count, state_count, constant_count;
     float *constants;
 } Kernel;
 
@@ -288,7 +363,7 @@ static void work_on(void *given, size_t number) {
     for (size_t c = 0; c < k->constant_count; ++c)
         for (int i = 0; i < BLOCK; ++i) buffers[k->input_count + c][i] = k->constants[c];
     for (size_t p = 0; p < k->input_count; ++p)
-        if (work->read[p] && work->view[p].count == 1 && k->inputs[p] == 0)
+        if (work->read[p] && is_scalar(&work->view[p]) && k->inputs[p] == 0)
             for (int i = 0; i < BLOCK; ++i) buffers[p][i] = work->view[p].data[0];
     for (int64_t at = start; at < end; at += BLOCK) {
         int n = end - at < BLOCK ? (int)(end - at) : BLOCK;
@@ -298,7 +373,7 @@ static void work_on(void *given, size_t number) {
                 if (!work->read[p] || (t && k->inputs[p] != 1)) continue;
                 const float *data = view->data + (k->inputs[p] == 1 ? t * view->of_step : 0);
                 if (view->count == work->count && !view->strided && k->inputs[p] != 2) reg[p] = (float *)data + at;
-                else if (view->count > 1 || k->inputs[p] != 0) read_view(view, data, &work->whole, at, n, buffers[p]);
+                else if (!is_scalar(view) || k->inputs[p] != 0) read_view(view, data, &work->whole, at, n, buffers[p]);
             }
             for (size_t o = 0; o < k->output_count; ++o)
                 if (work->made[o] && !k->outputs[2 * o + 1] && k->outputs[2 * o] >= (int64_t)(k->input_count + k->constant_count))
@@ -350,10 +425,13 @@ static Status *CALL compute(void *given, void *context) {
             found.rank -= 1;
             memmove(found.size, found.size + 1, sizeof(int64_t) * (found.rank > 0 ? found.rank : 0));
         }
+        if (k->block) found = in_blocks(found, k->block);
+        if (found.rank < 0) return failure(api, "BlockedChain: an input has more than 7 axes, or channels that are no whole blocks");
         of_input[p] = shape[p] = found;
     }
-    /* a state has the shape of its next value, which may be wider than the first one: twice through is enough */
-    for (int round = 0; round < (k->state_count ? 2 : 1); ++round) {
+    /* a state has the shape of its next value, which may be wider than the first one, and widen others */
+    for (int wider = 1; wider;) {
+        wider = 0;
         for (size_t s = 0; s < k->steps; ++s) {
             const int64_t *p = k->program + 5 * s;
             Shape joined = together(&shape[p[2]], &shape[p[3]]);
@@ -365,6 +443,7 @@ static Status *CALL compute(void *given, void *context) {
             const int64_t *pair = k->states + 2 * s;
             Shape joined = together(&shape[pair[0]], &shape[pair[1]]);
             if (joined.rank < 0) return failure(api, "Chain: a state changes its shape");
+            wider |= !same(&joined, &shape[pair[0]]);
             shape[pair[0]] = shape[pair[1]] = joined;
         }
     }
@@ -372,6 +451,7 @@ static Status *CALL compute(void *given, void *context) {
     for (size_t o = 0; o < k->output_count; ++o) {
         void *value = NULL, *to = NULL;
         Shape full = shape[k->outputs[2 * o]];
+        if (k->block && full.rank > 0) full = out_of_blocks(full);
         if (k->timed && !k->outputs[2 * o + 1]) {
             if (full.rank == MOST_RANK) return failure(api, "Chain: an output has more than 8 axes");
             memmove(full.size + 1, full.size, sizeof(int64_t) * full.rank);
@@ -396,11 +476,11 @@ static Status *CALL compute(void *given, void *context) {
         }
         for (int64_t r = 0; r < k->registers; ++r) {
             View unused;
-            work.skipped[r] = !view_of(&shape[r], &work.whole, &unused);
+            work.skipped[r] = !view_of(&shape[r], &work.whole, 0, &unused);
         }
         for (size_t p = 0; p < k->input_count; ++p) {
             work.view[p] = (View){.data = data[p]};
-            work.read[p] = view_of(&of_input[p], &work.whole, &work.view[p]);
+            work.read[p] = view_of(&of_input[p], &work.whole, k->block && k->turned[p], &work.view[p]);
             work.view[p].of_step = elements(&of_input[p]);
         }
         if (!work.count || !time_steps) continue;
@@ -432,6 +512,7 @@ static const char *fault(const Kernel *k) {
     int64_t most = k->registers;
     if (most < 1 || most > MOST_REGISTERS) return "Chain: registers are at most 128";
     if (k->input_count > MOST_ENDS || k->output_count > MOST_ENDS) return "Chain: inputs and outputs are at most 64";
+    if (k->turned && (k->block < 2 || k->turned_count != k->input_count)) return "BlockedChain: a block, and a number for each input";
     if (k->input_count + k->constant_count > (size_t)most) return "Chain: fewer registers than inputs and constants";
     for (size_t i = 0; i < 5 * k->steps; ++i) {
         int64_t bound = i % 5 ? most : OPERATIONS;
@@ -449,12 +530,20 @@ static const char *fault(const Kernel *k) {
 
 static void CALL destroy(void *given) {
     Kernel *k = given;
-    free(k->program), free(k->inputs), free(k->outputs), free(k->states), free(k->constants), free(k);
+    free(k->program), free(k->inputs), free(k->outputs), free(k->states), free(k->turned), free(k->constants), free(k);
 }
+
+static const char *CALL blocked_name(const CustomOp *op) { return "BlockedChain"; }
 
 static Status *CALL create(const CustomOp *op, Api api, const void *info, void **made) {
     Kernel *k = calloc(1, sizeof(Kernel));
     if (!k) return failure(api, "Chain: no memory");
+    int blocked = op->name == blocked_name, whole = 1;
+    if (blocked) {
+        AS(api, ATTRIBUTE_INT, Status *, const void *, const char *, int64_t *)(info, "block", &k->block);
+        k->turned = integers(api, info, "turned", &k->turned_count);
+        whole = k->turned != NULL;
+    }
     k->api = api;
     AS(api, ATTRIBUTE_INT, Status *, const void *, const char *, int64_t *)(info, "registers", &k->registers);
     AS(api, ATTRIBUTE_INT, Status *, const void *, const char *, int64_t *)(info, "timed", &k->timed);
@@ -467,7 +556,7 @@ static Status *CALL create(const CustomOp *op, Api api, const void *info, void *
     k->state_count /= 2;
     AS(api, ATTRIBUTE_FLOATS, Status *, const void *, const char *, float *, size_t *)(info, "constants", NULL, &k->constant_count);
     k->constants = calloc(k->constant_count + 1, sizeof(float));
-    if (!k->program || !k->inputs || !k->outputs || !k->states || !k->constants) {
+    if (!whole || !k->program || !k->inputs || !k->outputs || !k->states || !k->constants) {
         destroy(k);
         return failure(api, "Chain: no memory");
     }
@@ -490,14 +579,16 @@ static int CALL at_least_one(const CustomOp *op) { return 1; }
 static int CALL variadic(const CustomOp *op, size_t i) { return VARIADIC; }
 static int CALL memory(const CustomOp *op, size_t i) { return IN_DEFAULT_MEMORY; }
 
-static const CustomOp CHAIN = {
-    .version = 16, .name = name, .provider = provider,
-    .input_type = type, .input_count = one, .output_type = type, .output_count = one,
-    .destroy = destroy, .input_kind = variadic, .output_kind = variadic, .input_memory = memory,
-    .fewest_inputs = at_least_one, .inputs_alike = at_least_one,
-    .fewest_outputs = at_least_one, .outputs_alike = at_least_one,
-    .create_safely = create, .compute_safely = compute,
-};
+#define OPERATOR(its_name) { \
+    .version = 16, .name = its_name, .provider = provider, \
+    .input_type = type, .input_count = one, .output_type = type, .output_count = one, \
+    .destroy = destroy, .input_kind = variadic, .output_kind = variadic, .input_memory = memory, \
+    .fewest_inputs = at_least_one, .inputs_alike = at_least_one, \
+    .fewest_outputs = at_least_one, .outputs_alike = at_least_one, \
+    .create_safely = create, .compute_safely = compute, \
+}
+
+static const CustomOp CHAIN = OPERATOR(name), BLOCKED = OPERATOR(blocked_name);
 
 EXPORT Status *CALL RegisterCustomOps(void *options, const ApiBase *base) {
     Api api = base->get_api(API);
@@ -506,6 +597,7 @@ EXPORT Status *CALL RegisterCustomOps(void *options, const ApiBase *base) {
     /* lives as long as the process: sessions refer to it */
     Status *failed = AS(api, CREATE_DOMAIN, Status *, const char *, void **)("onnx2snn.kernels", &domain);
     if (!failed) failed = AS(api, DOMAIN_ADD, Status *, void *, const CustomOp *)(domain, &CHAIN);
+    if (!failed) failed = AS(api, DOMAIN_ADD, Status *, void *, const CustomOp *)(domain, &BLOCKED);
     if (!failed) failed = AS(api, ADD_DOMAIN, Status *, void *, void *)(options, domain);
     return failed;
 }
