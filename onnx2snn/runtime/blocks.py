@@ -23,6 +23,7 @@ import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from onnx2snn.aliases import Array
+from onnx2snn.protos.computing import from_runtime
 from onnx2snn.protos.sessions import open_session, session_options, session_with
 from onnx2snn.protos.temporary import temporary_folder
 from onnx2snn.protos.walk import read_by
@@ -60,10 +61,16 @@ def with_blocks(proto: onnx.ModelProto, library: str) -> onnx.ModelProto | None:
     block = block_size()
     if block is None:
         return None
-    return in_blocks(_optimised(proto, library), block)
+    try:
+        made = optimised(proto, library)
+    except Exception as error:
+        if not from_runtime(error):
+            raise
+        return None  # no room for the file, say: a session can be opened without it
+    return in_blocks(made, block)
 
 
-def _optimised(proto: onnx.ModelProto, library: str) -> onnx.ModelProto:
+def optimised(proto: onnx.ModelProto, library: str) -> onnx.ModelProto:
     """Return a model as onnxruntime runs it here."""
     options = session_options(1, once=True)
     options.register_custom_ops_library(library)
@@ -215,7 +222,7 @@ def _reshape_in_blocks(node: NodeProto, facts: _Facts) -> list[NodeProto]:
     """Return a Reshape of maps in blocks that changes the form alone; else nothing."""
     before, after = node.input[0], node.output[0]
     blocked = facts.blocked.get(before)
-    if blocked is None or unfolded_name(after) != before and unfolded_name(before) != after:
+    if blocked is None or not (unfolded_name(after) == before or unfolded_name(before) == after):
         return []
     own = _Blocked(f"{after}/blocks", blocked.channels)
     facts.blocked[after] = own
@@ -336,9 +343,7 @@ def _all_are_maps(given: Mapping[str, Any], is_map: Sequence[bool]) -> bool:
     return known.issuperset(results)
 
 
-def _constant_in_blocks(
-    tensor: TensorProto, channels: int, lead: int, facts: _Facts
-) -> str | None:
+def _constant_in_blocks(tensor: TensorProto, channels: int, lead: int, facts: _Facts) -> str | None:
     """Return the name of a constant as a chain in blocks reads it; None where it cannot.
 
     `lead`: how many axes lie before those of its maps that are none of them, as time.

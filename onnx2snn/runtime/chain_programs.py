@@ -326,13 +326,13 @@ def _told(makers: Mapping[str, tuple[int, list[Register]]], p: Register) -> _Tel
         return None
     x, splitter = product
     bounds = made(x, "Clip")
-    if bounds is None or not isinstance(bounds[2], float):
+    if bounds is None:
         return None
     inner = {str(x): 2, str(g): 2, str(d): 1, str(p): 1}
     error, lowest, largest = bounds
     if made(lowest, "Neg") == [largest]:
         inner[str(lowest)] = 1
-    elif lowest != -largest:
+    elif not isinstance(largest, float) or lowest != -largest:
         return None
     return _Tell(error, largest, splitter, inner)
 

@@ -49,8 +49,8 @@ def grouped(items: Sequence[Item]) -> list[list[int]]:
             depth += item.deepens
             placed.append((depth, 0, [place]))
         depths.update(dict.fromkeys(item.made, depth))
-    for group in {id(group): group for group in groups.values()}.values():
-        placed.append((group.depth, 1, sorted(group.places)))
+    own = {id(group): group for group in groups.values()}
+    placed += [(group.depth, 1, sorted(group.places)) for group in own.values()]
     # stable: what is equally deep stays in order
     return [places for *_, places in sorted(placed, key=lambda entry: entry[:2])]
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
+import onnx
+
 from onnx2snn.protos.nodes import standard
 from onnx2snn.runtime.chain_programs import ELEMENTWISE
 from onnx2snn.runtime.grouping import Item, grouped
@@ -67,11 +69,11 @@ def _as_one(members: Sequence[Unit], places: dict[int, int]) -> list[Recurrence]
     if not own or len(members) == 1:
         return own
     states = tuple(chain.from_iterable(unit.states for unit in own))
-    nodes = []
+    nodes: list[onnx.NodeProto] = []
     for unit in members:
         nodes += unit.nodes if isinstance(unit, Recurrence) else [unit]
-    operands = sum(len(node.input) for node in nodes) + len(states)
-    if operands > MOST_OPERANDS:
+    taken = [name for node in nodes for name in node.input]
+    if len(taken) + len(states) > MOST_OPERANDS:
         return own
     nodes.sort(key=lambda node: places[id(node)])
     return [Recurrence(states, tuple(nodes))]

@@ -28,6 +28,8 @@ from onnx2snn.runtime.rollout_plain import written_out
 
 MOST_STEPS = 4
 """Time-steps that are run as a whole."""
+MOST_STEPS_OF_CHAINS = 8
+"""The same with kernels, which leave little to be computed step by step."""
 MOST_LAYERS = 1024
 """Layers of neurons times time-steps that are written out: opening a session takes longer than it
 saves where a network has more.
@@ -55,7 +57,8 @@ class WholeRuns:
         """Return whether a run up to the end of a window is run as a whole."""
         if self._schedule != "auto" or self._division.count:
             return False
-        if self._opening.float16 or not self._opening.is_plain or span.end > MOST_STEPS:
+        most = MOST_STEPS_OF_CHAINS if self._opening.kernels else MOST_STEPS
+        if self._opening.float16 or not self._opening.is_plain or span.end > most:
             return False
         if len(self._division.model.metadata["neurons"]) * span.end > MOST_LAYERS:
             return False

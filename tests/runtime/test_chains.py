@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from helpers.kernels import built_package
 from helpers.networks import NETWORKS, inputs_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,21 +34,6 @@ CODINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "rate, signed and graded": ("vgg", {"method": "max", "neuron": "signed", "levels": 2}),
     "rate, weighted sites": ("mlp", {"coding": "rate", "sites": "weighted"}),
 }
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built_package(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture
-def library(package: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Return the library's path, of the package that is installed for one test."""
-    monkeypatch.syspath_prepend(str(package))
-    monkeypatch.delitem(sys.modules, "onnx2snn_kernels", raising=False)
-    path = kernel_library()
-    yield path
-    sys.modules.pop("onnx2snn_kernels", None)
 
 
 @pytest.fixture(scope="module", params=list(CODINGS))
