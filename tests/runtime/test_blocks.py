@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 import onnx2snn
 from onnx2snn import SpikingSession
 from onnx2snn.runtime import blocks, chain_programs
-from onnx2snn.runtime.blocks import block_size, optimised, turned_map, with_blocks
+from onnx2snn.runtime.blocked_chains import turned_map
+from onnx2snn.runtime.blocks import block_size, optimised, with_blocks
 from onnx2snn.runtime.chains import KERNELS_DOMAIN, with_chains
 from onnx2snn.runtime.grouping import Item, grouped
 from onnx2snn.runtime.rollout_plain import written_out
