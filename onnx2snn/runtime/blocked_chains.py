@@ -52,7 +52,7 @@ def in_blocks(proto: onnx.ModelProto, block: int) -> onnx.ModelProto | None:
     graph = proto.graph
     facts = _Facts(graph, block)
     nodes = list(_rewritten(graph.node, facts))
-    if not facts.chains:
+    if all(node.op_type != "BlockedChain" for node in nodes):
         return None
     used = {value.name for value in graph.output}
     kept = []
@@ -91,7 +91,6 @@ class _Facts:
     """Those in the plain order that are in blocks, too."""
     turned: dict[str, TensorProto] = field(default_factory=dict)
     """Constants in blocks."""
-    chains: int = 0
 
     def __post_init__(self) -> None:
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
@@ -205,7 +204,6 @@ def _chain_in_blocks(node: NodeProto, facts: _Facts) -> list[NodeProto] | None:
     chain.output[:] = map(_name_in_blocks, node.output)
     chain.attribute.append(helper.make_attribute("block", facts.block))
     chain.attribute.append(helper.make_attribute("turned", turned))
-    facts.chains += 1
     made = [chain]
     lasts = given["results"][1::2]
     for name, own, last in zip(node.output, chain.output, lasts, strict=True):

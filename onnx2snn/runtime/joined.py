@@ -51,16 +51,14 @@ def joined_core(core: TimedCore) -> TimedCore:
     return replace(core, recurrences=found)
 
 
-def _joins(unit: Unit, core: TimedCore) -> bool:
+def _joins(node: onnx.NodeProto, core: TimedCore) -> bool:
     """Return whether a node is elementwise, of numbers that vary, and would stay so."""
-    if isinstance(unit, Recurrence) or not standard(unit):
-        return False
-    operation = ELEMENTWISE.get(unit.op_type)
+    operation = ELEMENTWISE.get(node.op_type) if standard(node) else None
     if operation is None or operation.logical or operation.takes_logical:
         return False
-    if unit.output[0] in core.facts.shapes or is_depthwise(unit, core):
+    if node.output[0] in core.facts.shapes or is_depthwise(node, core):
         return False
-    return core.facts.varies(unit.output[0])
+    return core.facts.varies(node.output[0])
 
 
 def _as_one(members: Sequence[Unit], places: dict[int, int]) -> list[Recurrence]:

@@ -140,10 +140,9 @@ class Opening:
             return proto
         library = kernel_library()
         options.register_custom_ops_library(library)
-        with loading():
-            if not has_chains(proto):
-                proto = with_chains(proto)
-            return opened_in_blocks(proto, library, options)
+        if not has_chains(proto):
+            proto = with_chains(proto)
+        return opened_in_blocks(proto, library, options)
 
 
 class Parts:
@@ -209,7 +208,7 @@ class Parts:
 
     @cached_property
     def _reason(self) -> str | None:
-        made = batched_core(self._model, self._count)
+        made = batched_core(self._model, self._count, joined=self.opening.kernels)
         if isinstance(made, str):
             return made
         self._unopened = made
@@ -242,26 +241,20 @@ class Parts:
     def _batched_model(self) -> onnx.ModelProto:
         """Return the core of many time-steps, for one session, which uses it up."""
         made, self._unopened = self._unopened, None
-        chained = self._chained_model() if self.opening.kernels else None
-        if chained is not None:
-            return chained
+        joined = self.opening.kernels
         if made is None:
-            again = batched_core(self._model, self._count)
-            assert not isinstance(again, str)
-            made = again
+            made = self._made_again(joined=joined)
+        if joined:
+            made = with_chains(made)
+            # a Scan that is left of joined recurrences would need the shape of each state
+            if any(node.op_type == "Scan" for node in made.graph.node):
+                made = self._made_again(joined=False)
         return made
 
-    def _chained_model(self) -> onnx.ModelProto | None:
-        """Return the core of many time-steps with chains that are as long as can be.
-
-        None where not all that hands states on is a chain: a Scan would need their shapes.
-        """
-        made = batched_core(self._model, self._count, joined=True)
+    def _made_again(self, *, joined: bool) -> onnx.ModelProto:
+        made = batched_core(self._model, self._count, joined=joined)
         assert not isinstance(made, str)
-        chained = with_chains(made)
-        if any(node.op_type == "Scan" for node in chained.graph.node):
-            return None
-        return chained
+        return made
 
     def batched_core_for(self, chunks: int) -> ort.InferenceSession:
         """Return the core of many time-steps for a batch of some chunks.

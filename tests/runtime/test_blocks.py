@@ -136,6 +136,17 @@ def test_large_models_are_left_in_the_plain_order(
     assert with_blocks(chained, library) is None
 
 
+def test_where_blocks_cannot_be_seen_maps_stay_in_the_plain_order(
+    library: str, model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chained = with_chains(written_out(read_step_model(model, "the model"), 1, 0))
+    # what onnxruntime cannot optimise and write out
+    assert with_blocks(chained, "no library") is None
+    # a processor without blocks
+    monkeypatch.setattr(blocks, "block_size", lambda: None)
+    assert with_blocks(chained, library) is None
+
+
 @needs_blocks
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

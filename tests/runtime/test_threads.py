@@ -148,8 +148,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[onnx.ModelProto | str]:
     """The cores of many time-steps that are made."""
     found = []
 
-    def counted(*values: Any) -> onnx.ModelProto | str:
-        found.append(batched_core(*values))
+    def counted(*values: Any, **named: Any) -> onnx.ModelProto | str:
+        found.append(batched_core(*values, **named))
         return found[-1]
 
     monkeypatch.setattr("onnx2snn.runtime.parts.batched_core", counted)
