@@ -17,9 +17,6 @@ from onnx2snn.aliases import Array
 ROWS = 256
 """Rows that a rule gets at once."""
 
-FEW = 8
-"""Numbers are few where there are this many bins for each."""
-
 HistogramRule = Callable[[Array, Array], Array]
 """Counts [rows, bins] in floating point and maxima [rows] become a value a row."""
 
@@ -52,7 +49,7 @@ class Counter:
         self.counts: Array = np.zeros((rows, bins), np.uint8)
         self.each = 0
         """Activations a row."""
-        # rows of bins lie one after another: one bincount serves all of them
+        # rows of bins lie one after another: one call counts in all of them
         self._starts = (np.arange(rows) * bins).reshape(shape)
 
     def add(self, numbers: Array) -> None:
@@ -60,13 +57,8 @@ class Counter:
         places = (numbers + self._starts).reshape(-1)
         self.each += -(-numbers.size // len(self.counts))
         self.counts = self.counts.astype(np.min_scalar_type(self.each), copy=False)
-        flat = self.counts.reshape(-1)
-        if FEW * places.size < flat.size:
-            met, found = np.unique(places, return_counts=True)
-            flat[met] += found.astype(flat.dtype)
-            return
-        found = np.bincount(places, minlength=flat.size)
-        np.add(flat, found, out=flat, casting="unsafe")
+        # in place: a bincount would make 8 bytes of each bin anew
+        np.add.at(self.counts.reshape(-1), places, self.counts.dtype.type(1))
 
     def merge(self, other: Counter) -> None:
         """Take in what another one has counted."""

@@ -47,12 +47,13 @@ class Gathered:
         """Elements a sample."""
 
     def write(self, part: Array, chunk: Chunk) -> None:
-        """Write the rows of a chunk."""
-        if self._kept is None:
-            self._each = chunk.rows_each(part)
-            self.size = part.size // chunk.count
-            shape = (self._samples * self._each, *part.shape[1:])
-            self._kept = self._shelf.place(shape, part.dtype)
+        """Write the rows of a chunk; several threads may."""
+        with self._shelf.lock:
+            if self._kept is None:
+                self._each = chunk.rows_each(part)
+                self.size = part.size // chunk.count
+                shape = (self._samples * self._each, *part.shape[1:])
+                self._kept = self._shelf.place(shape, part.dtype)
         self._kept.write(chunk.rows(self._each), part)
 
     def read(self, chunk: Chunk) -> Array:

@@ -8,27 +8,43 @@ just that, by definition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Chunk
-from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation, SegmentRun
-from onnx2snn.correct.segments import Segment
+from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation, Made, SegmentRun
+from onnx2snn.correct.segments import Segment, segment_model
 from onnx2snn.correct.sent import step_numbers
+from onnx2snn.protos.sessions import open_own_session
 
 
 class InputCurrent:
-    """The input current of one site, in ANN units."""
+    """The input current x of one site, in ANN units or as `units` times x plus `shift`."""
 
-    def __init__(self, simulation: LayerSimulation, segment: Segment) -> None:
+    def __init__(
+        self,
+        simulation: LayerSimulation,
+        segment: Segment,
+        units: Array | None = None,
+        shift: Array | None = None,
+    ) -> None:
         """Open a session of the corrected segment that leads to the site."""
         assert segment.current is not None
         self.simulation = simulation
         self.segment = segment
         self.name = segment.current
-        self._session = simulation.open(simulation.graph, segment, [self.name])
+        model = segment_model(simulation.graph, segment, [self.name])
+        if units is not None and shift is not None:
+            _scale_output(model.graph, units, shift)
+        self._session = open_own_session(model, 1)
+
+    def scaled(self, units: Array, shift: Array) -> InputCurrent:
+        """Return units * x + shift, both broadcastable to the site's tensor."""
+        return InputCurrent(self.simulation, self.segment, units, shift)
 
     def blocks(self, chunk: Chunk) -> Iterator[Array]:
         """Yield the current [k, n, ...] of a chunk, k steps at a time.
@@ -41,23 +57,29 @@ class InputCurrent:
             return self._each_step(chunk)
         return self._telescoped(chunk)
 
-    def means(self) -> Iterator[tuple[Chunk, Array]]:
-        """Yield the mean current over all steps, chunk by chunk."""
+    def means(self, use: Callable[[Chunk, Array], Made]) -> Iterator[Made]:
+        """Yield what a function makes of the mean current over all steps, chunk by chunk."""
         simulation = self.simulation
         segment = self.segment
         pooled = segment.pools and self._is_stepwise()
         if not segment.analog and not pooled:
             # F(mean output): F is affine, or its sum telescopes to T F(mean output)
             run = SegmentRun(simulation, simulation.graph, segment, [self.name])
-            for chunk in simulation.chunks(segment):
-                (mean,) = run.tensors(simulation.means(segment, 0, chunk), chunk)
-                yield chunk, mean
-            return
+
+            def mean(chunk: Chunk) -> Made:
+                (found,) = run.tensors(simulation.means(segment, 0, chunk), chunk)
+                return use(chunk, found)
+
+            return simulation.each(mean, simulation.chunks(segment))
         # the mean of a pooled current is not the pool of its mean
         steps = np.float32(simulation.steps)
-        for chunk in simulation.chunks(segment, steps=simulation.steps):
-            by_block = [block.sum(axis=0) for block in self.blocks(chunk)]
-            yield chunk, sum(by_block) / steps
+
+        def pooled_mean(chunk: Chunk) -> Made:
+            found: Array = sum(block.sum(axis=0) for block in self.blocks(chunk)) / steps
+            return use(chunk, found)
+
+        chunks = simulation.chunks(segment, steps=simulation.steps)
+        return simulation.each(pooled_mean, chunks)
 
     def _is_stepwise(self) -> bool:
         """Return whether the current at a step is F of that step's outputs."""
@@ -114,6 +136,18 @@ class InputCurrent:
     def _compute(self, sites: ByTensor, chunk: Chunk) -> Array:
         """Return F at each of k steps."""
         return self.simulation.compute_steps(self._session, sites, chunk)
+
+
+def _scale_output(graph: onnx.GraphProto, units: Array, shift: Array) -> None:
+    """Let a model's one output be units * y + shift, which onnxruntime folds into weights."""
+    (output,) = graph.output
+    y = output.name
+    names = [f"{y}/units", f"{y}/shift", f"{y}/scaled", f"{y}/shifted"]
+    for name, values in zip(names, (units, shift), strict=False):
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+    graph.node.append(helper.make_node("Mul", [y, names[0]], [names[2]]))
+    graph.node.append(helper.make_node("Add", [names[2], names[1]], [names[3]]))
+    output.name = names[3]
 
 
 def _last_numbers(sums: Array) -> Array:

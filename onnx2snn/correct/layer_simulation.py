@@ -2,12 +2,15 @@
 
 Every layer is simulated over all T steps before the next one is looked at, given the spike trains
 that the sites before it have sent. Samples run in chunks and steps in blocks, so that what is
-computed together stays in a processor's cache, or at least in memory.
+computed together stays in a processor's cache, or at least in memory. Chunks are computed side by
+side, each by one thread: what lies between two convolutions is many small operators, which two
+threads compute no faster than one does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -17,12 +20,13 @@ from onnx2snn.correct.chunks import Chunk, Gathered
 from onnx2snn.correct.segments import Names, Segment, segment_model
 from onnx2snn.correct.sent import Sent
 from onnx2snn.correct.shelf import Shelf
+from onnx2snn.data.ahead import side_by_side
 from onnx2snn.graph.editing import Editor
 from onnx2snn.graph.types import Graph, Node
 from onnx2snn.prepare.job import Job
-from onnx2snn.protos.sessions import open_own_session
+from onnx2snn.protos.sessions import open_own_session, usable_cores
 
-CACHED = 2**17
+CACHED = 2**19
 """Neurons computed together: their inputs and outputs stay in a processor's cache."""
 
 CACHED_STEPS = 2**19
@@ -33,6 +37,11 @@ MOST_AT_ONCE = 2**21
 
 READ = 2**22
 """Elements of the network's inputs read at once."""
+
+LEAST_CHUNKS = 4
+"""Samples are divided into so many chunks where there are as many, for threads to share."""
+
+Made = TypeVar("Made")
 
 ByTensor = Mapping[str, Array]
 """The sites' answers to a chunk, by the name of their tensor."""
@@ -59,6 +68,7 @@ class LayerSimulation:
         self.delay = delay
         self.shelf = shelf
         self.fixed = job.fixed_batch
+        self.workers = job.threads or usable_cores()
         self.chosen = chosen
         self.count = len(chosen)
         self._scalars: dict[str, Array] = {}
@@ -117,16 +127,26 @@ class LayerSimulation:
         names = segment.tensors
         found = {name: self.gathered() for name in names}
         run = SegmentRun(self, self.original, segment, names)
-        for chunk in self.chunks(segment):
+
+        def compute(chunk: Chunk) -> None:
             values = run.tensors(self.activations(segment, chunk), chunk)
             for name, part in zip(names, values, strict=True):
                 found[name].write(part, chunk)
+
+        for _ in self.each(compute, self.chunks(segment)):
+            pass
         return found
 
-    def open(self, graph: Graph, segment: Segment, names: Names) -> ort.InferenceSession:
-        """Return a session of a segment that computes some tensors."""
+    def each(self, work: Callable[[Chunk], Made], chunks: Iterable[Chunk]) -> Iterator[Made]:
+        """Yield what a function makes of chunks, in their order; several threads are at work."""
+        return side_by_side(work, chunks, self.workers)
+
+    def open(
+        self, graph: Graph, segment: Segment, names: Names, threads: int | None = 1
+    ) -> ort.InferenceSession:
+        """Return a session of a segment that computes some tensors, by `threads` a run."""
         model = segment_model(graph, segment, names)
-        return open_own_session(model, self.job.threads)
+        return open_own_session(model, threads)
 
     def compute(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> list[Array]:
         """Return a session's outputs for a chunk; a fixed batch is filled up.
@@ -218,7 +238,9 @@ class LayerSimulation:
         neurons = CACHED
         if steps is not None:
             neurons = CACHED_STEPS // steps
-        good = max(1, neurons // self.largest(segment))
+        # the same numbers of samples whatever the threads: so are sums
+        share = -(-total // LEAST_CHUNKS)
+        good = max(1, min(share, neurons // self.largest(segment)))
         size = self.fixed or good
         for start in range(0, total, size):
             stop = min(start + size, total)

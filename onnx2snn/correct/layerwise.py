@@ -2,8 +2,8 @@
 
 Layers are taken in order, each with the spike trains that the corrected layers before it really
 send. First its weights and its bias are fitted so that the mean input current is the ANN's, then
-bias and initial potential so that the mean output is. Then it fires, with the neuron function that
-the model is emitted with. That minimises the error bound of the paper's theorem 1 term by term: an
+bias and initial potential so that the mean output is. Then it fires, as the model's
+neurons will. That minimises the error bound of the paper's theorem 1 term by term: an
 error is corrected before it is handed down and a layer adds its own.
 """
 
@@ -26,17 +26,20 @@ from onnx2snn.prepare.job import Job
 MOST_SAMPLES = 200
 """Samples that are simulated ..."""
 
-PASSES = 24
+PASSES = 15
 """... or as many as cost this many passes of the ANN over the calibration data ..."""
 
-STEP_PASSES = 5
+STEP_PASSES = 6
 """... where a time-step of a sample is reckoned to cost this many passes of it ..."""
 
-OTHER_PASSES = 4
-"""... and all that is done once, such as fitting weights, this many ..."""
+OTHER_PASSES = 8
+"""... and what is done once with a sample this many ..."""
 
-LEAST_SAMPLES = 32
-"""... but no fewer, where there are as many."""
+LEAST_SAMPLES = 16
+"""... but no fewer, where there are as many, ..."""
+
+LEAST_WORK = 2**23
+"""... nor fewer than fire so many neurons times steps: a small network's take no time."""
 
 MOST_VALUES = 2**28
 """Spikes of one layer over all steps and samples (int8)."""
@@ -89,11 +92,13 @@ def simulated_samples(job: Job) -> int:
     """Return how many samples are simulated: as many as passes and memory pay for."""
     available = len(job.samples)
     steps = job.settings.steps
-    # n / N of all samples cost n / N (5 T + 4) passes
+    # n / N of all samples cost n / N (6 T + 8) passes; fitting weights costs as much for a few
     paid = available * PASSES // (STEP_PASSES * steps + OTHER_PASSES)
     largest = max(site.neurons for site in job.sites)
     held = MOST_VALUES // (largest * steps)
-    most = min(MOST_SAMPLES, max(LEAST_SAMPLES, paid), available)
+    neurons = sum(site.neurons for site in job.sites)
+    least = max(LEAST_SAMPLES, LEAST_WORK // (neurons * steps))
+    most = min(MOST_SAMPLES, max(least, paid), available)
     return int(np.clip(held, 1, most))
 
 

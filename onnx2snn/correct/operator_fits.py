@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.correct.chunks import Gathered
+from onnx2snn.correct.chunks import Chunk, Gathered
 from onnx2snn.correct.correction import change_weights, with_shifts
-from onnx2snn.correct.fitted_rows import Evidence
+from onnx2snn.correct.fitted_rows import Evidence, Pairs
 from onnx2snn.correct.layer_simulation import LayerSimulation, SegmentRun
 from onnx2snn.correct.means import RunningMean, lacking
 from onnx2snn.correct.ridge import fit_weights
@@ -41,13 +41,15 @@ def fit_operator(
     x = node.inputs[0].name
     run = SegmentRun(simulation, simulation.graph, segment, [x, y])
 
-    def parts(count: int) -> Iterator[tuple[Array, Array]]:
-        for chunk in simulation.chunks(segment, count):
-            inputs, found = run.tensors(simulation.means(segment, start, chunk), chunk)
-            # behind a telescoped operator an input may be no number until the first spike
-            if segment.analog:
-                inputs = np.nan_to_num(inputs, posinf=0.0, neginf=0.0)
-            yield inputs, lacking(wanted[y].read(chunk), found)
+    def pair(chunk: Chunk) -> Pairs:
+        inputs, found = run.tensors(simulation.means(segment, start, chunk), chunk)
+        # behind a telescoped operator an input may be no number until the first spike
+        if segment.analog:
+            inputs = np.nan_to_num(inputs, posinf=0.0, neginf=0.0)
+        return inputs, lacking(wanted[y].read(chunk), found)
+
+    def parts(count: int) -> Iterator[Pairs]:
+        return simulation.each(pair, simulation.chunks(segment, count))
 
     # where biases are corrected, the mean is theirs to mend
     centred = "bias" in simulation.job.settings.corrections
@@ -86,11 +88,15 @@ def _shift(
     run = SegmentRun(simulation, simulation.graph, segment, [y])
     node = simulation.node(response.node)
     lacks: RunningMean | None = None
-    for chunk in simulation.chunks(segment):
+
+    def lack(chunk: Chunk) -> Array:
         (found,) = run.tensors(simulation.means(segment, simulation.delay, chunk), chunk)
+        return lacking(wanted[y].read(chunk), found)
+
+    for part in simulation.each(lack, simulation.chunks(segment)):
         if lacks is None:
-            lacks = RunningMean(_other_axes(node, found.ndim))
-        lacks.add(lacking(wanted[y].read(chunk), found))
+            lacks = RunningMean(_other_axes(node, part.ndim))
+        lacks.add(part)
     assert lacks is not None
     # the next operator is fitted to what this one now makes
     graph = with_shifts(simulation.graph, {(y, None): lacks.value()})

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +56,8 @@ class Shelf:
         """Take up to `bound` bytes of memory, and files that go with a stack."""
         self.free = bound
         """Bytes of memory that are left."""
+        self.lock = Lock()
+        """Is held while room is made."""
         self._stack = stack
         self._folder: Path | None = None
         self._files = 0
@@ -131,6 +134,8 @@ class _InFile:
         self._dtype = dtype
         self._row = tuple(shape[1:])
         self._row_bytes = math.prod(self._row) * dtype.itemsize
+        # a file has one position for all threads
+        self._alone = Lock()
         with room_wanted():
             # unbuffered: what is written is there for a reader
             self._file = path.open("w+b", buffering=0)
@@ -138,7 +143,7 @@ class _InFile:
     def read(self, rows: slice) -> Array:
         found = np.empty((rows.stop - rows.start, *self._row), self._dtype)
         left = _bytes_of(found)
-        with room_wanted():
+        with self._alone, room_wanted():
             self._file.seek(rows.start * self._row_bytes)
             while left:
                 got = self._file.readinto(left)
@@ -150,7 +155,7 @@ class _InFile:
     def write(self, rows: slice, values: Array) -> None:
         given = np.ascontiguousarray(values, self._dtype)
         left = _bytes_of(given)
-        with room_wanted():
+        with self._alone, room_wanted():
             self._file.seek(rows.start * self._row_bytes)
             while left:
                 left = left[self._file.write(left) :]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnx2snn.aliases import Array
-from onnx2snn.correct.chunks import Gathered
+from onnx2snn.correct.chunks import Chunk, Gathered
 from onnx2snn.correct.correction import within_threshold
 from onnx2snn.correct.currents import InputCurrent
-from onnx2snn.correct.firing import LayerNeurons, fire
+from onnx2snn.correct.firing import Fired, LayerNeurons, fire
 from onnx2snn.correct.layer_simulation import LayerSimulation
 from onnx2snn.correct.means import RunningMean, broadcast_axes, lacking
 from onnx2snn.correct.operator_fits import fit_operator
@@ -85,8 +85,12 @@ class SiteLayer:
         """Return neurons whose offset per channel makes up for what their current lacks."""
         # b = mean(z - mean current)
         lacks = RunningMean(self._other_axes())
-        for chunk, mean in self.current.means():
-            lacks.add(lacking(self.wanted.read(chunk), mean))
+
+        def lack(chunk: Chunk, mean: Array) -> Array:
+            return lacking(self.wanted.read(chunk), mean)
+
+        for part in self.current.means(lack):
+            lacks.add(part)
         return replace(neurons, offset=lacks.value())
 
     def with_output(self, neurons: LayerNeurons) -> LayerNeurons:
@@ -122,9 +126,13 @@ class SiteLayer:
         # sums of whole numbers, as small as they may be
         highest = simulation.job.settings.height * steps
         kind = spike_type(highest)
-        for fired in fire(self.current, neurons, simulation.count):
-            spikes.write(fired.spikes, fired.chunk)
-            total.write(fired.total.astype(kind), fired.chunk)
+
+        def keep(chunk: Chunk, fired: Fired) -> None:
+            spikes.write(fired.spikes, chunk)
+            total.write(fired.total.astype(kind), chunk)
+
+        for _ in fire(self.current, neurons, simulation.count, keep):
+            pass
         return Sent(self.wanted, spikes, total, neurons.theta, steps)
 
     def _output_lacks(self, neurons: LayerNeurons, count: int, axes: tuple[int, ...]) -> Array:
@@ -132,9 +140,13 @@ class SiteLayer:
         # r(T) = (θ / T) Σ s(t)
         unit = neurons.theta / self.current.simulation.steps
         lacks = RunningMean(axes)
-        for fired in fire(self.current, neurons, count):
+
+        def lack(chunk: Chunk, fired: Fired) -> Array:
             rates = fired.total * unit.astype(np.float32)
-            lacks.add(lacking(self.wanted.read(fired.chunk), rates))
+            return lacking(self.wanted.read(chunk), rates)
+
+        for part in fire(self.current, neurons, count, lack):
+            lacks.add(part)
         return lacks.value()
 
     def _other_axes(self) -> tuple[int, ...]:

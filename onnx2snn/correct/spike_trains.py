@@ -1,15 +1,21 @@
-"""A layer of neurons over all time-steps in one model, by the neuron function of emitted models."""
+"""A layer of rate neurons over all time-steps in one model.
+
+What emitted models step is the same neuron with its potential reset at each spike
+(`snn.neurons`). Here the potential P keeps all that came in, and what was sent is held beside it:
+
+    P(t) = P(t-1) + x(t), s(t) = clip(max(⌊P(t)⌋, 0) - n(t-1), least, levels), n(t) = n(t-1) + s(t)
+
+With u = P - n as the potential less what was sent, ⌊P⌋ - n = ⌊u⌋ since n is a whole number, and
+max(⌊P⌋, 0) lets a spike be taken back only where one was sent. That takes half the passes over
+memory. The two round differently: a spike may fall a step apart where a potential lies within a
+rounding error of a whole number of thresholds.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-
-from onnx2snn.aliases import Array
-from onnx2snn.snn.fast_neurons import function_for
-from onnx2snn.snn.format import SNN_DOMAIN
-from onnx2snn.snn.neurons import Neuron, attributes
 
 OPSET = 18
 
@@ -20,89 +26,61 @@ SPIKES = {
 """The types of spikes in use, in ONNX."""
 
 
-def spike_train_model(neuron: Neuron, levels: int, v_init: Array, rank: int) -> onnx.ModelProto:
-    """Return the model (currents, scale, shift, states) -> (spikes, total, states).
+def spike_train_model(least: int, levels: int, rank: int) -> onnx.ModelProto:
+    """Return the model (inputs, potential, sent) -> (spikes, potential, sent), of x, P and n.
 
-    A neuron gets `scale` times its current plus `shift`, in threshold units. Currents are
-    [T, n, ...], spikes [T, n, ...] and their sum over time [n, ...]; the states [n, ...] are zeros
-    before the first step. Spikes are whole numbers of `spike_type`, all else is float32.
+    Inputs are [T, n, ...] in threshold units and so are spikes, whole numbers of `spike_type`; the
+    states [n, ...], before and after, are float32. Before the first step they are the initial
+    potential and zeros.
 
     Args:
-        neuron: The kind of neuron.
+        least: The least a spike is: 0, or -1 where one can be taken back.
         levels: The most thresholds one spike is high.
-        v_init: Initial potentials in threshold units; they broadcast to [n, ...].
-        rank: The number of axes of [n, ...], of scale and of shift.
+        rank: The number of axes of [n, ...].
     """
-    step = _step(neuron, levels, v_init)
     kind = SPIKES[spike_type(levels)]
-    labels = [label for label, _ in neuron.states]
-    first = [state_input(label) for label in labels]
-    last = [f"{label}/last" for label in labels]
-    # the layer at all steps, one after another: inputs -> train
+    # the layer at all steps, one after another
     scan = helper.make_node(
         "Scan",
-        [*first, "inputs"],
-        [*last, "train"],
-        body=_scan_body(step, labels, rank),
+        ["potential", "sent", "inputs"],
+        ["potential/last", "sent/last", "train"],
+        body=_scan_body(rank),
         num_scan_inputs=1,
     )
-    graph = onnx.GraphProto(name="spike_train")
-    graph.node.extend(
-        [
-            helper.make_node("Mul", ["currents", "scale"], ["scaled"]),
-            helper.make_node("Add", ["scaled", "shift"], ["inputs"]),
-            scan,
-            helper.make_node("Cast", ["train"], ["spikes"], to=kind),
-            helper.make_node("ReduceSum", ["train", "time"], ["total"], keepdims=0),
-        ]
-    )
-    time = np.array([0], np.int64)
-    graph.initializer.append(numpy_helper.from_array(time, "time"))
-    graph.input.append(_typed("currents", rank + 1))
-    graph.input.extend(_all_typed(["scale", "shift", *first], rank))
-    graph.output.append(_typed("spikes", rank + 1, kind))
-    graph.output.extend(_all_typed(["total", *last], rank))
-    return _model(graph, neuron, step)
-
-
-def _model(graph: onnx.GraphProto, neuron: Neuron, step: onnx.NodeProto) -> onnx.ModelProto:
-    function = function_for(neuron.op, OPSET, [step], single=True)
-    opsets = [
-        helper.make_opsetid("", OPSET),
-        helper.make_opsetid(SNN_DOMAIN, 1),
+    nodes = [
+        scan,
+        helper.make_node("Cast", ["train"], ["spikes"], to=kind),
     ]
-    return helper.make_model(
-        graph,
-        opset_imports=opsets,
-        functions=[function],
-        ir_version=10,
-    )
+    inputs = [
+        _typed("inputs", rank + 1),
+        *_all_typed(["potential", "sent"], rank),
+    ]
+    outputs = [
+        _typed("spikes", rank + 1, kind),
+        *_all_typed(["potential/last", "sent/last"], rank),
+    ]
+    bounds = [
+        numpy_helper.from_array(np.array(least, np.float32), "least"),
+        numpy_helper.from_array(np.array(levels, np.float32), "levels"),
+    ]
+    graph = helper.make_graph(nodes, "spike_train", inputs, outputs, bounds)
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-def _step(neuron: Neuron, levels: int, v_init: Array) -> onnx.NodeProto:
-    """Return the node of one time-step: (x, states) -> (spike, states)."""
-    before = [label for label, _ in neuron.states]
-    after = [_next(label) for label in before]
-    return helper.make_node(
-        neuron.op,
-        ["x", *before],
-        ["spike", *after],
-        "neuron",
-        domain=SNN_DOMAIN,
-        **attributes(neuron, levels, v_init, 1.0),
-    )
-
-
-def _scan_body(step: onnx.NodeProto, labels: list[str], rank: int) -> onnx.GraphProto:
+def _scan_body(rank: int) -> onnx.GraphProto:
     """Return the body of the Scan over time: states go in first and come out first."""
-    after = [_next(label) for label in labels]
-    inputs = _all_typed([*labels, "x"], rank)
-    outputs = _all_typed([*after, "spike"], rank)
-    return helper.make_graph([step], "step", inputs, outputs)
-
-
-def _next(label: str) -> str:
-    return f"{label}/next"
+    nodes = [
+        helper.make_node("Add", ["before", "x"], ["after"]),
+        helper.make_node("Floor", ["after"], ["whole"]),
+        helper.make_node("Relu", ["whole"], ["held"]),
+        helper.make_node("Sub", ["held", "n"], ["unsent"]),
+        helper.make_node("Clip", ["unsent", "least", "levels"], ["spike"]),
+        helper.make_node("Add", ["n", "spike"], ["n_next"]),
+    ]
+    inputs = _all_typed(["before", "n", "x"], rank)
+    outputs = _all_typed(["after", "n_next", "spike"], rank)
+    return helper.make_graph(nodes, "step", inputs, outputs)
 
 
 def _all_typed(names: list[str], rank: int) -> list[onnx.ValueInfoProto]:
@@ -112,11 +90,6 @@ def _all_typed(names: list[str], rank: int) -> list[onnx.ValueInfoProto]:
 def _typed(name: str, rank: int, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
     shape = [None] * rank
     return helper.make_tensor_value_info(name, kind, shape)
-
-
-def state_input(label: str) -> str:
-    """Return the input that takes a state of the neurons before the first step."""
-    return f"{label}/first"
 
 
 def spike_type(levels: int) -> np.dtype[np.signedinteger]:

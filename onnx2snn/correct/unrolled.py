@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from onnx2snn.aliases import Array
 from onnx2snn.graph.editing import constant
 from onnx2snn.graph.types import Node
+
+MOST_PHASES = 32
+"""First positions whose windows are kept: maps begin at each of them by turns."""
+
+Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,12 @@ def _unroll_conv(node: Node) -> Unrolled | str:
     groups: int = node.attrs.get("group", 1)
     inputs = per_group * int(np.prod(kernel))
 
+    @lru_cache(MOST_PHASES)
+    def windows(taken: Sizes, made: Sizes, first: int | None, step: int | None) -> Array:
+        return _seen(node, kernel, taken, made, slice(first, None, step))
+
     def rows(x: Array, made: Sequence[int], kept: slice) -> Array:
-        seen = _seen(node, kernel, x.shape[2:], made[2:], kept)
+        seen = windows(x.shape[2:], tuple(made[2:]), kept.start, kept.step)
         kernels, positions = seen.shape
         n, channels = x.shape[:2]
         found = np.empty((channels, kernels, n, positions), np.float32)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from onnx2snn.aliases import Array
 from onnx2snn.runtime.simulation import Simulation
 
-NUMBERS_AT_ONCE = 2**25
+NUMBERS_AT_ONCE = 2**24
 """Numbers that the states of samples simulated together hold.
 
-Old states and new ones are alive at once, with what is computed between them.
+Old states and new ones are alive at once, with what is computed between them: some 600 MB in all.
 """
 
 STATES = 4

@@ -278,3 +278,13 @@ def test_a_layer_computed_in_parts_of_its_neurons_and_steps_sends_the_same(
     monkeypatch.setattr("onnx2snn.correct.firing.CACHED_STEPS", 2**9)
     monkeypatch.setattr("onnx2snn.correct.layer_simulation.MOST_AT_ONCE", 2**9)
     assert converted_bytes(resnet, **options) == whole
+
+
+@pytest.mark.parametrize("bound", [2**27, 0])
+def test_threads_change_nothing(bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what waits lies in memory, and in files
+    monkeypatch.setattr("onnx2snn.correct.shelf.BOUND", bound)
+    model, x = mobilenet(), inputs_for("mobilenet", 60)
+    options = OPTIONS | {"correct": "bias,potential,weights"}
+    one, three = (convert(model, x, threads=threads, **options) for threads in (1, 3))
+    assert one.model == three.model

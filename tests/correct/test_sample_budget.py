@@ -20,23 +20,32 @@ pytestmark = pytest.mark.filterwarnings("ignore:agreement with the ANN")
 @pytest.mark.parametrize(
     ("available", "steps", "simulated"),
     [
-        # n / N of the samples cost n / N (5 T + 4) passes: no more than 24
-        (100, 4, 100),
-        (100, 8, 54),
-        (200, 16, 57),
-        # no fewer than 32, where there are as many
-        (50, 32, 32),
+        # n / N of the samples cost n / N (6 T + 8) passes: no more than 15
+        (100, 1, 100),
+        (100, 4, 46),
+        (100, 8, 26),
+        (200, 16, 28),
+        # no fewer than 16, where there are as many
+        (50, 32, 16),
         (10, 32, 10),
         # and no more than 200
         (1000, 8, 200),
-        (1000, 32, 146),
+        (1000, 32, 75),
     ],
 )
 def test_as_many_samples_are_simulated_as_some_passes_pay_for(
-    available: int, steps: int, simulated: int
+    available: int, steps: int, simulated: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(layerwise, "LEAST_WORK", 0)
     job = job_of(staged(mlp()), inputs_for("mlp", available), timesteps=steps)
     assert simulated_samples(job) == simulated
+
+
+def test_no_fewer_are_simulated_than_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(staged(mlp()), inputs_for("mlp", 50), timesteps=32)
+    neurons = sum(site.neurons for site in job.sites)
+    monkeypatch.setattr(layerwise, "LEAST_WORK", 32 * neurons * 41)
+    assert simulated_samples(job) == 41
 
 
 def test_fewer_are_simulated_where_their_spikes_would_be_too_many(
@@ -50,11 +59,12 @@ def test_fewer_are_simulated_where_their_spikes_would_be_too_many(
     assert simulated_samples(job) == 1
 
 
-def test_the_report_says_how_many_were_simulated() -> None:
+def test_the_report_says_how_many_were_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layerwise, "LEAST_WORK", 0)
     x = inputs_for("mlp", 100)
     report = convert(mlp(), x, preset="low-latency", timesteps=8).report
     # a tenth of them is held back
-    assert report.corrected_on == 90 * 24 // 44
+    assert report.corrected_on == 90 * 15 // 56
     shown = StringIO()
     console = Console(file=shown, width=200)
     for table in report_tables(report):

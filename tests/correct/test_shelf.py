@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from onnx2snn.aliases import Array
 from onnx2snn.correct import shelf as shelf_module
 from onnx2snn.correct.chunks import Chunk, Gathered
 from onnx2snn.correct.shelf import open_shelf
@@ -70,3 +72,20 @@ def test_an_eighth_of_the_memory_that_is_allowed_is_taken(monkeypatch: pytest.Mo
                 assert shelf.free == taken
         finally:
             budget.allow(None)
+
+
+@pytest.mark.parametrize("bound", [2**20, 0])
+def test_several_threads_write_and_read_one_array(bound: int, place: Path) -> None:
+    count, size = 64, 1000
+
+    def row(index: int) -> Array:
+        return np.full((1, size), index, np.float32)
+
+    with open_shelf(bound) as shelf, ThreadPoolExecutor(4) as pool:
+        gathered = Gathered(shelf, count)
+        chunks = [Chunk(index, index + 1) for index in range(count)]
+        for _ in pool.map(lambda chunk: gathered.write(row(chunk.start), chunk), chunks):
+            pass
+        found = pool.map(gathered.read, chunks)
+        assert all(np.array_equal(values, row(index)) for index, values in enumerate(found))
+        assert shelf.free == max(0, bound - 4 * count * size)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onnx2snn import DataError
-from onnx2snn.data.ahead import ahead
+from onnx2snn.data.ahead import ahead, side_by_side
 from onnx2snn.data.batches import batches
 from onnx2snn.data.samples import open_samples
 from onnx2snn.protos.specs import TensorSpec
@@ -97,3 +97,42 @@ def test_arrays_are_read_without_a_thread() -> None:
     specs = [TensorSpec("input", np.dtype(np.float32), ("N", 2))]
     with open_samples(np.ones((4, 2), np.float32), specs) as samples:
         assert not samples.takes_work
+
+
+def test_what_several_threads_make_comes_in_order_and_not_all_at_once() -> None:
+    taken: list[int] = []
+    first = threading.Event()
+
+    def items() -> Iterator[int]:
+        for item in range(6):
+            taken.append(item)
+            yield item
+
+    def square(item: int) -> int:
+        # the first one is done last
+        if item:
+            first.set()
+        else:
+            assert first.wait(5)
+        return item**2
+
+    found = side_by_side(square, items(), 2)
+    assert next(found) == 0
+    # two at work, and one that waits
+    assert len(taken) <= 4
+    assert list(found) == [1, 4, 9, 16, 25]
+    assert not others()
+
+
+def test_what_a_thread_raises_comes_in_its_place() -> None:
+    def square(item: int) -> int:
+        if item == 2:
+            raise DataError("the third")
+        return item**2
+
+    for workers in (1, 3):
+        found = side_by_side(square, range(6), workers)
+        assert [next(found), next(found)] == [0, 1]
+        with pytest.raises(DataError, match="the third"):
+            next(found)
+        assert not others()
