@@ -80,11 +80,12 @@ def sizes(model: str, calibration: str, settings: Settings) -> None:
         (summaries,) = summary.opened.compute([batch], None)
         maxima = [found.largest for found in summaries]
         counting = run.work("histogram", Counts)
-        counts = counting.opened.add(counting.opened.start(), batch, run.theta_feeds(maxima))
+        feeds = run.theta_feeds(maxima)
+        (counts,) = counting.opened.added(counting.opened.start(), [batch], feeds)
         rows = {
             "model, once a worker": summary.recipe(),
             "data at a path, once a worker": summary.data(),
-            "thresholds, a mini-batch or a pass": run.theta_feeds(maxima),
+            "thresholds, a mini-batch or a pass": feeds,
             "samples of a batch, their numbers": batch,
             "means and extremes of a batch": summaries,
             "histograms of a pass": counts,

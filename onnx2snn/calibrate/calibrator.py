@@ -35,7 +35,6 @@ from onnx2snn.graph.editing import to_proto
 from onnx2snn.prepare.job import Job
 from onnx2snn.prepare.partition import Site
 from onnx2snn.protos.freeing import give_back
-from onnx2snn.protos.sessions import open_own_session
 from onnx2snn.spread.messages import message
 from onnx2snn.spread.work import HERE, Finished, Openable, Work
 
@@ -108,8 +107,7 @@ class Calibrator:
         threads = self.job.threads
 
         def here() -> Kind:
-            session = open_own_session(self._instrumented(statistic), threads)
-            return kind(session, self.passes, shapes)
+            return kind.opened(self._instrumented(statistic), threads, self.passes, shapes)
 
         def recipe() -> StatisticRecipe:
             model = message(self._instrumented(statistic), "the network")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -41,9 +42,14 @@ class SamplePasses:
         cached = CACHED // max(neurons, default=1)
         return cls(job.samples, fixed, batch, fixed or max(1, cached))
 
-    def of(self, indices: Array) -> Iterator[Batch]:
-        """Yield some samples pass by pass."""
-        return batches_of(self.samples, self.split(indices), self.fixed)
+    def limited(self, size: int) -> SamplePasses:
+        """Return the same batches in passes of at most `size` samples, where theirs is free."""
+        return replace(self, size=self.fixed or min(self.size, size))
+
+    def of(self, items: Sequence[Array]) -> Iterator[Batch]:
+        """Yield the samples of some batches pass by pass."""
+        passes = chain.from_iterable(map(self.split, items))
+        return batches_of(self.samples, passes, self.fixed)
 
     def split(self, indices: Array) -> list[Array]:
         """Return the samples of each pass through some, as equal in number as can be."""

@@ -1,13 +1,16 @@
 """A statistic of each site over samples, in this process or in another one.
 
 An instrumented ANN takes it, pass by pass. Each class here is work on batches of samples, which
-`StatisticRecipe` opens anywhere.
+`StatisticRecipe` opens anywhere. Where each pass stands for itself several run side by side, each
+by one thread: statistics are many small operators, which two threads compute no faster than one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import ClassVar, Self
 
 import numpy as np
 import onnx
@@ -17,8 +20,10 @@ from onnx2snn.aliases import Array
 from onnx2snn.calibrate.histograms import Counter
 from onnx2snn.calibrate.instrument import BINS
 from onnx2snn.calibrate.sample_passes import SamplePasses
+from onnx2snn.data.ahead import side_by_side
+from onnx2snn.data.batches import Batch
 from onnx2snn.data.samples import Samples
-from onnx2snn.protos.sessions import open_own_session
+from onnx2snn.protos.sessions import open_own_session, usable_cores
 
 Feed = dict[str, Array]
 """Inputs of a session by name."""
@@ -28,6 +33,9 @@ ByPass = list[Array]
 
 Shapes = Sequence[tuple[int, ...]]
 """Those of the thresholds of each site."""
+
+TOGETHER = 25
+"""Samples of a pass that runs beside others."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +54,44 @@ class Taken:
 class Probing:
     """An instrumented ANN, and the samples that stream through it."""
 
+    together: ClassVar[int | None] = None
+    """Samples of a pass where passes run side by side, at most; None: they do not."""
+
     session: ort.InferenceSession
     passes: SamplePasses
     shapes: Shapes
+    workers: int
 
-    def taken(self, indices: Array, extra: Feed | None) -> Taken:
-        """Return what each pass over some samples returns.
+    @classmethod
+    def opened(
+        cls, model: onnx.ModelProto, threads: int | None, passes: SamplePasses, shapes: Shapes
+    ) -> Self:
+        """Open the instrumented ANN for some threads (None: all there are)."""
+        if cls.together is None:
+            return cls(open_own_session(model, threads), passes, shapes, 1)
+        workers = threads or usable_cores()
+        return cls(open_own_session(model, 1), passes.limited(cls.together), shapes, workers)
+
+    def taken(self, items: Sequence[Array], extra: Feed | None) -> Iterator[Taken]:
+        """Yield what the passes over each of some batches return.
 
         Args:
-            indices: The samples.
+            items: The samples of each batch.
             extra: The session's inputs beside the samples.
         """
-        by_output: list[ByPass] = [[] for _ in self.session.get_outputs()]
-        sizes = []
         inputs = {value.name for value in self.session.get_inputs()}
-        for batch in self.passes.of(indices):
+
+        def run(batch: Batch) -> tuple[list[Array], int]:
             feed = dict(extra or {})
             for name in inputs.intersection(batch.feed):
                 feed[name] = batch.feed[name]
-            for passes, statistic in zip(by_output, self.session.run(None, feed), strict=True):
-                passes.append(statistic)
-            sizes.append(batch.fed)
-        return Taken(by_output, sizes)
+            return self.session.run(None, feed), batch.fed
+
+        found = side_by_side(run, self.passes.of(items), self.workers)
+        for indices in items:
+            several = list(islice(found, len(self.passes.split(indices))))
+            by_output = [list(passes) for passes in zip(*(of for of, _ in several), strict=True)]
+            yield Taken(by_output, [fed for _, fed in several])
 
 
 class Statistics(Probing):
@@ -75,8 +99,7 @@ class Statistics(Probing):
 
     def compute(self, items: Sequence[Array], shared: Feed | None) -> Iterator[Taken]:
         """Yield the statistics of each of some batches."""
-        for indices in items:
-            yield self.taken(indices, shared)
+        return self.taken(items, shared)
 
 
 @dataclass(frozen=True)
@@ -100,10 +123,11 @@ class Summary:
 class Summaries(Probing):
     """The summary of each site, of each batch."""
 
+    together = TOGETHER
+
     def compute(self, items: Sequence[Array], shared: Feed | None) -> Iterator[list[Summary]]:
         """Yield the summaries of each of some batches."""
-        for indices in items:
-            found = self.taken(indices, shared)
+        for found in self.taken(items, shared):
             each = len(found.by_output) // len(self.shapes)
             summaries = []
             for first in range(0, len(found.by_output), each):
@@ -118,17 +142,21 @@ class Summaries(Probing):
 class Counts(Probing):
     """Histograms: how many values fell into each bin."""
 
+    together = TOGETHER
+
     def start(self) -> list[Counter]:
         """Return those of no samples."""
         return [Counter(shape, BINS) for shape in self.shapes]
 
-    def add(self, total: list[Counter], indices: Array, extra: Feed | None) -> list[Counter]:
-        """Take in some samples."""
-        found = self.taken(indices, extra)
-        for counter, passes in zip(total, found.by_output, strict=True):
-            for numbers in passes:
-                counter.add(numbers)
-        return total
+    def added(
+        self, total: list[Counter], items: Sequence[Array], shared: Feed | None
+    ) -> Iterator[list[Counter]]:
+        """Take in some batches, one after another."""
+        for found in self.taken(items, shared):
+            for counter, passes in zip(total, found.by_output, strict=True):
+                for numbers in passes:
+                    counter.add(numbers)
+            yield total
 
     def merge(self, total: list[Counter], other: list[Counter]) -> list[Counter]:
         """Take in the counts of other samples."""
@@ -155,9 +183,8 @@ class StatisticRecipe:
         """Return the statistic on some samples."""
         proto = onnx.ModelProto.FromString(self.model)
         asked = threads if self.threads is None else self.threads
-        session = open_own_session(proto, asked)
         passes = SamplePasses(samples, self.fixed, self.batch, self.size)
-        return self.kind(session, passes, self.shapes)
+        return self.kind.opened(proto, asked, passes, self.shapes)
 
 
 def _average(passes: ByPass, sizes: Sequence[int]) -> Array:

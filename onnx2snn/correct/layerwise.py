@@ -32,7 +32,7 @@ PASSES = 15
 STEP_PASSES = 6
 """... where a time-step of a sample is reckoned to cost this many passes of it ..."""
 
-OTHER_PASSES = 8
+OTHER_PASSES = 12
 """... and what is done once with a sample this many ..."""
 
 LEAST_SAMPLES = 16
@@ -92,7 +92,7 @@ def simulated_samples(job: Job) -> int:
     """Return how many samples are simulated: as many as passes and memory pay for."""
     available = len(job.samples)
     steps = job.settings.steps
-    # n / N of all samples cost n / N (6 T + 8) passes; fitting weights costs as much for a few
+    # n / N of all samples cost n / N (6 T + 12) passes; fitting weights costs as much for a few
     paid = available * PASSES // (STEP_PASSES * steps + OTHER_PASSES)
     largest = max(site.neurons for site in job.sites)
     held = MOST_VALUES // (largest * steps)

@@ -76,8 +76,8 @@ def summed(recipe: Parcel, data: Parcel, items: Sequence[Any], shared: object) -
 
     def compute(work: Any) -> Any:
         total = work.start()
-        for item in items:
-            total = work.add(total, item, shared)
+        for more in work.added(total, items, shared):
+            total = more
         return total
 
     return _computed(recipe, data, compute)

@@ -41,8 +41,8 @@ class Summed(Protocol[Item, Total]):
     def start(self) -> Total:
         """Return the sum of no items."""
 
-    def add(self, total: Total, item: Item, shared: Any) -> Total:
-        """Return a sum with one more item in it, perhaps in the same place."""
+    def added(self, total: Total, items: Sequence[Item], shared: Any) -> Iterator[Total]:
+        """Yield a sum with one more item in it each time, perhaps in the same place."""
 
     def merge(self, total: Total, other: Total) -> Total:
         """Return the sum of two sums, perhaps in the place of the first."""
@@ -136,8 +136,8 @@ class Here:
         """Return the sum over all items."""
         opened = work.opened
         total = opened.start()
-        for done, item in enumerate(items, 1):
-            total = opened.add(total, item, shared)
+        for done, more in enumerate(opened.added(total, items, shared), 1):
+            total = more
             finished(done)
         return total
 

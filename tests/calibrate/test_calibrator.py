@@ -171,16 +171,16 @@ def test_the_passes_of_a_fixed_batch_are_averaged() -> None:
     counter = calibrator(fixed.model, x, 6)
     zero = [np.zeros(site.threshold_shape("channel")) for site in fixed.model.parts.sites]
     feeds = counter.theta_feeds(zero) | {RATE: np.array([2.0], np.float32)}
-    found = counter.work("overshoot", Statistics).opened.taken(np.arange(6), feeds).by_output
+    (taken,) = counter.work("overshoot", Statistics).opened.taken([np.arange(6)], feeds)
     wanted = [fixed.balance(x[start : start + 2], zero, 1.0, "channel")[0] for start in (0, 2, 4)]
-    for site, passes in enumerate(found):
+    for site, passes in enumerate(taken.by_output):
         close(passes, [one[site] for one in wanted], 1e-4)
 
 
 @pytest.mark.parametrize("count", [5, 6])
 def test_a_fixed_batch_is_always_full(count: int) -> None:
     counter = calibrator(plain(batch=2).model, images(6), 6)
-    assert [batch.fed for batch in counter.passes.of(np.arange(count))] == [2, 2, 2]
+    assert [batch.fed for batch in counter.passes.of([np.arange(count)])] == [2, 2, 2]
 
 
 def test_passes_of_large_activations_are_small_and_their_statistics_weighed(
@@ -190,7 +190,7 @@ def test_passes_of_large_activations_are_small_and_their_statistics_weighed(
     net, x = plain(), images(7)
     monkeypatch.setattr(sample_passes, "CACHED", 3 * 4 * 12)
     counter = calibrator(net.model, x, 7)
-    assert [batch.fed for batch in counter.passes.of(np.arange(7))] == [3, 2, 2]
+    assert [batch.fed for batch in counter.passes.of([np.arange(7)])] == [3, 2, 2]
     close(counter.means(), [a.mean(axis=(0, 2, 3), keepdims=True) for a in net.activations(x)])
     wanted = 2 * np.mean(np.maximum(net.layer(0, x), 0), axis=(0, 2, 3), keepdims=True)
     np.testing.assert_allclose(counter.local(1, 0, silent_progress)[0], wanted, rtol=1e-5)
@@ -451,3 +451,16 @@ def test_where_samples_fill_no_pass_of_a_fixed_batch_all_count() -> None:
     counter = calibrator(staged(resnet(batch=3)), inputs_for("resnet", 2), 100)
     assert [len(indices) for indices in counter.passes.epoch()] == [2]
     assert counter.passes.batch == 2
+
+
+def test_threads_change_no_statistic() -> None:
+    net, x = plain(), images(60)
+    job = job_of(net.model, x, batch_size=30)
+    one, three = (
+        Calibrator(job.with_settings(replace(job.settings, threads=threads))) for threads in (1, 3)
+    )
+    for mean, other in zip(one.means(), three.means(), strict=True):
+        np.testing.assert_array_equal(mean, other)
+    counted = (run.histograms(silent_progress) for run in (one, three))
+    for histogram, same in zip(*counted, strict=True):
+        np.testing.assert_array_equal(histogram.counts, same.counts)

@@ -51,9 +51,10 @@ class Opened:
     def start(self) -> list[int]:
         return [0]
 
-    def add(self, total: list[int], item: int, shared: int) -> list[int]:
-        total[0] += next(self.compute([item], shared))
-        return total
+    def added(self, total: list[int], items: Sequence[int], shared: int) -> Iterator[list[int]]:
+        for found in self.compute(items, shared):
+            total[0] += found
+            yield total
 
     def merge(self, total: list[int], other: list[int]) -> list[int]:
         total[0] += other[0]
