@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
+import numpy as np
+
 from onnx2snn.aliases import Array, Delay, ModelSource
 from onnx2snn.errors import UsageError
 from onnx2snn.protos.computing import simulating
@@ -18,7 +20,9 @@ from onnx2snn.protos.specs import TensorSpec, input_specs, output_specs
 from onnx2snn.runtime.answers import Answers, Span, Sums, last_uses
 from onnx2snn.runtime.cut import carried_states
 from onnx2snn.runtime.division import Division
+from onnx2snn.runtime.feeds import checked_feed
 from onnx2snn.runtime.parts import Opening, Parts
+from onnx2snn.runtime.pieces import pieces_of
 from onnx2snn.runtime.plan import Schedule
 from onnx2snn.runtime.readings import Readings
 from onnx2snn.runtime.runs import Answered, LastRuns, Run, ThreadRuns, in_time
@@ -79,9 +83,9 @@ class Simulation(Readings):
         self.states = self._fresh_states()
         self._answers = Answers(self.model, self._parts)
         self._runs = LastRuns()
-        division = Division(self.model, self.inputs, self._parts, self._count)
-        self._loop = TimeLoop(self.model, division, self._parts, self.states)
-        self._whole = WholeRuns(division, self._parts.opening, schedule)
+        self._division = Division(self.model, self.inputs, self._parts, self._count)
+        self._loop = TimeLoop(self.model, self._division, self._parts, self.states)
+        self._whole = WholeRuns(self._division, self._parts.opening, schedule)
         self._schedule = schedule
         self._loop.planner.check(schedule)
 
@@ -187,13 +191,36 @@ class Simulation(Readings):
     ) -> list[Array]:
         """Return the answer for one window; as `SpikingSession.run` for all outputs."""
         span = self.span(timesteps, delay)
-        answer = self._whole.answer(feed, span) if reset else None
+        answer = self._without_states(feed, span) if reset else None
         if answer is None:
             (answer,) = self.run_at(feed, [(span.end, span.start)], reset=reset)
             return answer
         simulate = partial(self._loop.simulated, end=span.end, schedule=self._schedule)
         self._runs.remember_answered(Answered(feed, simulate))
         return answer
+
+    def _without_states(self, feed: Mapping[str, Array], span: Span) -> list[Array] | None:
+        """Return the answer of a run whose states nobody holds; None: it takes them to be held."""
+        answer = self._whole.answer(feed, span)
+        if answer is not None or not self.states.device.is_host:
+            return answer
+        values = checked_feed(feed, self.inputs)
+        pieces = pieces_of(values, self._division)
+        if len(pieces) == 1:
+            return None
+        found = []
+        for piece in pieces:
+            part = {name: value[piece] for name, value in values.items()}
+            found.append(self._answer_alone(part, span))
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+    def _answer_alone(self, feed: Mapping[str, Array], span: Span) -> list[Array]:
+        """Return the answer of a run that is nobody's last one."""
+        run = self._loop.begin(feed, None)
+        sums: dict[int, Sums] = {}
+        for t in self._loop.advance(run, sorted({span.start, span.end} - {0}), self._schedule):
+            sums[t] = self._answers.sums(run, copy=t < span.end)
+        return self._answer(run, sums, span)
 
     def span(self, timesteps: int | None, delay: Delay) -> Span:
         """Return the steps of a window, None for the model's own; UsageError where none is left."""
