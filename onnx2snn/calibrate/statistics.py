@@ -2,7 +2,7 @@
 
 An instrumented ANN takes it, pass by pass. Each class here is work on batches of samples, which
 `StatisticRecipe` opens anywhere. Where each pass stands for itself several run side by side, each
-by one thread: statistics are many small operators, which two threads compute no faster than one.
+by a thread: statistics are many small operators, which two threads compute no faster than one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from onnx2snn.calibrate.sample_passes import SamplePasses
 from onnx2snn.data.ahead import side_by_side
 from onnx2snn.data.batches import Batch
 from onnx2snn.data.samples import Samples
-from onnx2snn.protos.sessions import open_own_session, usable_cores
+from onnx2snn.protos.sessions import open_own_session, shared_out
 
 Feed = dict[str, Array]
 """Inputs of a session by name."""
+
+Pass = tuple[list[Array], int]
+"""What one pass returned, and how many samples it was fed."""
 
 ByPass = list[Array]
 """One output, from each of several passes."""
@@ -69,11 +72,18 @@ class Probing:
         """Open the instrumented ANN for some threads (None: all there are)."""
         if cls.together is None:
             return cls(open_own_session(model, threads), passes, shapes, 1)
-        workers = threads or usable_cores()
-        return cls(open_own_session(model, 1), passes.limited(cls.together), shapes, workers)
+        workers, each = shared_out(threads)
+        return cls(open_own_session(model, each), passes.limited(cls.together), shapes, workers)
 
     def taken(self, items: Sequence[Array], extra: Feed | None) -> Iterator[Taken]:
-        """Yield what the passes over each of some batches return.
+        """Yield what the passes over each of some batches return; the arguments are `passed`'s."""
+        for passes in self.passed(items, extra):
+            several = list(passes)
+            by_output = [list(values) for values in zip(*(of for of, _ in several), strict=True)]
+            yield Taken(by_output, [fed for _, fed in several])
+
+    def passed(self, items: Sequence[Array], extra: Feed | None) -> Iterator[Iterator[Pass]]:
+        """Yield the passes over each of some batches, to be read before the next batch.
 
         Args:
             items: The samples of each batch.
@@ -81,7 +91,7 @@ class Probing:
         """
         inputs = {value.name for value in self.session.get_inputs()}
 
-        def run(batch: Batch) -> tuple[list[Array], int]:
+        def run(batch: Batch) -> Pass:
             feed = dict(extra or {})
             for name in inputs.intersection(batch.feed):
                 feed[name] = batch.feed[name]
@@ -89,9 +99,7 @@ class Probing:
 
         found = side_by_side(run, self.passes.of(items), self.workers)
         for indices in items:
-            several = list(islice(found, len(self.passes.split(indices))))
-            by_output = [list(passes) for passes in zip(*(of for of, _ in several), strict=True)]
-            yield Taken(by_output, [fed for _, fed in several])
+            yield islice(found, len(self.passes.split(indices)))
 
 
 class Statistics(Probing):
@@ -152,9 +160,10 @@ class Counts(Probing):
         self, total: list[Counter], items: Sequence[Array], shared: Feed | None
     ) -> Iterator[list[Counter]]:
         """Take in some batches, one after another."""
-        for found in self.taken(items, shared):
-            for counter, passes in zip(total, found.by_output, strict=True):
-                for numbers in passes:
+        for passes in self.passed(items, shared):
+            # of large maps the numbers of a whole batch would take more room than the network
+            for outputs, _ in passes:
+                for counter, numbers in zip(total, outputs, strict=True):
                     counter.add(numbers)
             yield total
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from onnx2snn.aliases import Array
@@ -19,7 +20,6 @@ from onnx2snn.correct.chunks import Chunk
 from onnx2snn.correct.layer_simulation import ByTensor, LayerSimulation, Made, SegmentRun
 from onnx2snn.correct.segments import Segment, segment_model
 from onnx2snn.correct.sent import step_numbers
-from onnx2snn.protos.sessions import open_own_session
 
 
 class InputCurrent:
@@ -32,19 +32,25 @@ class InputCurrent:
         units: Array | None = None,
         shift: Array | None = None,
     ) -> None:
-        """Open a session of the corrected segment that leads to the site."""
+        """Take the corrected segment that leads to the site."""
         assert segment.current is not None
         self.simulation = simulation
         self.segment = segment
         self.name = segment.current
-        model = segment_model(simulation.graph, segment, [self.name])
+        self._model = segment_model(simulation.graph, segment, [self.name])
         if units is not None and shift is not None:
-            _scale_output(model.graph, units, shift)
-        self._session = open_own_session(model, 1)
+            _scale_output(self._model.graph, units, shift)
+        self._session: ort.InferenceSession | None = None
+
+    def opened(self) -> InputCurrent:
+        """Open the session that computes it, which threads share then; return the current."""
+        if self._session is None:
+            self._session = self.simulation.open_model(self._model)
+        return self
 
     def scaled(self, units: Array, shift: Array) -> InputCurrent:
         """Return units * x + shift, both broadcastable to the site's tensor."""
-        return InputCurrent(self.simulation, self.segment, units, shift)
+        return InputCurrent(self.simulation, self.segment, units, shift).opened()
 
     def blocks(self, chunk: Chunk) -> Iterator[Array]:
         """Yield the current [k, n, ...] of a chunk, k steps at a time.
@@ -74,6 +80,8 @@ class InputCurrent:
         # the mean of a pooled current is not the pool of its mean
         steps = np.float32(simulation.steps)
 
+        self.opened()
+
         def pooled_mean(chunk: Chunk) -> Made:
             found: Array = sum(block.sum(axis=0) for block in self.blocks(chunk)) / steps
             return use(chunk, found)
@@ -91,6 +99,7 @@ class InputCurrent:
 
     def _constant(self, chunk: Chunk) -> Iterator[Array]:
         """Yield the current of a site that only the encoder feeds."""
+        assert self._session is not None
         (current,) = self.simulation.compute(self._session, {}, chunk)
         for steps in self._steps(chunk):
             count = steps.stop - steps.start
@@ -135,6 +144,7 @@ class InputCurrent:
 
     def _compute(self, sites: ByTensor, chunk: Chunk) -> Array:
         """Return F at each of k steps."""
+        assert self._session is not None
         return self.simulation.compute_steps(self._session, sites, chunk)
 
 

@@ -11,10 +11,8 @@ import onnxruntime as ort
 from onnx2snn.aliases import Array
 from onnx2snn.correct.chunks import Chunk
 from onnx2snn.correct.currents import InputCurrent
-from onnx2snn.correct.layer_simulation import CACHED_STEPS, Made
+from onnx2snn.correct.layer_simulation import CACHED_STEPS, LayerSimulation, Made
 from onnx2snn.correct.spike_trains import spike_train_model
-from onnx2snn.protos.sessions import open_own_session
-from onnx2snn.settings import Settings
 from onnx2snn.snn.neurons import neuron_for
 
 States = tuple[Array, Array]
@@ -63,7 +61,7 @@ def fire(
     """
     simulation = current.simulation
     steps = simulation.steps
-    layer = _open_layer(neurons, simulation.job.settings)
+    layer = _open_layer(neurons, simulation)
     # in threshold units: x / θ + b / θ
     scaled = current.scaled(1.0 / neurons.theta, neurons.offset / neurons.theta)
 
@@ -147,9 +145,9 @@ def _joined(parts: list[Array], axis: int) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 
-def _open_layer(neurons: LayerNeurons, settings: Settings) -> _SpikingLayer:
+def _open_layer(neurons: LayerNeurons, simulation: LayerSimulation) -> _SpikingLayer:
+    settings = simulation.job.settings
     levels = settings.height
     kind = neuron_for(settings.neuron_kind, levels)
     model = spike_train_model(-kind.signed, levels, neurons.theta.ndim)
-    session = open_own_session(model, 1)
-    return _SpikingLayer(session, neurons.potential)
+    return _SpikingLayer(simulation.open_model(model), neurons.potential)

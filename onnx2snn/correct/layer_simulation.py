@@ -3,7 +3,7 @@
 Every layer is simulated over all T steps before the next one is looked at, given the spike trains
 that the sites before it have sent. Samples run in chunks and steps in blocks, so that what is
 computed together stays in a processor's cache, or at least in memory. Chunks are computed side by
-side, each by one thread: what lies between two convolutions is many small operators, which two
+side, each by a thread: what lies between two convolutions is many small operators, which two
 threads compute no faster than one does.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from onnx2snn.aliases import Array
@@ -24,9 +25,9 @@ from onnx2snn.data.ahead import side_by_side
 from onnx2snn.graph.editing import Editor
 from onnx2snn.graph.types import Graph, Node
 from onnx2snn.prepare.job import Job
-from onnx2snn.protos.sessions import open_own_session, usable_cores
+from onnx2snn.protos.sessions import open_own_session, shared_out
 
-CACHED = 2**19
+CACHED = 2**17
 """Neurons computed together: their inputs and outputs stay in a processor's cache."""
 
 CACHED_STEPS = 2**19
@@ -68,7 +69,7 @@ class LayerSimulation:
         self.delay = delay
         self.shelf = shelf
         self.fixed = job.fixed_batch
-        self.workers = job.threads or usable_cores()
+        self._workers, self._threads = shared_out(job.threads)
         self.chosen = chosen
         self.count = len(chosen)
         self._scalars: dict[str, Array] = {}
@@ -139,14 +140,15 @@ class LayerSimulation:
 
     def each(self, work: Callable[[Chunk], Made], chunks: Iterable[Chunk]) -> Iterator[Made]:
         """Yield what a function makes of chunks, in their order; several threads are at work."""
-        return side_by_side(work, chunks, self.workers)
+        return side_by_side(work, chunks, self._workers)
 
-    def open(
-        self, graph: Graph, segment: Segment, names: Names, threads: int | None = 1
-    ) -> ort.InferenceSession:
-        """Return a session of a segment that computes some tensors, by `threads` a run."""
-        model = segment_model(graph, segment, names)
-        return open_own_session(model, threads)
+    def open(self, graph: Graph, segment: Segment, names: Names) -> ort.InferenceSession:
+        """Return a session of a segment that computes some tensors, for `each`."""
+        return self.open_model(segment_model(graph, segment, names))
+
+    def open_model(self, model: onnx.ModelProto) -> ort.InferenceSession:
+        """Return a session whose runs go side by side, for `each`."""
+        return open_own_session(model, self._threads)
 
     def compute(self, session: ort.InferenceSession, sites: ByTensor, chunk: Chunk) -> list[Array]:
         """Return a session's outputs for a chunk; a fixed batch is filled up.

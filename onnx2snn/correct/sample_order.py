@@ -77,7 +77,7 @@ def _unordered(simulation: LayerSimulation, names: Sequence[str]) -> set[str]:
     found = set()
     # all tensors of a network of large maps would take more room than any layer
     for some in _groups(simulation, names, size):
-        session = simulation.open(simulation.original, WHOLE, some, simulation.job.threads)
+        session = simulation.open(simulation.original, WHOLE, some)
         taken = [value.name for value in session.get_inputs()]
         forwards = session.run(None, {name: batch.feed[name] for name in taken})
         backwards = session.run(None, {name: back[name] for name in taken})

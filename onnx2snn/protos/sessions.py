@@ -66,6 +66,9 @@ def _numpy_types() -> dict[str, DType]:
 
 NUMPY_TYPES = _numpy_types()
 
+MOST_SIDE_BY_SIDE = 8
+"""Runs that go side by side where there are cores enough: each takes memory of its own."""
+
 
 def session_options(
     threads: int | None, *, spinning: bool = True, once: bool = False
@@ -94,6 +97,17 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def shared_out(threads: int | None) -> tuple[int, int]:
+    """Return how many runs go side by side, and how many threads each of them has.
+
+    Args:
+        threads: All together (None: one for each usable core).
+    """
+    total = threads or usable_cores()
+    workers = min(MOST_SIDE_BY_SIDE, total)
+    return workers, total // workers
 
 
 def open_session(

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from onnx2snn.aliases import Progress, silent_progress
 from onnx2snn.calibrate import rules, sample_passes
 from onnx2snn.calibrate.calibrator import Calibrator
+from onnx2snn.calibrate.histograms import Counter
 from onnx2snn.calibrate.instrument import BINS, RATE, instrument, threshold_input
-from onnx2snn.calibrate.statistics import Statistics
+from onnx2snn.calibrate.statistics import Counts, Statistics
 from onnx2snn.data.positions import spread_step
 from onnx2snn.data.samples import Samples, open_samples
 from onnx2snn.graph.editing import to_proto
@@ -464,3 +465,25 @@ def test_threads_change_no_statistic() -> None:
     counted = (run.histograms(silent_progress) for run in (one, three))
     for histogram, same in zip(*counted, strict=True):
         np.testing.assert_array_equal(histogram.counts, same.counts)
+
+
+def test_a_pass_is_counted_before_the_next_one_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = plain(), images(8)
+    monkeypatch.setattr(sample_passes, "CACHED", 3 * 4 * 12)
+    run = calibrator(net.model, x, 8)
+    counts = run.work("histogram", Counts).opened
+    done = []
+
+    class Noted:
+        get_inputs = counts.session.get_inputs
+
+        def run(self, names: None, feed: dict[str, Array]) -> list[Array]:
+            done.append("run")
+            found: list[Array] = counts.session.run(names, feed)
+            return found
+
+    noted = replace(counts, session=Noted())
+    monkeypatch.setattr(Counter, "add", lambda _counter, _numbers: done.append("count"))
+    feeds = run.theta_feeds([np.ones(run._shape(site)) for site in run.sites])
+    (_,) = noted.added(noted.start(), [np.arange(8)], feeds)
+    assert done == ["run", *["count"] * len(run.sites)] * 3

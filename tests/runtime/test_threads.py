@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnx2snn import DataError, SpikingSession
 from onnx2snn.pipeline.convert import run_conversion
-from onnx2snn.protos.sessions import usable_cores
+from onnx2snn.protos.sessions import shared_out, usable_cores
 from onnx2snn.runtime.parts import Opening
 from onnx2snn.runtime.simulation import Simulation
 from onnx2snn.runtime.time_batched import batched_core
@@ -235,3 +235,14 @@ def test_an_empty_batch_gives_empty_answers(schedule: Any, model: onnx.ModelProt
     assert outputs == [found.shape] * 2
     (again,) = session.run(None, one)
     np.testing.assert_allclose(again, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("threads", "shared"), [(1, (1, 1)), (2, (2, 1)), (7, (7, 1)), (8, (8, 1)), (64, (8, 8))]
+)
+def test_threads_are_shared_out_among_runs_side_by_side(
+    threads: int, shared: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shared_out(threads) == shared
+    monkeypatch.setattr("onnx2snn.protos.sessions.usable_cores", lambda: threads)
+    assert shared_out(None) == shared
