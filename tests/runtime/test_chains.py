@@ -262,3 +262,55 @@ def test_an_evaluation_scores_the_same_with_kernels(library: str) -> None:
         for kernels in (False, True)
     ]
     assert rows[0] == rows[1]
+
+
+ADD, SUB, MUL = 1, 2, 3
+STATES: dict[str, tuple[list[int], list[int]]] = {
+    # the results, of x: 0, s: 1, r: 2, s': 3, y: 4 and r': 5, and the states with their next values
+    "y": ([4, 0, 3, 1, 5, 1], [1, 3, 2, 5]),
+    "y and the next values, of each step": ([4, 0, 3, 0, 5, 0], [1, 3, 2, 5]),
+    "one next value for both": ([4, 0, 3, 1], [1, 3, 2, 3]),
+    "a state of the last step": ([4, 0, 1, 1, 5, 1], [1, 3, 2, 5]),
+}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 1500])
+@pytest.mark.parametrize("kind", list(STATES))
+def test_states_go_from_step_to_step(library: str, kind: str, size: int, steps: int) -> None:
+    results, states = STATES[kind]
+    rng = np.random.default_rng(size)
+    feed = {
+        "x": rng.normal(0, 1, [steps, size]).astype(np.float32),
+        "s": rng.normal(0, 1, [size]).astype(np.float32),
+        "r": np.full([1], 0.5, np.float32),
+        "ticks": np.zeros([steps], np.float32),
+    }
+    node = helper.make_node(
+        "Chain",
+        list(feed),
+        [f"out{index}" for index in range(len(results) // 2)],
+        domain=KERNELS_DOMAIN,
+        program=[ADD, 3, 1, 0, 0, MUL, 4, 3, 2, 2, SUB, 5, 2, 4, 4],
+        registers=6,
+        input_kinds=[1, 2, 2],
+        results=results,
+        states=states,
+        timed=1,
+    )
+    model = _model([node], feed, list(node.output))
+    model.opset_import.append(helper.make_opsetid(KERNELS_DOMAIN, 1))
+    values = {1: feed["s"], 2: np.full([size], 0.5, np.float32)}
+    seen = []
+    for x in feed["x"]:
+        values[0], values[3] = x, values[1] + x
+        values[4] = values[3] * values[2]
+        values[5] = values[2] - values[4]
+        seen.append(dict(values))
+        for before, after in zip(states[::2], states[1::2], strict=True):
+            values[before] = seen[-1][after]
+    for found, register, last in zip(
+        _runs(model, feed, library), results[::2], results[1::2], strict=True
+    ):
+        wanted = seen[-1][register] if last else np.stack([step[register] for step in seen])
+        np.testing.assert_array_equal(found, wanted)

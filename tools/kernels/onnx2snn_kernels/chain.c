@@ -44,7 +44,17 @@
 #define WIDEST
 #endif
 
-enum { BLOCK = 256, MOST_REGISTERS = 128, MOST_RANK = 8, MOST_ENDS = 64, GRAIN = 16384, API = 20 };
+#if defined(__GNUC__)
+#define INLINE __attribute__((always_inline)) inline
+#define FETCH(place, write) __builtin_prefetch(place, write)
+#define ALIGNED __attribute__((aligned(64)))
+#else
+#define INLINE
+#define FETCH(place, write)
+#define ALIGNED
+#endif
+
+enum { BLOCK = 256, LINE = 16, MOST_REGISTERS = 128, MOST_RANK = 8, MOST_ENDS = 64, GRAIN = 16384, API = 20 };
 
 /* ---- onnxruntime's C API ---- */
 
@@ -116,7 +126,7 @@ enum {
     for (int i = 0; i < n; ++i) d[i] = (value); \
     break
 
-WIDEST static void execute(const int64_t *program, size_t steps, float **reg, int n, const char *skipped) {
+INLINE static void execute_for(const int64_t *program, size_t steps, float **reg, int n, const char *skipped) {
     for (size_t s = 0; s < steps; ++s, program += 5) {
         float *restrict d = reg[program[1]];
         const float *a = reg[program[2]], *b = reg[program[3]], *c = reg[program[4]];
@@ -165,6 +175,12 @@ WIDEST static void execute(const int64_t *program, size_t steps, float **reg, in
             break;
         }
     }
+}
+
+/* A whole block has a length that the compiler knows. */
+WIDEST static void execute(const int64_t *program, size_t steps, float **reg, int n, const char *skipped) {
+    if (n == BLOCK) execute_for(program, steps, reg, BLOCK, skipped);
+    else execute_for(program, steps, reg, n, skipped);
 }
 
 /* ---- shapes ---- */
@@ -349,13 +365,28 @@ typedef struct {
     View view[MOST_ENDS];
     char read[MOST_ENDS];       /* input: whether it is read at all */
     char skipped[MOST_REGISTERS]; /* register: whether its shape is another one's */
+    char swapped[MOST_ENDS];    /* state: whether its register and that of its next value change places */
     float *made[MOST_ENDS];     /* output: where it goes, or NULL */
 } Work;
+
+/* Asks for the memory of a time-step's inputs and outputs, which lies far from that of the step before. */
+static void fetch(const Work *work, int64_t at, int64_t t, int n) {
+    const Kernel *k = work->kernel;
+    for (size_t p = 0; p < k->input_count; ++p) {
+        const View *view = &work->view[p];
+        if (!work->read[p] || k->inputs[p] != 1 || view->strided || view->count != work->count) continue;
+        for (int i = 0; i < n; i += LINE) FETCH(view->data + t * view->of_step + at + i, 0);
+    }
+    for (size_t o = 0; o < k->output_count; ++o) {
+        if (!work->made[o] || k->outputs[2 * o + 1]) continue;
+        for (int i = 0; i < n; i += LINE) FETCH(work->made[o] + t * work->count + at + i, 1);
+    }
+}
 
 static void work_on(void *given, size_t number) {
     const Work *work = given;
     const Kernel *k = work->kernel;
-    float buffers[MOST_REGISTERS][BLOCK];
+    ALIGNED float buffers[MOST_REGISTERS][BLOCK];
     float *reg[MOST_REGISTERS];
     int64_t start = (int64_t)number * work->part, end = start + work->part;
     if (end > work->count) end = work->count;
@@ -373,11 +404,13 @@ static void work_on(void *given, size_t number) {
                 if (!work->read[p] || (t && k->inputs[p] != 1)) continue;
                 const float *data = view->data + (k->inputs[p] == 1 ? t * view->of_step : 0);
                 if (view->count == work->count && !view->strided && k->inputs[p] != 2) reg[p] = (float *)data + at;
-                else if (!is_scalar(view) || k->inputs[p] != 0) read_view(view, data, &work->whole, at, n, buffers[p]);
+                else if (!is_scalar(view) || k->inputs[p] != 0)
+                    read_view(view, data, &work->whole, at, n, k->inputs[p] == 2 ? reg[p] : buffers[p]);
             }
             for (size_t o = 0; o < k->output_count; ++o)
                 if (work->made[o] && !k->outputs[2 * o + 1] && k->outputs[2 * o] >= (int64_t)(k->input_count + k->constant_count))
                     reg[k->outputs[2 * o]] = work->made[o] + t * work->count + at;
+            if (t + 1 < work->time_steps) fetch(work, at, t + 1, n);
             execute(k->program, k->steps, reg, n, work->skipped);
             for (size_t o = 0; o < k->output_count; ++o) {
                 if (!work->made[o]) continue;
@@ -385,10 +418,28 @@ static void work_on(void *given, size_t number) {
                 float *to = work->made[o] + at + (k->outputs[2 * o + 1] ? 0 : t * work->count);
                 if (from != to && (!k->outputs[2 * o + 1] || t == work->time_steps - 1)) memcpy(to, from, sizeof(float) * n);
             }
-            for (size_t s = 0; s < k->state_count; ++s)
-                memcpy(buffers[k->states[2 * s]], reg[k->states[2 * s + 1]], sizeof(float) * n);
+            for (size_t s = 0; s < k->state_count; ++s) {
+                float **now = &reg[k->states[2 * s]], **next = &reg[k->states[2 * s + 1]];
+                if (work->swapped[s]) {
+                    float *before = *now;
+                    *now = *next;
+                    *next = before;
+                } else memcpy(*now, *next, sizeof(float) * n);
+            }
         }
     }
+}
+
+/* Returns whether nobody but one state takes the register of its next value, which then lies in a buffer. */
+static int can_swap(const Work *work, size_t state) {
+    const Kernel *k = work->kernel;
+    int64_t next = k->states[2 * state + 1];
+    if (next < (int64_t)(k->input_count + k->constant_count) || work->skipped[next]) return 0;
+    for (size_t s = 0; s < k->state_count; ++s)
+        if (s != state && k->states[2 * s + 1] == next) return 0;
+    for (size_t o = 0; o < k->output_count; ++o)
+        if (work->made[o] && k->outputs[2 * o] == next && !k->outputs[2 * o + 1]) return 0;
+    return 1;
 }
 
 static const float *data_of(Api api, const void *value, Shape *shape) {
@@ -483,6 +534,7 @@ static Status *CALL compute(void *given, void *context) {
             work.read[p] = view_of(&of_input[p], &work.whole, k->block && k->turned[p], &work.view[p]);
             work.view[p].of_step = elements(&of_input[p]);
         }
+        for (size_t s = 0; s < k->state_count; ++s) work.swapped[s] = (char)can_swap(&work, s);
         if (!work.count || !time_steps) continue;
         size_t parts = (size_t)((work.count * time_steps + GRAIN - 1) / GRAIN);
         int64_t blocks = (work.count + BLOCK - 1) / BLOCK;
